@@ -1,0 +1,1 @@
+"""HTTP JSON: one file for each noun."""

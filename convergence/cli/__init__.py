@@ -1,0 +1,1 @@
+"""The `cdp` command: one file for each noun."""

@@ -1,0 +1,1 @@
+"""Verbs: what the service does, each in a file of its own."""

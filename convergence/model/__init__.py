@@ -1,0 +1,1 @@
+"""Nouns: frozen values and pure rules. No I/O, no clock."""

@@ -1,0 +1,92 @@
+"""A load: one write of one day of one source into one table, and the proof that it is right."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from convergence.model.money import Totals
+
+
+class LoadStatus(StrEnum):
+    STAGED = "STAGED"
+    PUBLISHED = "PUBLISHED"
+    DISCARDED = "DISCARDED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadKey:
+    """The unit of replacement."""
+
+    table: str
+    day: date
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """One file as it was when it was read. `rows` are those of the day that was loaded."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceState:
+    """What a source was when it was read: its newest export time, and its files that held rows."""
+
+    max_export_time: datetime | None = None
+    files: tuple[FileState, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "max_export_time": self.max_export_time.isoformat() if self.max_export_time else None,
+            "files": [
+                {"path": f.path, "size": f.size, "mtime_ns": f.mtime_ns, "rows": f.rows}
+                for f in self.files
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "SourceState":
+        newest = value.get("max_export_time")
+        return cls(
+            max_export_time=datetime.fromisoformat(newest) if newest else None,
+            files=tuple(FileState(**item) for item in value.get("files", ())),
+        )
+
+    def is_older_than(self, other: "SourceState") -> bool:
+        """Whether this is an earlier sight of the source: no clock of it newer, one of them older.
+
+        A file that was rewritten has a newer modification time, so it is never taken for older,
+        even when its export times went back.
+        """
+        mine, theirs = self._clocks(), other._clocks()
+        return all(a <= b for a, b in zip(mine, theirs, strict=True)) and mine != theirs
+
+    def _clocks(self) -> tuple[float, int]:
+        newest = self.max_export_time.timestamp() if self.max_export_time else 0.0
+        return newest, max((file.mtime_ns for file in self.files), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """One row of `loads`. `previous` are the totals that this load replaces."""
+
+    load_id: str
+    run_id: str
+    tenant_id: str
+    key: LoadKey
+    attempt: int
+    status: LoadStatus
+    totals: Totals
+    source_totals: Totals
+    previous: Totals = field(default_factory=dict)
+    content_hash: str = ""
+    source_state: SourceState = field(default_factory=SourceState)
+    is_sample: bool = False
+    staged_at: datetime | None = None
+    published_at: datetime | None = None

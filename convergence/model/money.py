@@ -1,0 +1,75 @@
+"""Exact totals: what a load proves. Money is Decimal with 9 places; no float ever carries it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+
+class MoneyKey(NamedTuple):
+    """The axes along which totals must agree; a sum never crosses currencies."""
+
+    invoice_month: str
+    cost_type: str
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """Rows, gross cost and credits (negative) of one key, or of a whole."""
+
+    rows: int = 0
+    cost: Decimal = Decimal(0)
+    credits: Decimal = Decimal(0)
+
+    def __add__(self, other: "Total") -> "Total":
+        return Total(self.rows + other.rows, self.cost + other.cost, self.credits + other.credits)
+
+    @property
+    def net(self) -> Decimal:
+        return self.cost + self.credits
+
+
+Totals = Mapping[MoneyKey, Total]
+
+
+def row_count(totals: Totals) -> int:
+    return sum(total.rows for total in totals.values())
+
+
+def differences(loaded: Totals, source: Totals) -> list[str]:
+    """One sentence for each key whose totals differ; empty when they agree to the last digit."""
+    sentences = []
+    for key in sorted(loaded.keys() | source.keys()):
+        ours, theirs = loaded.get(key, Total()), source.get(key, Total())
+        if ours != theirs:
+            name = " x ".join(part or "(none)" for part in key)
+            sentences.append(f"{name}: loaded {_figures(ours)}, source {_figures(theirs)}")
+    return sentences
+
+
+def totals_to_json(totals: Totals) -> list[dict[str, str | int]]:
+    """Totals as JSON values, decimals as plain strings, ordered by key."""
+    return [
+        {
+            **key._asdict(),
+            "rows": total.rows,
+            "cost": format(total.cost, "f"),
+            "credits": format(total.credits, "f"),
+        }
+        for key, total in sorted(totals.items())
+    ]
+
+
+def totals_from_json(rows: Iterable[Mapping[str, str | int]]) -> dict[MoneyKey, Total]:
+    """The inverse of `totals_to_json`."""
+    return {
+        MoneyKey(str(row["invoice_month"]), str(row["cost_type"]), str(row["currency"])): Total(
+            int(row["rows"]), Decimal(str(row["cost"])), Decimal(str(row["credits"]))
+        )
+        for row in rows
+    }
+
+
+def _figures(total: Total) -> str:
+    return f"{total.rows} rows, cost {total.cost:f}, credits {total.credits:f}"

@@ -1,0 +1,43 @@
+"""The shape of a table, engine-free. Types are BigQuery's names; read from schemas/*.yml."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    NULLABLE = "NULLABLE"
+    REQUIRED = "REQUIRED"
+    REPEATED = "REPEATED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column. `type` is a BigQuery type: STRING INT64 FLOAT64 BOOL NUMERIC DATE JSON …"""
+
+    name: str
+    type: str
+    mode: Mode = Mode.NULLABLE
+    default: str | None = None
+    description: str = ""
+    fields: tuple["Column", ...] = ()
+    """The members of a STRUCT."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSchema:
+    """A table: columns in order, the partition column (a DATE or TIMESTAMP), cluster columns.
+
+    `is_billing` tables hold money: they are loaded by replacing (day, x_source) and reconciled.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    partition_by: str | None = None
+    expiration_days: int | None = None
+    cluster_by: tuple[str, ...] = ()
+    description: str = ""
+    is_billing: bool = False
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)

@@ -1,0 +1,1 @@
+"""The control plane: the truth about tenants, runs, quotas and loads."""

@@ -1,0 +1,1 @@
+"""The data of the tenants: one protocol, one file for each engine."""

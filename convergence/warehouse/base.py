@@ -1,0 +1,200 @@
+"""The protocol of a warehouse: the only way the engine and the steps reach the tenants' data.
+
+A load is `stage` -> `totals` -> `publish` or `discard`. Until `publish` returns, readers see the
+old rows; whether a `publish` that was cut off took effect is answered by `is_published`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from convergence.model.cancel import CancelToken
+from convergence.model.load import LoadKey, SourceState
+from convergence.model.money import Totals
+from convergence.model.source import GrantedSource
+from convergence.model.table import Column, TableSchema
+
+Value = str | int | bool | date | datetime | None
+
+
+class WriteMode(StrEnum):
+    """How staged rows meet those that are there."""
+
+    REPLACE_PARTITION = "replace_partition"
+    OVERWRITE = "overwrite"
+    APPEND = "append"
+    MERGE = "merge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a caller may read: datasets, and sources as far as they were granted.
+
+    `tenant_id` None is the operator, who may name any one dataset of `datasets` in a statement.
+    """
+
+    project: str
+    tenant_id: str | None
+    datasets: frozenset[str]
+    sources: tuple[GrantedSource, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageRequest:
+    """A SELECT in BigQuery SQL whose rows shall become the day `key.day` of `schema.name`.
+
+    `names` fill `{name}` on the syntax tree: inside a quoted string as text, inside backticks as
+    part of a checked identifier, bare as a typed value. `parameters` fill `@name`. `stamps` are
+    columns that the query does not give (x_run_id, x_source, x_ingested_at, the partition).
+    `schema` None: the table takes the shape of the query, plus the stamps.
+    """
+
+    dataset: str
+    table: str
+    schema: TableSchema | None
+    scope: Scope
+    key: LoadKey
+    sql: str
+    names: Mapping[str, Value] = field(default_factory=dict)
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    stamps: Mapping[str, Value] = field(default_factory=dict)
+    mode: WriteMode = WriteMode.REPLACE_PARTITION
+    partition_by: str = "ingestion_date"
+    merge_keys: tuple[str, ...] = ()
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedTotals:
+    """What was staged beside what the source holds, over one sight of it; and what it replaces.
+
+    `source` is computed from the source itself, not through the step's query; it is None where
+    the table is not a billing table.
+    """
+
+    rows: int
+    loaded: Totals
+    source: Totals | None
+    previous: Totals
+    previous_rows: int
+    content_hash: str
+    state: SourceState
+    files_matched: int
+    """How many files (or tables) the source has at all."""
+    sql: str
+    """The statement the engine ran."""
+
+
+class Staged(Protocol):
+    """Rows that are written but not yet visible. Held by one thread at a time."""
+
+    @property
+    def key(self) -> LoadKey: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRecord:
+    """The row of `x_meta_loads` that becomes visible in the same act as the rows."""
+
+    load_id: str
+    run_id: str
+    attempt: int
+    template_hash: str
+    is_sample: bool
+    loaded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryLimits:
+    """`seconds` of wall time and `rows` of result, the rest cut off and said so."""
+
+    seconds: float = 30.0
+    rows: int = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """Columns as (name, BigQuery type); decimals as Decimal, timestamps aware, UTC."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: Sequence[tuple[Any, ...]]
+    truncated: bool
+    sql: str
+
+
+class Warehouse(Protocol):
+    """Every adapter passes tests/warehouse/contract.py."""
+
+    def ensure_dataset(self, dataset: str) -> bool:
+        """Make the dataset if it is not there. True if it was made."""
+        ...
+
+    def drop_dataset(self, dataset: str) -> None: ...
+
+    def ensure_table(self, dataset: str, schema: TableSchema) -> bool:
+        """Make the table if it is not there. True if it was made."""
+        ...
+
+    def evolve(self, dataset: str, schema: TableSchema) -> Sequence[str]:
+        """Add what `schema` has and the table lacks; the statements that were run."""
+        ...
+
+    def columns(self, dataset: str, table: str) -> tuple[Column, ...]:
+        """The live columns in order. Raises NotFound."""
+        ...
+
+    def stage(self, request: StageRequest, cancel: CancelToken) -> Staged:
+        """Write the rows, invisible to readers. Raises StepFailed with the cause and the place."""
+        ...
+
+    def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals: ...
+
+    def publish(self, staged: Staged, record: LoadRecord) -> None:
+        """Make the rows and the record visible in one act. Safe to repeat."""
+        ...
+
+    def discard(self, staged: Staged) -> None:
+        """Drop what was staged. Safe to repeat, and after a publish."""
+        ...
+
+    def is_published(self, dataset: str, load_id: str) -> bool: ...
+
+    def query(
+        self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
+    ) -> Result:
+        """One read-only statement of BigQuery SQL. Raises Invalid, WarehouseError, Cancelled."""
+        ...
+
+    def explain(self, scope: Scope, sql: str) -> str:
+        """The statement this engine would run; checks names and types, reads nothing."""
+        ...
+
+    def upsert(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        key: tuple[str, ...],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Put rows of a ledger table, replacing those with the same key."""
+        ...
+
+    def upsert_central(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        key: tuple[str, ...],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Put one tenant's rows of a `tenants` table, where it and the operator find them."""
+        ...
+
+    def source_kind(self, source: GrantedSource) -> GrantedSource:
+        """The source with `kind` AUTO replaced by what its columns or its name say."""
+        ...
+
+    def storage_bytes(self, dataset: str) -> int: ...
+
+    def close(self) -> None: ...
