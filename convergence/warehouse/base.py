@@ -81,8 +81,8 @@ class StagedTotals:
     previous_rows: int
     content_hash: str
     state: SourceState
-    files_matched: int
-    """How many files (or tables) the source has at all."""
+    matched: frozenset[str]
+    """The files (or tables) the source has at all, those without rows of the day included."""
     sql: str
     """The statement the engine ran."""
 
