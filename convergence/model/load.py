@@ -87,6 +87,7 @@ class Load:
     previous: Totals = field(default_factory=dict)
     content_hash: str = ""
     source_state: SourceState = field(default_factory=SourceState)
+    rows: int = 0
     is_sample: bool = False
     staged_at: datetime | None = None
     published_at: datetime | None = None
