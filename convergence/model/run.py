@@ -95,6 +95,16 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs to list; what is empty or None does not narrow. Both dates of `run_date` count."""
+
+    statuses: frozenset[Status] = frozenset()
+    pipeline_id: str | None = None
+    date_from: date | None = None
+    date_to: date | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepRun:
     """One step of one run. `index` counts from 0 in the order of the template."""
 
