@@ -1,0 +1,201 @@
+"""The control store's database: SQLite or PostgreSQL. The one place where their dialects differ.
+
+A read is a snapshot. A write on SQLite is BEGIN IMMEDIATE behind one FIFO gate; on PostgreSQL it
+is READ COMMITTED, and `tenants.lock` serialises what one tenant does. What the database itself
+refuses becomes `Unavailable` here, and nowhere else.
+"""
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from convergence.errors import Unavailable
+from convergence.store.gate import Gate, GatedConnection
+
+SCHEMA = "cdp"
+"""The PostgreSQL schema of our tables."""
+
+BUSY_SECONDS = 30.0
+"""How long a writer waits for its turn."""
+
+_HINT = "check that the database runs and that CDP_DATABASE_URL is right"
+_HINTS = {
+    "file is not a database": "this is no SQLite file: move it away, or restore a backup",
+    "disk image is malformed": "restore a backup (`cdp db restore`)",
+    "unable to open database file": "make the folder, and let this user write in it",
+    "readonly database": "let this user write the file and its folder",
+    "disk is full": "free some disk space; nothing that was accepted is lost",
+    "disk I/O error": "check the disk; nothing that was accepted is lost",
+    "database is locked": "another process holds the file; try again",
+    "no such table": "run `cdp db migrate`",
+    "QueuePool limit": "all connections are in use; try again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTx:
+    """A snapshot to read."""
+
+    connection: sa.Connection
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTx(ReadTx):
+    """A transaction that may write. Only the engine opens one."""
+
+
+class Database:
+    """An open control store. Raises Unavailable, with a hint, when it cannot be used."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: sqlite:////absolute/control.db or postgresql+psycopg://…, ?host=/socket too."""
+        parsed = sa.make_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self._place = str(parsed.database) if self.is_sqlite else repr(parsed)
+        if self.is_sqlite:
+            check_sqlite_version(sys.version_info[:2], sqlite3.sqlite_version_info)
+            self.engine = _sqlite_writer(parsed)
+            self._reader = _sqlite_reader(parsed)
+        else:
+            self.engine = _postgresql(parsed)
+            self._reader = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        with self._translated(), self.engine.connect():
+            pass
+
+    @contextmanager
+    def read(self) -> Iterator[ReadTx]:
+        """One snapshot for everything inside."""
+        with self._translated(), self._reader.begin() as connection:
+            yield ReadTx(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[WriteTx]:
+        """Commits at the end, or leaves nothing behind. Does not nest in one thread."""
+        with self._translated(), self.engine.begin() as connection:
+            yield WriteTx(connection)
+
+    def close(self) -> None:
+        self._reader.dispose()
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.OperationalError) as error:
+            reason = str(getattr(error, "orig", None) or error).strip()
+            if not _is_outage(error):
+                raise
+            hint = next((hint for words, hint in _HINTS.items() if words in reason), _HINT)
+            raise Unavailable(
+                f"The control store {self._place} cannot be used: {reason}",
+                code="store_unavailable",
+                hint=hint,
+            ) from error
+
+
+def insert(tx: WriteTx, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows ON CONFLICT in the dialect of this transaction."""
+    if tx.connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def check_sqlite_version(python: tuple[int, ...], library: tuple[int, ...]) -> None:
+    """Raise Unavailable for a library that this Python does not work with."""
+    if python >= (3, 12) and library < (3, 42):
+        raise Unavailable(
+            f"SQLite {'.'.join(map(str, library))} is too old for this Python",
+            code="store_unavailable",
+            hint="Python 3.12 and later need SQLite 3.42 or later: use Python 3.11, a Python "
+            "build with a newer SQLite, or PostgreSQL (CDP_DATABASE_URL)",
+        )
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether the database failed, not our statement."""
+    if isinstance(error, sa.exc.DBAPIError):
+        kinds = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError)
+        return isinstance(error, kinds) or type(error) is sa.exc.DatabaseError
+    return True
+
+
+def _sqlite_writer(url: sa.URL) -> sa.Engine:
+    gate = Gate(timeout=BUSY_SECONDS)
+    engine = sa.create_engine(
+        url,
+        pool_size=32,
+        max_overflow=-1,
+        connect_args={"factory": GatedConnection, "isolation_level": None},
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        raw = _gated(connection)
+        raw.gate = gate
+        _prepare(raw)
+        mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise Unavailable(
+                f"SQLite cannot keep a write-ahead log for {url.database} (journal mode {mode})",
+                code="store_unavailable",
+                hint="put CDP_HOME on a local disk; network file systems do not work",
+            )
+        raw.execute("PRAGMA synchronous=NORMAL")
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        _gated(connection.connection.driver_connection).enter()
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _sqlite_reader(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(
+        url, pool_size=32, max_overflow=-1, connect_args={"isolation_level": None}
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA query_only=ON")
+            _prepare(connection)
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _gated(connection: object) -> GatedConnection:
+    if not isinstance(connection, GatedConnection):
+        raise TypeError(f"not a connection of the write engine: {connection!r}")
+    return connection
+
+
+def _postgresql(url: sa.URL) -> sa.Engine:
+    return sa.create_engine(
+        url,
+        isolation_level="READ COMMITTED",
+        pool_size=10,
+        max_overflow=30,
+        pool_timeout=BUSY_SECONDS,
+        pool_pre_ping=True,
+        connect_args={"options": f"-csearch_path={SCHEMA}", "connect_timeout": 5},
+    )

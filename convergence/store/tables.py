@@ -1,0 +1,287 @@
+"""The schema of the control store, said once. Migrations lead to it; a test holds them equal."""
+
+import sqlalchemy as sa
+
+from convergence.model.run import LIVE
+from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _tenant_id(*, primary_key: bool = False) -> sa.Column[str]:
+    key = sa.ForeignKey("tenant_profiles.tenant_id")
+    return sa.Column("tenant_id", sa.String, key, primary_key=primary_key, nullable=False)
+
+
+def _moment(name: str, *, nullable: bool = False) -> sa.Column[object]:
+    return sa.Column(name, UtcDateTime, nullable=nullable)
+
+
+def _count(name: str, *, nullable: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=nullable, server_default=sa.text("0"))
+
+
+def _number(name: str) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=False)
+
+
+def _text(name: str) -> sa.Column[str]:
+    return sa.Column(name, FreeText, nullable=False)
+
+
+def _json(name: str) -> sa.Column[object]:
+    return sa.Column(name, sa.JSON, nullable=False)
+
+
+tenant_profiles = sa.Table(
+    "tenant_profiles",
+    metadata,
+    sa.Column("tenant_id", sa.String, primary_key=True),
+    _text("company_name"),
+    _text("admin_email"),
+    sa.Column("tenant_dataset_id", sa.String, nullable=False, unique=True),
+    sa.Column("status", sa.String, nullable=False, server_default="ACTIVE"),
+    sa.Column("subscription_plan", sa.String, nullable=False),
+    _moment("created_at"),
+    _moment("updated_at", nullable=True),
+)
+
+tenant_subscriptions = sa.Table(
+    "tenant_subscriptions",
+    metadata,
+    sa.Column("subscription_id", sa.String, primary_key=True),
+    _tenant_id(),
+    sa.Column("plan_name", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False, server_default="ACTIVE"),
+    _number("daily_limit"),
+    _number("monthly_limit"),
+    _number("concurrent_limit"),
+    _number("max_team_members"),
+    _number("max_providers"),
+    sa.Column("trial_end_date", sa.Date),
+    sa.Column("subscription_end_date", sa.Date),
+    _moment("created_at"),
+    _moment("updated_at", nullable=True),
+    sa.UniqueConstraint("tenant_id"),
+)
+
+tenant_api_keys = sa.Table(
+    "tenant_api_keys",
+    metadata,
+    sa.Column("api_key_id", sa.String, primary_key=True),
+    _tenant_id(),
+    sa.Column("api_key_hash", sa.String, nullable=False),
+    sa.Column("pepper_version", sa.Integer, nullable=False),
+    _text("key_name"),
+    _json("scopes"),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    _moment("created_at"),
+    _moment("expires_at", nullable=True),
+    _moment("last_used_at", nullable=True),
+    sa.Index(None, "tenant_id"),
+)
+
+tenant_usage_quotas = sa.Table(
+    "tenant_usage_quotas",
+    metadata,
+    sa.Column("usage_id", sa.String, primary_key=True),
+    _tenant_id(),
+    sa.Column("usage_date", sa.Date, nullable=False),
+    _count("pipelines_run_today"),
+    _count("pipelines_succeeded_today"),
+    _count("pipelines_failed_today"),
+    _count("pipelines_cancelled_today", nullable=True),
+    _count("pipelines_run_month"),
+    _count("concurrent_pipelines_running"),
+    _count("max_concurrent_reached", nullable=True),
+    _number("daily_limit"),
+    sa.Column("monthly_limit", sa.BigInteger),
+    sa.Column("concurrent_limit", sa.BigInteger, server_default=sa.text("3")),
+    sa.Column("quota_exceeded", sa.Boolean, server_default=sa.false()),
+    sa.Column("quota_warning_sent", sa.Boolean, server_default=sa.false()),
+    _moment("quota_exceeded_at", nullable=True),
+    _count("total_api_calls_today", nullable=True),
+    sa.Column("total_storage_used_gb", Gigabytes, server_default="0"),
+    sa.Column("last_updated", UtcDateTime, nullable=False, server_default=sa.func.now()),
+    _moment("last_pipeline_started_at", nullable=True),
+    _moment("last_pipeline_completed_at", nullable=True),
+    sa.Column("created_at", UtcDateTime, nullable=False, server_default=sa.func.now()),
+    sa.UniqueConstraint("tenant_id", "usage_date"),
+)
+_holds_slots = tenant_usage_quotas.c.concurrent_pipelines_running > sa.literal_column("0")
+sa.Index(
+    "ix_tenant_usage_quotas_slots",
+    tenant_usage_quotas.c.tenant_id,
+    sqlite_where=_holds_slots,
+    postgresql_where=_holds_slots,
+)
+
+tenant_variables = sa.Table(
+    "tenant_variables",
+    metadata,
+    _tenant_id(primary_key=True),
+    sa.Column("name", sa.String, primary_key=True),
+    _text("value"),
+    _moment("updated_at"),
+)
+
+sources = sa.Table(
+    "sources",
+    metadata,
+    sa.Column("table_name", sa.String, primary_key=True),
+    sa.Column("files", FreeText),
+    sa.Column("kind", sa.String, nullable=False),
+    _moment("created_at"),
+    _moment("updated_at", nullable=True),
+)
+
+source_grants = sa.Table(
+    "source_grants",
+    metadata,
+    sa.Column(
+        "table_name",
+        sa.String,
+        sa.ForeignKey("sources.table_name", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    _tenant_id(primary_key=True),
+    _json("billing_account_ids"),
+    _json("project_ids"),
+    sa.Index(None, "tenant_id"),
+)
+
+pipeline_runs = sa.Table(
+    "pipeline_runs",
+    metadata,
+    sa.Column("run_id", sa.String, primary_key=True),
+    _tenant_id(),
+    sa.Column("template", sa.String, nullable=False),
+    sa.Column("pipeline_id", sa.String, nullable=False),
+    sa.Column("run_date", sa.Date, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("attempt", sa.BigInteger, nullable=False),
+    sa.Column("trigger_type", sa.String, nullable=False),
+    _text("trigger_by"),
+    sa.Column("parameter_hash", sa.String, nullable=False),
+    sa.Column("template_hash", sa.String, nullable=False),
+    _moment("created_at"),
+    _moment("deadline_at", nullable=True),
+    _moment("started_at", nullable=True),
+    _moment("ended_at", nullable=True),
+    _moment("cancel_requested_at", nullable=True),
+    sa.Column("worker", sa.String),
+    sa.Column("is_sample", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("error_code", sa.String),
+    sa.Column("error", FreeText),
+    _json("parameters"),
+    _json("snapshot"),
+)
+
+IS_LIVE = pipeline_runs.c.status.in_([sa.literal_column(f"'{status}'") for status in sorted(LIVE)])
+"""Written into the statement, not bound, so that SQLite may use the index on live runs."""
+
+sa.Index(
+    "uq_pipeline_runs_live",
+    pipeline_runs.c.tenant_id,
+    pipeline_runs.c.pipeline_id,
+    pipeline_runs.c.run_date,
+    pipeline_runs.c.parameter_hash,
+    unique=True,
+    sqlite_where=IS_LIVE,
+    postgresql_where=IS_LIVE,
+)
+# Each list of runs reads one of these backwards from a cursor; run_date filters inside the index.
+_PAGE = ("created_at", "run_id", "run_date")
+for _prefix in ((), ("status",), ("pipeline_id", "status")):
+    sa.Index(
+        "_".join(("ix_pipeline_runs_page", *_prefix)),
+        *(pipeline_runs.c[name] for name in ("tenant_id", *_prefix, *_PAGE)),
+    )
+
+step_logs = sa.Table(
+    "step_logs",
+    metadata,
+    sa.Column("run_id", sa.String, sa.ForeignKey("pipeline_runs.run_id"), primary_key=True),
+    sa.Column("step_id", sa.String, primary_key=True),
+    _tenant_id(),
+    _text("name"),
+    sa.Column("ps_type", sa.String, nullable=False),
+    sa.Column("step_index", sa.Integer, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("attempt", sa.BigInteger, nullable=False),
+    _moment("started_at", nullable=True),
+    _moment("ended_at", nullable=True),
+    sa.Column("row_count", sa.BigInteger),
+    sa.Column("error_code", sa.String),
+    sa.Column("error", FreeText),
+    _json("report"),
+)
+
+loads = sa.Table(
+    "loads",
+    metadata,
+    sa.Column("load_id", sa.String, primary_key=True),
+    sa.Column("run_id", sa.String, sa.ForeignKey("pipeline_runs.run_id"), nullable=False),
+    _tenant_id(),
+    sa.Column("table_name", sa.String, nullable=False),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("attempt", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("content_hash", sa.String, nullable=False),
+    sa.Column("is_sample", sa.Boolean, nullable=False),
+    _moment("staged_at", nullable=True),
+    _moment("published_at", nullable=True),
+    _json("totals"),
+    _json("source_totals"),
+    _json("previous"),
+    _json("source_state"),
+    sa.Index(None, "tenant_id", "table_name", "day", "source", "status", "published_at"),
+    sa.Index(None, "run_id"),
+)
+
+load_leases = sa.Table(
+    "load_leases",
+    metadata,
+    _tenant_id(primary_key=True),
+    sa.Column("table_name", sa.String, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("run_id", sa.String, nullable=False),
+    sa.Column("attempt", sa.BigInteger, nullable=False),
+    _moment("expires_at"),
+)
+
+# What the published copies lack: a run with its steps, or (run_id '') a tenant's central rows.
+ledger_dirty = sa.Table(
+    "ledger_dirty",
+    metadata,
+    sa.Column(
+        "dirty_id",
+        sa.BigInteger().with_variant(sa.Integer, "sqlite"),
+        sa.Identity(),
+        nullable=False,
+    ),
+    sa.Column("tenant_id", sa.String, nullable=False),
+    sa.Column("run_id", sa.String, nullable=False),
+    _number("version"),
+    sa.PrimaryKeyConstraint("dirty_id"),
+    sa.UniqueConstraint("tenant_id", "run_id"),
+    sqlite_autoincrement=True,
+)
+
+workers = sa.Table(
+    "workers",
+    metadata,
+    sa.Column("worker", sa.String, primary_key=True),
+    sa.Column("version", sa.String, nullable=False),
+    _moment("started_at"),
+    _moment("seen_at"),
+)
