@@ -127,6 +127,10 @@ class Result:
 class Warehouse(Protocol):
     """Every adapter passes tests/warehouse/contract.py."""
 
+    def check(self) -> None:
+        """Whether the warehouse can be written to. Raises WarehouseError."""
+        ...
+
     def ensure_dataset(self, dataset: str) -> bool:
         """Make the dataset if it is not there. True if it was made."""
         ...
