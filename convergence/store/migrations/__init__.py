@@ -1,0 +1,1 @@
+"""The steps that lead a database to `tables.py`: additive first, never edited once released."""
