@@ -1,0 +1,58 @@
+"""`./cdp test [--fast|--slow] [pytest arguments]`: every check of the project, the tests last."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+CHECKS = {
+    "format": ["ruff", "format", "--check", "."],
+    "lint": ["ruff", "check", "."],
+    "types": ["mypy"],
+    "imports": ["lint-imports"],
+    "dependencies": ["deptry", "convergence"],
+}
+TIERS = {
+    "--fast": ["-m", "not slow and not postgres and not kills"],
+    "--ordinary": ["-m", "not slow"],
+    "--slow": [],
+}
+
+
+def passes(name: str, command: list[str]) -> bool:
+    """Run one check, saying its name and time; what it printed only when it fails."""
+    start = time.monotonic()
+    ended = subprocess.run(
+        [str(BIN / command[0]), *command[1:]],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    is_good = ended.returncode == 0
+    result = "ok" if is_good else "FAILED"
+    print(f"{name:<13} {result:<7} {time.monotonic() - start:5.1f} s", flush=True)
+    if not is_good:
+        print(ended.stdout, flush=True)
+    return is_good
+
+
+def main(arguments: list[str]) -> int:
+    tier = next((argument for argument in arguments if argument in TIERS), "--ordinary")
+    rest = [argument for argument in arguments if argument not in TIERS]
+    failed = [name for name, command in CHECKS.items() if not passes(name, command)]
+    start = time.monotonic()
+    print(f"tests         {tier.removeprefix('--')}", flush=True)
+    pytest = [sys.executable, "-m", "pytest", "-n", "2", *TIERS[tier], *rest]
+    if subprocess.run(pytest, cwd=ROOT, check=False).returncode != 0:
+        failed.append("tests")
+    if failed:
+        print(f"FAILED after {time.monotonic() - start:.0f} s of tests: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
