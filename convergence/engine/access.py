@@ -1,0 +1,69 @@
+"""Who is calling: a tenant by its key, or the operator. Everything else is refused."""
+
+from dataclasses import dataclass
+
+from convergence.engine.service import Service
+from convergence.errors import Forbidden, NotFound, Unauthenticated
+from convergence.model.key import parse_key
+from convergence.model.tenant import TenantStatus
+from convergence.store import fleet, tenants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """`tenant_id` None is the operator. `is_open` means that authentication is switched off."""
+
+    tenant_id: str | None
+    key_id: str | None = None
+    is_open: bool = False
+
+    @property
+    def is_operator(self) -> bool:
+        return self.tenant_id is None
+
+    def require_tenant(self, tenant_id: str) -> str:
+        """Give the tenant's id back, or raise NotFound: a foreign one answers like an absent one."""
+        if self.tenant_id in {None, tenant_id}:
+            return tenant_id
+        raise NotFound(f"Tenant {tenant_id[:60]} not found", code="tenant_not_found")
+
+    def require_operator(self) -> None:
+        if not self.is_operator:
+            raise Forbidden(
+                "this needs the operator's key", code="operator_only", hint="X-Admin-Key: …"
+            )
+
+
+def identify(service: Service, *, key: str | None, admin_key: str | None) -> Caller:
+    """Turn the keys of a request into a caller. Raises Unauthenticated or Forbidden.
+
+    One answer for every bad key, in the same time, so that nothing can be learnt by guessing.
+    """
+    if admin_key is not None:
+        if service.secrets.is_admin(admin_key):
+            return Caller(tenant_id=None)
+        raise Forbidden("Invalid admin API key", code="invalid_admin_key")
+    if key is None:
+        if service.config.auth_disabled:
+            return Caller(tenant_id=None, is_open=True)
+        raise Unauthenticated("Missing API key", code="missing_key", hint="X-API-Key: cdp_…")
+    return _by_key(service, key)
+
+
+def _by_key(service: Service, text: str) -> Caller:
+    refused = Unauthenticated("Invalid or inactive API key", code="invalid_key")
+    parsed = parse_key(text)
+    if parsed is None:
+        raise refused
+    now = service.clock.now()
+    with service.database.read() as tx:
+        record = fleet.key(tx, parsed.key_id)
+        matches = service.secrets.matches(record.key_hash if record else None, parsed.secret)
+        if record is None or not matches or not record.is_active:
+            raise refused
+        tenant = tenants.get(tx, record.tenant_id)
+    if record.expires_at is not None and record.expires_at <= now:
+        raise Unauthenticated("API key has expired", code="key_expired")
+    if tenant.status is not TenantStatus.ACTIVE:
+        raise Forbidden(f"Tenant {tenant.tenant_id} is {tenant.status}", code="tenant_not_active")
+    return Caller(tenant_id=record.tenant_id, key_id=record.key_id)

@@ -1,0 +1,122 @@
+"""Try one step: its settings filled, its time limited, passing failures tried again."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+
+import structlog
+
+from convergence.engine.load import Loader
+from convergence.engine.service import Service
+from convergence.errors import Cancelled, StepFailed, StepInterrupted
+from convergence.model import binding
+from convergence.model.cancel import CancelToken
+from convergence.model.run import Run
+from convergence.model.template import Step, Template
+from convergence.steps.base import Report, StepContext
+from convergence.steps.registry import STEP_TYPES
+from convergence.store import sources, tenants
+from convergence.warehouse.base import Scope, Value
+
+LEASE_SLACK_SECONDS = 30
+
+log = structlog.get_logger()
+
+
+def attempt(
+    service: Service,
+    run: Run,
+    step: Step,
+    *,
+    template: Template,
+    names: Mapping[str, Value],
+    token: CancelToken,
+) -> Report:
+    """Do the step's work, as often as its `retry` allows.
+
+    Raises Cancelled when the token is tripped, by a caller or by a deadline; StepFailed or another
+    CdpError when the step cannot be done.
+    """
+    step_type = STEP_TYPES[step.ps_type]
+    tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
+    settings = step_type.settings.model_validate(tree)
+    context = _context(service, run, step, names=names, token=token)
+    with _deadlines(service, run, step, template=template, token=token):
+        for trial in range(1, step.retry.max_attempts + 1):
+            try:
+                return step_type.run(settings, context)
+            except StepInterrupted as error:
+                token.check()
+                if trial == step.retry.max_attempts:
+                    raise
+                log.info("step interrupted, trying again", trial=trial, error=error.detail)
+                _pause(step.retry.backoff_seconds * 2 ** (trial - 1), token)
+    raise StepFailed("retry.max_attempts allows no attempt", code="no_attempt")
+
+
+def _context(
+    service: Service, run: Run, step: Step, *, names: Mapping[str, Value], token: CancelToken
+) -> StepContext:
+    with service.database.read() as tx:
+        tenant = tenants.get(tx, run.tenant_id)
+        granted = sources.granted(tx, run.tenant_id)
+    loader = Loader(
+        service=service,
+        run=run,
+        step_id=step.step_id,
+        lease_seconds=step.timeout_minutes * 60 + LEASE_SLACK_SECONDS,
+        cancel=token,
+    )
+    return StepContext(
+        tenant_id=run.tenant_id,
+        run_id=run.run_id,
+        run_date=run.run_date,
+        dataset=tenant.dataset,
+        scope=Scope(
+            project=service.config.project,
+            tenant_id=run.tenant_id,
+            datasets=frozenset({tenant.dataset}),
+            sources=granted,
+        ),
+        names=names,
+        cancel=token,
+        load=loader.load,
+        mailer=service.mailer,
+        admin_email=tenant.admin_email,
+    )
+
+
+@contextmanager
+def _deadlines(
+    service: Service, run: Run, step: Step, *, template: Template, token: CancelToken
+) -> Iterator[None]:
+    """Trip the token when the step's time, or what is left of the run's, is over."""
+    started = run.started_at or service.clock.now()
+    left = started + timedelta(minutes=template.timeout_minutes) - service.clock.now()
+    limits = (
+        (step.timeout_minutes * 60, _over("step_timeout", f"step {step.step_id}", step)),
+        (left.total_seconds(), _over("run_timeout", "the run", template)),
+    )
+    with ExitStack() as stack:
+        for seconds, reason in limits:
+            timer = threading.Timer(max(seconds, 0), token.trip, (reason,))
+            timer.daemon = True
+            timer.start()
+            stack.callback(timer.cancel)
+        yield
+
+
+def _over(code: str, what: str, limited: Step | Template) -> Cancelled:
+    return Cancelled(
+        f"{what} took longer than its {limited.timeout_minutes:g} minutes",
+        code=code,
+        hint="raise timeout_minutes in the template",
+    )
+
+
+def _pause(seconds: float, token: CancelToken) -> None:
+    woken = threading.Event()
+    with token.breaking(woken.set):
+        woken.wait(seconds)
+    token.check()

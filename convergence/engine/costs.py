@@ -1,0 +1,50 @@
+"""The only way from a door to the tenants' data: questions of SQL, and sums of costs."""
+
+
+from convergence.engine.service import Service
+from convergence.model.cancel import CancelToken
+from convergence.model.cost import CostQuery
+from convergence.store import fleet, sources, tenants
+from convergence.warehouse import cost_queries
+from convergence.warehouse.base import QueryLimits, Result, Scope
+
+MAX_ROWS = 10_000
+
+
+def query(
+    service: Service, tenant_id: str | None, sql: str, cancel: CancelToken | None = None
+) -> Result:
+    """Answer one read-only statement of BigQuery SQL. `tenant_id` None is the operator.
+
+    Raises Invalid (refused or wrong SQL), NotFound, Cancelled (`query_timeout`), WarehouseError.
+    """
+    limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_ROWS)
+    return service.warehouse.query(_scope(service, tenant_id), sql, limits, cancel)
+
+
+def explain(service: Service, tenant_id: str | None, sql: str) -> str:
+    """The statement that the warehouse would run."""
+    return service.warehouse.explain(_scope(service, tenant_id), sql)
+
+
+def summary(service: Service, tenant_id: str, question: CostQuery) -> Result:
+    """Rows, gross, credits and net by the question's groups and currency; exact decimals."""
+    scope = _scope(service, tenant_id)
+    (dataset,) = scope.datasets
+    sql = cost_queries.summary(question, project=scope.project, dataset=dataset).sql("bigquery")
+    limits = QueryLimits(seconds=service.config.query_seconds, rows=1_000_000)
+    return service.warehouse.query(scope, sql, limits)
+
+
+def _scope(service: Service, tenant_id: str | None) -> Scope:
+    with service.database.read() as tx:
+        if tenant_id is None:
+            datasets = frozenset(tenant.dataset for tenant in fleet.all_tenants(tx))
+            return Scope(project=service.config.project, tenant_id=None, datasets=datasets)
+        tenant = tenants.get(tx, tenant_id)
+        return Scope(
+            project=service.config.project,
+            tenant_id=tenant_id,
+            datasets=frozenset({tenant.dataset}),
+            sources=sources.granted(tx, tenant_id),
+        )

@@ -1,0 +1,187 @@
+"""Admit a run: template, names and quota are checked, and the run is stored and enqueued, at once."""
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from datetime import date, timedelta
+from uuid import uuid4
+
+from convergence.engine.service import Service
+from convergence.errors import Forbidden, Invalid, QuotaExceeded
+from convergence.model import binding, quota
+from convergence.model.run import LaunchRequest, Run, Status
+from convergence.model.source import GCP_KINDS, GrantedSource, Kind
+from convergence.model.template import SourceFamily, Template
+from convergence.model.tenant import Tenant, TenantStatus
+from convergence.store import runs, sources, tenants, usage
+from convergence.store.database import WriteTx
+
+MAX_TRIGGER_BY = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """The run that was asked for. `is_new` is False when a live one was there already."""
+
+    run: Run
+    is_new: bool
+
+
+def launch(service: Service, request: LaunchRequest) -> Launched:
+    """Admit one run, or give the live one of the same pipeline, date and parameters.
+
+    Raises NotFound (template, tenant), Invalid (names, date), Forbidden (suspended tenant) and
+    QuotaExceeded. When it returns, the run is stored and will end in a status with a reason.
+    """
+    run = _prepare(service, request)
+    with service.database.write() as tx:
+        tenant = tenants.lock(tx, request.tenant_id)
+        _check_active(tenant)
+        live = runs.live(
+            tx,
+            tenant.tenant_id,
+            pipeline_id=run.pipeline_id,
+            run_date=run.run_date,
+            parameter_hash=run.parameter_hash,
+        )
+        if live is not None:
+            return Launched(run=live, is_new=False)
+        refusal = _admit(service, tx, run)
+    if refusal is not None:
+        raise refusal
+    return Launched(run=run, is_new=True)
+
+
+def _admit(service: Service, tx: WriteTx, run: Run) -> QuotaExceeded | None:
+    """Insert, count and enqueue; or record the refusal, which must be committed, and give it."""
+    day = run.created_at.date()
+    limits = tenants.limits(tx, run.tenant_id)
+    use = usage.use(tx, run.tenant_id, day)
+    usage.ensure_day(tx, run.tenant_id, day, limits, now=run.created_at)
+    try:
+        quota.check_quota(limits, use)
+    except QuotaExceeded as refusal:
+        usage.record_refusal(tx, run.tenant_id, day, now=run.created_at)
+        return refusal
+    runs.insert(tx, run)
+    usage.record_admission(tx, run.tenant_id, day, limits, now=run.created_at)
+    if quota.warning_due(limits, use.today + 1):
+        usage.claim_warning(tx, run.tenant_id, day, now=run.created_at)
+    service.queue.enqueue(tx, run.tenant_id, run.run_id)
+    service.metrics.set_quota(
+        run.tenant_id,
+        daily=(use.today + 1) / limits.daily_limit,
+        monthly=(use.month + 1) / limits.monthly_limit,
+        concurrent=(use.live + 1) / limits.concurrent_limit,
+    )
+    return None
+
+
+def _prepare(service: Service, request: LaunchRequest) -> Run:
+    """Everything that needs no lock: the template, the names and the deadline."""
+    now = service.clock.now()
+    _check_trigger_by(request.trigger_by)
+    template = service.library.get(request.template)
+    with service.database.read() as tx:
+        tenant = tenants.get(tx, request.tenant_id)
+        stored = tenants.variables(tx, request.tenant_id)
+        granted = sources.granted(tx, request.tenant_id)
+    stored = {name: value for name, value in stored.items() if name in template.variables}
+    unset = template.variables.keys() - stored.keys() - request.variables.keys()
+    run_date = request.run_date or (now.date() - timedelta(days=1))
+    bound = binding.bind(
+        template,
+        tenant_values=stored | _only_sources(service, template, unset, granted),
+        request_values=request.variables,
+        builtins=built_ins(service, tenant, template, run_date, request.trigger_by),
+    )
+    return Run(
+        run_id=str(uuid4()),
+        tenant_id=tenant.tenant_id,
+        template=template.ref,
+        pipeline_id=bound.pipeline_id,
+        run_date=run_date,
+        status=Status.PENDING,
+        trigger=request.trigger,
+        trigger_by=request.trigger_by,
+        parameters=bound.parameters,
+        parameter_hash=bound.parameter_hash,
+        snapshot=template.raw,
+        template_hash=template.digest,
+        created_at=now,
+        is_sample=any("limit" in step.settings for step in template.steps),
+    )
+
+
+def built_ins(
+    service: Service, tenant: Tenant, template: Template, run_date: date, trigger_by: str
+) -> dict[str, str]:
+    """The names that exist for every pipeline from its admission on."""
+    return {
+        "tenant_id": tenant.tenant_id,
+        "provider": template.provider,
+        "domain": template.domain,
+        "template_name": template.name,
+        "date": run_date.isoformat(),
+        "run_date": run_date.isoformat(),
+        "trigger_by": trigger_by,
+        "admin_email": tenant.admin_email,
+        "company_name": tenant.company_name,
+        "project_id": service.config.project,
+        "gcp_project_id": service.config.project,
+        "dataset": tenant.dataset,
+    }
+
+
+def _only_sources(
+    service: Service, template: Template, unset: Set[str], granted: Sequence[GrantedSource]
+) -> dict[str, str]:
+    """A source variable that nothing sets is the tenant's only source of its family."""
+    found = {}
+    for variable in template.variables.values():
+        family = variable.source
+        if family is None or variable.default is not None or variable.name not in unset:
+            continue
+        fitting = [source.table for source in granted if _fits(service, source, family)]
+        if len(fitting) != 1:
+            raise _source_problem(variable.name, family, sorted(fitting))
+        found[variable.name] = fitting[0]
+    return found
+
+
+def _source_problem(name: str, family: SourceFamily, fitting: Sequence[str]) -> Invalid:
+    if not fitting:
+        return Invalid(
+            f"{name}: no source of kind {family} is granted to this tenant",
+            code="source_not_found",
+            hint="the operator adds one: cdp sources add PROJECT.DATASET.TABLE --files GLOB",
+        )
+    return Invalid(
+        f"{name}: several sources of kind {family} fit: {', '.join(fitting)}",
+        code="source_ambiguous",
+        hint=f'name one of them: {{"variables": {{"{name}": "{fitting[0]}"}}}}',
+    )
+
+
+def _fits(service: Service, source: GrantedSource, family: SourceFamily) -> bool:
+    if source.kind is Kind.AUTO:
+        source = service.warehouse.source_kind(source)
+    wanted = GCP_KINDS if family is SourceFamily.GCP else {Kind.FOCUS}
+    return source.kind in wanted
+
+
+def _check_active(tenant: Tenant) -> None:
+    if tenant.status is not TenantStatus.ACTIVE:
+        raise Forbidden(
+            f"Tenant {tenant.tenant_id} is {tenant.status}",
+            code="tenant_not_active",
+            hint="the operator can make it active again",
+        )
+
+
+def _check_trigger_by(text: str) -> None:
+    if not text.strip():
+        raise Invalid("trigger_by cannot be empty", code="invalid_trigger_by")
+    if len(text) > MAX_TRIGGER_BY:
+        raise Invalid(
+            f"trigger_by is longer than {MAX_TRIGGER_BY} characters", code="invalid_trigger_by"
+        )

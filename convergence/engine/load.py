@@ -1,0 +1,230 @@
+"""Carry rows into the warehouse exactly once, and prove it: lease, stage, reconcile, publish.
+
+Each act is repeatable, and a crash between any two of them is settled by the next load of the same
+key: the warehouse alone knows whether a load was published, and is asked.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from uuid import NAMESPACE_OID, uuid5
+
+from convergence.engine.service import Service
+from convergence.errors import StepFailed
+from convergence.model.cancel import CancelToken
+from convergence.model.load import Load, LoadKey, LoadStatus
+from convergence.model.money import differences, totals_to_json
+from convergence.model.run import Run
+from convergence.steps.base import LoadOptions, Report
+from convergence.store import loads, runs
+from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, Value
+
+LEASE_PAUSE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loader:
+    """Loads for one attempt of one step. `lease_seconds` outlasts the step's timeout."""
+
+    service: Service
+    run: Run
+    step_id: str
+    lease_seconds: float
+    cancel: CancelToken
+
+    def load(self, request: StageRequest, options: LoadOptions) -> Report:
+        """Publish the rows of `request`, or raise StepFailed and leave the old ones visible."""
+        self._lease(request.key)
+        try:
+            finished = self._settle(request)
+            return finished or self._load(request, options)
+        finally:
+            self._release(request.key)
+
+    def _load(self, request: StageRequest, options: LoadOptions) -> Report:
+        stamps = {
+            "x_run_id": self.run.run_id,
+            "x_source": request.key.source,
+            "x_ingested_at": self.service.clock.now(),
+            request.partition_by: request.key.day,
+        }
+        warehouse = self.service.warehouse
+        staged = warehouse.stage(_with_stamps(request, stamps), self.cancel)
+        try:
+            totals = warehouse.totals(staged, self.cancel)
+            is_sample = request.limit is not None
+            self._check(request.key, totals, options, is_sample=is_sample)
+            load = self._record(request.key, totals, is_sample=is_sample)
+            self.cancel.check()
+            warehouse.publish(staged, self._published_record(load))
+        finally:
+            warehouse.discard(staged)
+        with self.service.database.write() as tx:
+            loads.publish(tx, self.run.tenant_id, load.load_id, now=self.service.clock.now())
+        return _report(load, totals.sql)
+
+    def _check(
+        self, key: LoadKey, totals: StagedTotals, options: LoadOptions, *, is_sample: bool
+    ) -> None:
+        """The rules of a load: each failure names what was seen and what to do."""
+        with self.service.database.read() as tx:
+            published = loads.published(tx, self.run.tenant_id, key)
+        if is_sample:
+            return _check_sample(published)
+        if totals.source is not None:
+            _check_present(key, totals)
+            if problems := differences(totals.loaded, totals.source):
+                raise StepFailed(
+                    f"{key.table} {key.day}: totals differ from the source: {'; '.join(problems)}",
+                    code="totals_differ",
+                    hint="does the query filter, join or limit? The old rows are still in place",
+                )
+        if published is not None:
+            if totals.state.is_older_than(published.source_state):
+                raise StepFailed(
+                    f"{key.source} on {key.day}: older than what load {published.load_id} "
+                    "published",
+                    code="source_older",
+                    hint="run it again: the source is read afresh",
+                )
+            if not options.allow_shrink:
+                _check_shrunk(key, totals, published)
+        return None
+
+    def _record(self, key: LoadKey, totals: StagedTotals, *, is_sample: bool) -> Load:
+        load = Load(
+            load_id=self._load_id(key),
+            run_id=self.run.run_id,
+            tenant_id=self.run.tenant_id,
+            key=key,
+            attempt=self.run.attempt,
+            status=LoadStatus.STAGED,
+            totals=totals.loaded,
+            source_totals=totals.source or {},
+            previous=totals.previous,
+            content_hash=totals.content_hash,
+            source_state=totals.state,
+            is_sample=is_sample,
+            rows=totals.rows,
+            staged_at=self.service.clock.now(),
+        )
+        with self.service.database.write() as tx:
+            loads.stage(tx, load)
+            if is_sample:
+                runs.mark_sample(tx, self.run.tenant_id, self.run.run_id)
+        return load
+
+    def _load_id(self, key: LoadKey) -> str:
+        """The same for the same attempt of the same step: a repeat cannot record it twice."""
+        name = f"{self.run.run_id}/{self.run.attempt}/{self.step_id}/{key.table}/{key.day}"
+        return str(uuid5(NAMESPACE_OID, name))
+
+    def _published_record(self, load: Load) -> LoadRecord:
+        return LoadRecord(
+            load_id=load.load_id,
+            run_id=load.run_id,
+            attempt=load.attempt,
+            template_hash=self.run.template_hash,
+            is_sample=load.is_sample,
+            loaded_at=self.service.clock.now(),
+        )
+
+    def _settle(self, request: StageRequest) -> Report | None:
+        """Close what a crash left STAGED; a load of this very run that took effect is its result."""
+        with self.service.database.read() as tx:
+            left = loads.staged(tx, self.run.tenant_id, request.key)
+        report = None
+        for load in left:
+            took_effect = self.service.warehouse.is_published(request.dataset, load.load_id)
+            with self.service.database.write() as tx:
+                if took_effect:
+                    now = self.service.clock.now()
+                    loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
+                else:
+                    loads.discard(tx, self.run.tenant_id, load.load_id)
+            if took_effect and load.run_id == self.run.run_id:
+                report = _report(load, "")
+        return report
+
+    def _lease(self, key: LoadKey) -> None:
+        """Wait until no other run loads the same day, then hold it."""
+        while True:
+            self.cancel.check()
+            with self.service.database.write() as tx:
+                if loads.acquire(
+                    tx,
+                    self.run.tenant_id,
+                    key,
+                    run_id=self.run.run_id,
+                    attempt=self.run.attempt,
+                    now=self.service.clock.now(),
+                    seconds=self.lease_seconds,
+                ):
+                    return
+            time.sleep(LEASE_PAUSE_SECONDS)
+
+    def _release(self, key: LoadKey) -> None:
+        with self.service.database.write() as tx:
+            loads.release(tx, self.run.tenant_id, key, run_id=self.run.run_id)
+
+
+def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageRequest:
+    return replace(request, stamps={**stamps, **request.stamps})
+
+
+def _check_sample(published: Load | None) -> None:
+    if published is not None and published.rows and not published.is_sample:
+        raise StepFailed(
+            f"a sample would replace the {published.rows} rows of the full load "
+            f"{published.load_id}",
+            code="sample_over_full",
+            hint="leave `limit` out, or load the sample into another table",
+        )
+
+
+def _check_present(key: LoadKey, totals: StagedTotals) -> None:
+    if not totals.matched:
+        raise StepFailed(
+            f"{key.source}: no file matches the source",
+            code="source_missing",
+            hint="check the glob: cdp sources ls; has the export arrived?",
+        )
+
+
+def _check_shrunk(key: LoadKey, totals: StagedTotals, published: Load) -> None:
+    """Rows that were published do not vanish silently: not the day's last, nor a file's."""
+    vanished = [
+        file.path
+        for file in published.source_state.files
+        if file.rows and file.path not in totals.matched
+    ]
+    if totals.rows == 0 and published.rows:
+        what = f"holds no rows of {key.day} now; {published.rows} were published"
+    elif vanished and totals.content_hash != published.content_hash:
+        what = f"has lost {', '.join(vanished)}, which held rows of {key.day}"
+    else:
+        return
+    raise StepFailed(
+        f"{key.source} {what}",
+        code="source_shrank",
+        hint="put the files back, or accept the loss with allow_shrink (--allow-shrink)",
+    )
+
+
+def _report(load: Load, sql: str) -> Report:
+    return Report(
+        rows=load.rows,
+        facts={
+            "load_id": load.load_id,
+            "table": load.key.table,
+            "day": load.key.day.isoformat(),
+            "source": load.key.source,
+            "is_sample": load.is_sample,
+            "totals": totals_to_json(load.totals),
+            "source_totals": totals_to_json(load.source_totals),
+            "replaced_totals": totals_to_json(load.previous),
+            "content_hash": load.content_hash,
+            "source_state": load.source_state.to_json(),
+            "sql": sql,
+        },
+    )

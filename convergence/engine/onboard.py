@@ -1,0 +1,179 @@
+"""Bring a tenant in: checks, profile, key, subscription, today's usage, dataset. All or nothing."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from convergence.engine.service import Service
+from convergence.errors import CdpError, Conflict, Invalid, NotFound
+from convergence.model.key import ApiKeyRecord
+from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus, check_tenant_id
+from convergence.outside.notify import check_address
+from convergence.store import keys, tenants, usage
+from convergence.warehouse.schemas import tenant_schemas
+
+KEY_DAYS = 365
+SCOPES = ("pipelines:read", "pipelines:write", "pipelines:execute")
+NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """What is asked for a new tenant, as it came in."""
+
+    tenant_id: str
+    company_name: str
+    admin_email: str
+    subscription_plan: str = Plan.STARTER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One check of an application. `message` says what was seen, and what to do when it failed."""
+
+    name: str
+    passed: bool
+    message: str
+    checked_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onboarded:
+    """The new tenant. `api_key` is the only sight of its key there will ever be."""
+
+    tenant: Tenant
+    api_key: str
+    dataset_created: bool
+    tables_created: tuple[str, ...]
+
+
+def check_application(service: Service, application: Application) -> list[Check]:
+    """Every check of onboarding, none of them changing anything."""
+    checks: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("tenant_id_format", lambda: check_tenant_id(application.tenant_id)),
+        ("company_name", lambda: _check_name(application.company_name)),
+        ("email_format", lambda: check_address(application.admin_email)),
+        ("subscription_plan", lambda: _check_plan(application.subscription_plan)),
+        ("tenant_existence", lambda: _check_absent(service, application.tenant_id)),
+        ("warehouse", lambda: _check_warehouse(service)),
+    )
+    return [_try(service, name, check) for name, check in checks]
+
+
+def onboard(service: Service, application: Application) -> Onboarded:
+    """Make the tenant. Raises Invalid or Conflict, and then nothing of it is left."""
+    check_tenant_id(application.tenant_id)
+    _check_name(application.company_name)
+    check_address(application.admin_email)
+    plan = Plan(_check_plan(application.subscription_plan))
+    _check_absent(service, application.tenant_id)
+    now = service.clock.now()
+    tenant = Tenant(
+        tenant_id=application.tenant_id,
+        company_name=application.company_name,
+        admin_email=application.admin_email,
+        dataset=service.config.dataset_prefix + application.tenant_id,
+        status=TenantStatus.ACTIVE,
+        plan=plan,
+        created_at=now,
+    )
+    made, tables = _make_dataset(service, tenant)
+    minted = service.secrets.mint()
+    try:
+        with service.database.write() as tx:
+            limits = PLAN_LIMITS[plan]
+            tenants.create(tx, tenant, limits, now=now)
+            keys.add(
+                tx,
+                ApiKeyRecord(
+                    key_id=minted.key_id,
+                    tenant_id=tenant.tenant_id,
+                    key_hash=minted.key_hash,
+                    pepper_version=minted.pepper_version,
+                    key_name="onboarding",
+                    scopes=SCOPES,
+                    created_at=now,
+                    expires_at=now + timedelta(days=KEY_DAYS),
+                ),
+                now=now,
+            )
+            usage.ensure_day(tx, tenant.tenant_id, now.date(), limits, now=now)
+    except CdpError:
+        _undo_dataset(service, tenant, made=made)
+        raise
+    return Onboarded(
+        tenant=tenant, api_key=minted.text, dataset_created=made, tables_created=tables
+    )
+
+
+def _make_dataset(service: Service, tenant: Tenant) -> tuple[bool, tuple[str, ...]]:
+    """The tenant's dataset and tables, before the store knows it: a dataset without a tenant is
+    found again by a second try, a tenant without a dataset would fail every run."""
+    made = service.warehouse.ensure_dataset(tenant.dataset)
+    try:
+        tables = tuple(
+            schema.name
+            for schema in tenant_schemas()
+            if service.warehouse.ensure_table(tenant.dataset, schema)
+        )
+    except CdpError:
+        _undo_dataset(service, tenant, made=made)
+        raise
+    return made, tables
+
+
+def _undo_dataset(service: Service, tenant: Tenant, *, made: bool) -> None:
+    """Drop what this call made, unless another call onboarded the tenant meanwhile."""
+    if not made:
+        return
+    try:
+        with service.database.read() as tx:
+            tenants.get(tx, tenant.tenant_id)
+    except NotFound:
+        service.warehouse.drop_dataset(tenant.dataset)
+
+
+def _try(service: Service, name: str, check: Callable[[], str]) -> Check:
+    now = service.clock.now()
+    try:
+        message = check()
+    except CdpError as error:
+        detail = f"{error.detail} (try: {error.hint})" if error.hint else error.detail
+        return Check(name=name, passed=False, message=detail, checked_at=now)
+    return Check(name=name, passed=True, message=message, checked_at=now)
+
+
+def _check_name(text: str) -> str:
+    if not NAME.fullmatch(text) or not text.strip():
+        raise Invalid(
+            "company_name is 1 to 200 characters, none of them a control character",
+            code="invalid_company_name",
+        )
+    return text
+
+
+def _check_plan(text: str) -> str:
+    if text not in list(Plan):
+        raise Invalid(
+            f"subscription_plan {text[:40]!r} does not exist",
+            code="invalid_plan",
+            hint=f"one of {', '.join(Plan)}",
+        )
+    return text
+
+
+def _check_absent(service: Service, tenant_id: str) -> str:
+    try:
+        with service.database.read() as tx:
+            tenants.get(tx, tenant_id)
+    except NotFound:
+        return f"{tenant_id} is free"
+    raise Conflict(
+        f"Tenant {tenant_id} exists already", code="tenant_exists", hint="choose another tenant_id"
+    )
+
+
+def _check_warehouse(service: Service) -> str:
+    service.warehouse.check()
+    return "the warehouse answers"

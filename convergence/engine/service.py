@@ -1,0 +1,84 @@
+"""What the verbs work with: the parts of a running service, each made when it is first used."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from convergence.library import Library
+from convergence.outside.clock import Clock
+from convergence.outside.home import Home
+from convergence.outside.metrics import Metrics
+from convergence.outside.notify import Mailer
+from convergence.outside.secrets import Secrets
+from convergence.store.database import Database, WriteTx
+from convergence.warehouse.base import Warehouse
+
+
+class Queue(Protocol):
+    """Where an admitted run waits for a worker."""
+
+    def enqueue(self, tx: WriteTx, tenant_id: str, run_id: str) -> None:
+        """Enqueue in the caller's transaction: the run and its place commit or vanish together."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings that the verbs need, resolved."""
+
+    home: Path
+    database_url: str
+    project: str
+    environment: str
+    dataset_prefix: str
+    auth_disabled: bool
+    worker_concurrency: int
+    query_seconds: float
+    rate_limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Makers:
+    """How each costly part is made: a command that only lists runs never opens a warehouse."""
+
+    database: Callable[[], Database]
+    warehouse: Callable[[], Warehouse]
+    library: Callable[[], Library]
+    queue: Callable[[Database], Queue]
+
+
+@dataclass(kw_only=True)
+class Service:
+    """The parts. Doors and verbs take what they need from here; nothing is global."""
+
+    config: Config
+    clock: Clock
+    home: Home
+    secrets: Secrets
+    mailer: Mailer
+    metrics: Metrics
+    makers: Makers
+
+    @cached_property
+    def database(self) -> Database:
+        return self.makers.database()
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        return self.makers.warehouse()
+
+    @cached_property
+    def library(self) -> Library:
+        return self.makers.library()
+
+    @cached_property
+    def queue(self) -> Queue:
+        return self.makers.queue(self.database)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for part in ("warehouse", "database"):
+            if part in self.__dict__:
+                self.__dict__.pop(part).close()

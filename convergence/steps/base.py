@@ -1,0 +1,65 @@
+"""What a step type is, and what it is handed. The engine builds the context; steps use it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from convergence.model.cancel import CancelToken
+from convergence.outside.notify import Mailer
+from convergence.warehouse.base import Scope, StageRequest, Value
+
+
+class Settings(BaseModel):
+    """The keys of a step type. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a step did: rows written, and facts as JSON values for the step log."""
+
+    rows: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """`allow_shrink` accepts that a source holds less than what was published from it."""
+
+    allow_shrink: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """All that a step may touch.
+
+    `names` are the values of `{name}`; `load` carries rows into the warehouse, exactly once and
+    reconciled; `admin_email` may always be written to, other addresses as the operator allows.
+    """
+
+    tenant_id: str
+    run_id: str
+    run_date: date
+    dataset: str
+    scope: Scope
+    names: Mapping[str, Value]
+    cancel: CancelToken
+    load: Callable[[StageRequest, LoadOptions], Report]
+    mailer: Mailer
+    admin_email: str
+
+
+class StepType(Protocol):
+    """One kind of step. Its module's path below `steps/` is its `ps_type`."""
+
+    settings: type[Settings]
+    unfilled: tuple[tuple[str, ...], ...]
+    """Paths of settings that are SQL: their `{name}`s are bound on the syntax tree, not as text."""
+
+    def run(self, settings: Any, context: StepContext) -> Report:  # noqa: ANN401 - its own Settings
+        """Do the work. Safe to repeat. Raises StepFailed, or StepInterrupted to be tried again."""
+        ...

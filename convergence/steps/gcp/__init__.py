@@ -1,0 +1,1 @@
+"""Step types that read Google Cloud's exports."""

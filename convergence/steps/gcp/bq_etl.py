@@ -1,0 +1,165 @@
+"""`gcp.bq_etl`: select from a granted export and load the rows into a table of the tenant."""
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from convergence.errors import StepFailed
+from convergence.model.load import LoadKey
+from convergence.model.table import TableSchema
+from convergence.steps.base import LoadOptions, Report, Settings, StepContext
+from convergence.warehouse import fill, names
+from convergence.warehouse.base import StageRequest, Value, WriteMode
+from convergence.warehouse.schemas import load_schema
+
+SCHEMA_TEMPLATES = {"billing_cost": "billing_cost_daily"}
+Identifier = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+def _named_parameters(value: object) -> object:
+    """The source documents' list of {name, value}, as a mapping."""
+    if isinstance(value, list):
+        return {item["name"]: item["value"] for item in value if isinstance(item, dict)}
+    return value
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Part):
+    query: str = Field(min_length=1)
+    bq_project_id: str | None = None
+    query_params: Annotated[dict[str, str | int | bool], BeforeValidator(_named_parameters)] = {}
+
+
+class TimePartitioning(_Part):
+    field: Identifier = "ingestion_date"
+    type: Literal["DAY"] = "DAY"
+    expiration_days: int | None = Field(default=None, ge=1)
+
+
+class TableConfig(_Part):
+    time_partitioning: TimePartitioning = TimePartitioning()
+    clustering_fields: tuple[str, ...] = ()
+
+
+class Destination(_Part):
+    """`overwrite` and `truncate` of a billing table replace the day of the source, never more."""
+
+    table: Identifier
+    dataset_type: str | None = None
+    bq_project_id: str | None = None
+    write_mode: WriteMode | Literal["truncate"] = WriteMode.REPLACE_PARTITION
+    schema_template: Literal["billing_cost"] | None = None
+    table_config: TableConfig = TableConfig()
+    partition_by: str | None = None
+    cluster_by: tuple[str, ...] = ()
+    merge_keys: tuple[str, ...] = ()
+    recreate: Literal[False] = False
+
+    @model_validator(mode="after")
+    def _mode_fits(self) -> Self:
+        if self.schema_template and self.write_mode in {WriteMode.APPEND, WriteMode.MERGE}:
+            raise ValueError(
+                f"write_mode {self.write_mode} would double cost in a billing table; "
+                "use replace_partition, which replaces the day of this source and only that"
+            )
+        if self.write_mode is WriteMode.MERGE and not self.merge_keys:
+            raise ValueError("write_mode merge needs merge_keys, for example [id]")
+        return self
+
+    @property
+    def mode(self) -> WriteMode:
+        if self.schema_template:
+            return WriteMode.REPLACE_PARTITION
+        return WriteMode.OVERWRITE if self.write_mode == "truncate" else WriteMode(self.write_mode)
+
+    @property
+    def partition(self) -> str:
+        return self.partition_by or self.table_config.time_partitioning.field
+
+
+class BqEtlSettings(Settings):
+    source: Source
+    destination: Destination
+    limit: int | None = Field(default=None, ge=1)
+    allow_shrink: bool = False
+
+
+class BqEtl:
+    settings: ClassVar[type[Settings]] = BqEtlSettings
+    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"),)
+
+    def run(self, settings: BqEtlSettings, context: StepContext) -> Report:
+        """Load one day. For a billing table the totals must equal the source's."""
+        schema = _schema(settings.destination)
+        _check_project(settings.destination, context)
+        request = StageRequest(
+            dataset=context.dataset,
+            table=settings.destination.table,
+            schema=schema,
+            scope=context.scope,
+            key=LoadKey(
+                table=settings.destination.table,
+                day=context.run_date,
+                source=_source_table(settings, context, schema),
+            ),
+            sql=settings.source.query,
+            names=context.names,
+            parameters=_parameters(settings.source),
+            mode=settings.destination.mode,
+            partition_by=settings.destination.partition,
+            merge_keys=settings.destination.merge_keys,
+            limit=settings.limit,
+        )
+        return context.load(request, LoadOptions(allow_shrink=settings.allow_shrink))
+
+
+def _schema(destination: Destination) -> TableSchema | None:
+    if destination.schema_template is None:
+        return None
+    schema = load_schema(SCHEMA_TEMPLATES[destination.schema_template])
+    if destination.table == schema.name:
+        return schema
+    raise StepFailed(
+        f"schema_template {destination.schema_template} belongs to the table {schema.name}, "
+        f"not to {destination.table}",
+        code="schema_mismatch",
+        hint=f"destination.table: {schema.name}",
+    )
+
+
+def _check_project(destination: Destination, context: StepContext) -> None:
+    project = destination.bq_project_id
+    if project not in {None, context.scope.project}:
+        raise StepFailed(
+            f"destination.bq_project_id is {project}; this service writes to {context.scope.project}",
+            code="foreign_project",
+            hint="leave bq_project_id out, or set GCP_PROJECT_ID",
+        )
+
+
+def _parameters(source: Source) -> dict[str, Value]:
+    return dict(source.query_params)
+
+
+def _source_table(
+    settings: BqEtlSettings, context: StepContext, schema: TableSchema | None
+) -> str:
+    """The one export that the query reads: with the day, the unit of replacement."""
+    tree = fill.fill(settings.source.query, context.names, _parameters(settings.source))
+    tables = sorted(
+        {ref.source.table for ref in names.resolve(tree, context.scope).refs if ref.source}
+    )
+    if len(tables) == 1:
+        return tables[0]
+    if schema is not None and schema.is_billing:
+        raise StepFailed(
+            f"a load of {schema.name} reads exactly one export; this query reads {tables or 'none'}",
+            code="one_source_needed",
+            hint="one step for each export: each owns its rows of a day",
+        )
+    return ",".join(tables) or "query"
+
+

@@ -1,0 +1,1 @@
+"""Step types that tell people."""

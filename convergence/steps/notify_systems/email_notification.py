@@ -1,0 +1,44 @@
+"""`notify_systems.email_notification`: send a mail. A mail that fails never fails the run's data."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field
+
+from convergence.outside.notify import Mail
+from convergence.steps.base import Report, Settings, StepContext
+
+
+def _addresses(value: object) -> object:
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
+
+
+class EmailSettings(Settings):
+    """`to_emails` is a list, or a text with commas."""
+
+    to_emails: Annotated[Addresses, Field(min_length=1)]
+    subject: str = Field(min_length=1, max_length=998)
+    message: str
+    cc_emails: Addresses = ()
+    bcc_emails: Addresses = ()
+    from_email: str | None = None
+
+
+class EmailNotification:
+    settings: ClassVar[type[Settings]] = EmailSettings
+    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    def run(self, settings: EmailSettings, context: StepContext) -> Report:
+        """Send to those whom the operator allows; who was left out is said in the report."""
+        mail = Mail(
+            to=settings.to_emails,
+            cc=settings.cc_emails,
+            bcc=settings.bcc_emails,
+            sender=settings.from_email,
+            subject=settings.subject,
+            text=settings.message,
+        )
+        report = context.mailer.send(mail, always_allowed=frozenset({context.admin_email}))
+        return Report(facts={"sent_to": list(report.sent_to), "left_out": dict(report.left_out)})

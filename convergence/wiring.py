@@ -1,0 +1,111 @@
+"""The composition root: Settings become a Service. The only place where concrete parts meet.
+
+Parts are imported when they are made, so that a command pays only for what it uses.
+"""
+# ruff: noqa: PLC0415 - see above
+
+from pathlib import Path
+
+from convergence.engine.service import Config, Makers, Queue, Service
+from convergence.library import Library
+from convergence.outside.clock import SystemClock
+from convergence.outside.home import Home
+from convergence.outside.metrics import Metrics
+from convergence.outside.notify import Mailer, NoMailer, SmtpMailer
+from convergence.outside.secrets import Secrets
+from convergence.settings import Settings
+from convergence.store.database import Database
+from convergence.warehouse.base import Warehouse
+
+SHIPPED_CONFIGS = (
+    Path(__file__).parent / "configs",
+    Path(__file__).parent.parent / "configs",
+)
+
+
+def build(settings: Settings) -> Service:
+    """A service that has opened nothing yet but its home. Raises Invalid and Unavailable."""
+    home = Home(settings.home)
+    home.ensure()
+    config = Config(
+        home=home.path,
+        database_url=settings.database_url_text(),
+        project=settings.project_id,
+        environment=settings.environment,
+        dataset_prefix=settings.dataset_prefix,
+        auth_disabled=settings.disable_auth,
+        worker_concurrency=settings.worker_concurrency,
+        query_seconds=settings.query_timeout,
+        rate_limit=settings.rate_limit,
+    )
+    service = Service(
+        config=config,
+        clock=SystemClock(),
+        home=home,
+        secrets=Secrets(
+            home.path,
+            pepper=settings.pepper_text(),
+            admin_key=settings.admin_key_text(),
+            environment=settings.environment,
+        ),
+        mailer=_mailer(settings),
+        metrics=Metrics(),
+        makers=Makers(
+            database=lambda: _database(config),
+            warehouse=lambda: _warehouse(settings, service),
+            library=lambda: _library(settings),
+            queue=_queue,
+        ),
+    )
+    return service
+
+
+def _database(config: Config) -> Database:
+    """The control store, migrated: additive steps only, so a newer process may just start."""
+    from convergence.store import migrate
+
+    database = Database(config.database_url)
+    migrate.ensure(database)
+    return database
+
+
+def _queue(database: Database) -> Queue:
+    from convergence.engine.work import DurableQueue
+
+    return DurableQueue(database)
+
+
+def _library(settings: Settings) -> Library:
+    from convergence.steps.registry import step_models
+
+    if settings.configs_dir is not None:
+        return Library(settings.configs_dir, step_models())
+    shipped = next(path for path in SHIPPED_CONFIGS if path.is_dir())
+    return Library(shipped, step_models())
+
+
+def _mailer(settings: Settings) -> Mailer:
+    url = settings.smtp_url_text()
+    if url is None:
+        return NoMailer()
+    return SmtpMailer(url, sender=settings.smtp_from, allow=frozenset(settings.alert_allow))
+
+
+def _warehouse(settings: Settings, service: Service) -> Warehouse:
+    from convergence.store import fleet, sources
+    from convergence.warehouse.duckdb import DuckdbWarehouse
+    from convergence.warehouse.export import folder_of
+
+    def folders(dataset: str) -> tuple[Path, ...]:
+        """The folders that a dataset's tenant may read files from."""
+        with service.database.read() as tx:
+            tenant = fleet.tenant_of_dataset(tx, dataset)
+            granted = sources.granted(tx, tenant.tenant_id) if tenant else ()
+        return tuple(sorted({folder_of(source.files) for source in granted if source.files}))
+
+    return DuckdbWarehouse(
+        service.config.home,
+        folders=folders,
+        memory_limit=settings.memory_limit,
+        threads=settings.threads,
+    )
