@@ -22,7 +22,7 @@ class Caller:
         return self.tenant_id is None
 
     def require_tenant(self, tenant_id: str) -> str:
-        """Give the tenant's id back, or raise NotFound: a foreign one answers like an absent one."""
+        """Give the id back, or raise NotFound: a foreign tenant answers like an absent one."""
         if self.tenant_id in {None, tenant_id}:
             return tenant_id
         raise NotFound(f"Tenant {tenant_id[:60]} not found", code="tenant_not_found")
@@ -58,7 +58,7 @@ def _by_key(service: Service, text: str) -> Caller:
     now = service.clock.now()
     with service.database.read() as tx:
         record = fleet.key(tx, parsed.key_id)
-        matches = service.secrets.matches(record.key_hash if record else None, parsed.secret)
+        matches = service.secrets.matches(record, parsed.secret)
         if record is None or not matches or not record.is_active:
             raise refused
         tenant = tenants.get(tx, record.tenant_id)

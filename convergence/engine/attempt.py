@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
-import structlog
-
 from convergence.engine.load import Loader
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, StepFailed, StepInterrupted
@@ -14,6 +12,7 @@ from convergence.model import binding
 from convergence.model.cancel import CancelToken
 from convergence.model.run import Run
 from convergence.model.template import Step, Template
+from convergence.outside.logs import Log
 from convergence.steps.base import Report, StepContext
 from convergence.steps.registry import STEP_TYPES
 from convergence.store import sources, tenants
@@ -21,7 +20,7 @@ from convergence.warehouse.base import Scope, Value
 
 LEASE_SLACK_SECONDS = 30
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 
 def attempt(

@@ -1,6 +1,5 @@
 """The only way from a door to the tenants' data: questions of SQL, and sums of costs."""
 
-
 from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostQuery

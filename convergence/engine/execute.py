@@ -8,8 +8,7 @@ the home walks them by itself.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import structlog
-
+from convergence.engine import alert
 from convergence.engine.attempt import attempt as try_step
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, CdpError, Conflict, StepFailed
@@ -17,15 +16,18 @@ from convergence.library import from_snapshot
 from convergence.model import graph
 from convergence.model.cancel import CancelToken
 from convergence.model.run import Run, Status, StepRun
-from convergence.model.template import Step, Template
+from convergence.model.template import OnFailure, Step, Template
 from convergence.outside import logs
+from convergence.outside.logs import Log
 from convergence.steps.registry import step_models
 from convergence.store import runs, usage
 from convergence.warehouse.base import Value
 
 MAX_ATTEMPTS = 5
+STOPPING = "stopping"
+"""Work broken off because the process ends: no outcome, the next start goes on."""
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +84,7 @@ class Executor:
         with self.service.database.read() as tx:
             return _template(runs.get(tx, tenant_id, run_id)).steps
 
-    def next_steps(
-        self, steps: Sequence[Step], outcomes: Mapping[str, Status]
-    ) -> Sequence[Step]:
+    def next_steps(self, steps: Sequence[Step], outcomes: Mapping[str, Status]) -> Sequence[Step]:
         """Those that may start now: ordinary ones side by side, then the terminal ones in order."""
         if ready := graph.ready(steps, outcomes):
             return ready
@@ -117,6 +117,8 @@ class Executor:
         with logs.bind(tenant_id=tenant_id, run_id=run_id, step_id=step_id):
             ended = self._ended(record, run, step, template=template, names=names)
         self._save(ended)
+        if ended.status is Status.FAILED and step.on_failure is OnFailure.ALERT:
+            alert.step_failed(self.service, run, ended)
         return ended.status
 
     def finish(
@@ -185,16 +187,16 @@ class Executor:
         token = self.tokens.setdefault(run.run_id, CancelToken())
         try:
             token.check()
-            report = try_step(
-                self.service, run, step, template=template, names=names, token=token
-            )
+            report = try_step(self.service, run, step, template=template, names=names, token=token)
         except Cancelled as reason:
+            if reason.code == STOPPING:
+                raise
             is_cancel = reason.code == Cancelled.default_code
             return self._failed(record, reason, Status.CANCELLED if is_cancel else Status.FAILED)
         except CdpError as error:
-            log.warning("step failed", code=error.code, error=error.detail, exc_info=True)
+            log.exception("step failed", code=error.code, error=error.detail)
             return self._failed(record, error)
-        except Exception as error:  # noqa: BLE001 - the last wall: a run always ends with a reason
+        except Exception as error:
             log.exception("step broke")
             detail = f"{type(error).__name__}: {error}"
             return self._failed(record, StepFailed(detail, code="internal_error"))
@@ -206,9 +208,7 @@ class Executor:
             report=report.facts,
         )
 
-    def _failed(
-        self, record: StepRun, error: CdpError, status: Status = Status.FAILED
-    ) -> StepRun:
+    def _failed(self, record: StepRun, error: CdpError, status: Status = Status.FAILED) -> StepRun:
         return replace(
             record,
             status=status,

@@ -1,4 +1,4 @@
-"""Admit a run: template, names and quota are checked, and the run is stored and enqueued, at once."""
+"""Admit a run: its template, names and quota are checked; it is stored and enqueued at once."""
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass

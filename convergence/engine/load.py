@@ -42,7 +42,7 @@ class Loader:
             self._release(request.key)
 
     def _load(self, request: StageRequest, options: LoadOptions) -> Report:
-        stamps = {
+        stamps: dict[str, Value] = {
             "x_run_id": self.run.run_id,
             "x_source": request.key.source,
             "x_ingested_at": self.service.clock.now(),
@@ -130,7 +130,7 @@ class Loader:
         )
 
     def _settle(self, request: StageRequest) -> Report | None:
-        """Close what a crash left STAGED; a load of this very run that took effect is its result."""
+        """Close what a crash left STAGED. A load of this very run that took effect is its end."""
         with self.service.database.read() as tx:
             left = loads.staged(tx, self.run.tenant_id, request.key)
         report = None

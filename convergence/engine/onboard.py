@@ -9,7 +9,7 @@ from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, Invalid, NotFound
 from convergence.model.key import ApiKeyRecord
 from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus, check_tenant_id
-from convergence.outside.notify import check_address
+from convergence.outside.notify import is_address
 from convergence.store import keys, tenants, usage
 from convergence.warehouse.schemas import tenant_schemas
 
@@ -53,7 +53,7 @@ def check_application(service: Service, application: Application) -> list[Check]
     checks: tuple[tuple[str, Callable[[], str]], ...] = (
         ("tenant_id_format", lambda: check_tenant_id(application.tenant_id)),
         ("company_name", lambda: _check_name(application.company_name)),
-        ("email_format", lambda: check_address(application.admin_email)),
+        ("email_format", lambda: _check_email(application.admin_email)),
         ("subscription_plan", lambda: _check_plan(application.subscription_plan)),
         ("tenant_existence", lambda: _check_absent(service, application.tenant_id)),
         ("warehouse", lambda: _check_warehouse(service)),
@@ -65,7 +65,7 @@ def onboard(service: Service, application: Application) -> Onboarded:
     """Make the tenant. Raises Invalid or Conflict, and then nothing of it is left."""
     check_tenant_id(application.tenant_id)
     _check_name(application.company_name)
-    check_address(application.admin_email)
+    _check_email(application.admin_email)
     plan = Plan(_check_plan(application.subscription_plan))
     _check_absent(service, application.tenant_id)
     now = service.clock.now()
@@ -114,7 +114,7 @@ def _make_dataset(service: Service, tenant: Tenant) -> tuple[bool, tuple[str, ..
     try:
         tables = tuple(
             schema.name
-            for schema in tenant_schemas()
+            for schema in tenant_schemas().values()
             if service.warehouse.ensure_table(tenant.dataset, schema)
         )
     except CdpError:
@@ -149,6 +149,16 @@ def _check_name(text: str) -> str:
         raise Invalid(
             "company_name is 1 to 200 characters, none of them a control character",
             code="invalid_company_name",
+        )
+    return text
+
+
+def _check_email(text: str) -> str:
+    if not is_address(text):
+        raise Invalid(
+            f"admin_email {text[:80]!r} is not a mail address",
+            code="invalid_email",
+            hint="one plain address, for example finops@example.com",
         )
     return text
 

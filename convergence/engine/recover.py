@@ -2,15 +2,14 @@
 
 from collections.abc import Set
 
-import structlog
-
 from convergence.engine.service import Service
 from convergence.engine.work import DurableQueue
+from convergence.outside.logs import Log
 from convergence.store import fleet
 
 WAITING = frozenset({"ENQUEUED", "DELAYED"})
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 
 def sweep(service: Service, queue: DurableQueue, *, alive: Set[str]) -> int:

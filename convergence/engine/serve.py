@@ -5,26 +5,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-import structlog
-
 from convergence.engine import ledger, recover
-from convergence.engine.execute import Executor
+from convergence.engine.execute import STOPPING, Executor
 from convergence.engine.service import Service
 from convergence.engine.work import DurableQueue, Worker
 from convergence.errors import Cancelled, CdpError
-from convergence.store import fleet
+from convergence.outside.logs import Log
 
 SWEEP_SECONDS = 5.0
 LEDGER_SECONDS = 1.0
 FLUSH_SECONDS = 5.0
 DRAIN_SECONDS = 20
 
-log = structlog.get_logger()
+log = Log(__name__)
 
 
 @dataclass(kw_only=True)
 class Serving:
-    """A started service. `stop` lets runs end for a while; what is left goes on at the next start."""
+    """A started service. `stop` waits a while for runs; the next start goes on with the rest."""
 
     service: Service
     executor: Executor | None
@@ -56,12 +54,12 @@ class Serving:
                 act()
             except CdpError as error:
                 log.warning("recurring work failed", work=act.__name__, error=error.detail)
-            except Exception:  # noqa: BLE001 - one bad turn must not end recovery for ever
+            except Exception:
                 log.exception("recurring work broke", work=act.__name__)
 
     def _break_off(self) -> None:
         for token in list(self.executor.tokens.values()) if self.executor else []:
-            token.trip(Cancelled("the service is stopping", code="stopping"))
+            token.trip(Cancelled("the service is stopping", code=STOPPING))
 
 
 def start(service: Service, *, with_worker: bool) -> Serving:
@@ -75,9 +73,7 @@ def start(service: Service, *, with_worker: bool) -> Serving:
     if not isinstance(queue, DurableQueue):
         raise TypeError("a worker needs the durable queue")
     executor = Executor(service=service, worker=f"worker-{uuid4()}")
-    worker = Worker(
-        service.database, executor, concurrency=service.config.worker_concurrency
-    )
+    worker = Worker(service.database, executor, concurrency=service.config.worker_concurrency)
     serving = Serving(service=service, executor=executor, worker=worker)
     alive = frozenset({executor.worker})
     recover.sweep(service, queue, alive=alive)

@@ -1,4 +1,4 @@
-"""Durable work: the only file that knows DBOS. A run is enqueued, its walk is replayed after a crash.
+"""Durable work, the only file that knows DBOS: runs wait in a queue, a crash replays the walk.
 
 Our `pipeline_runs` is the truth; the engine's tables are a detail that `recover.py` reconciles.
 Asynchronous, because timeouts and cancellation need async steps: each act runs in a thread.
@@ -70,9 +70,7 @@ class DurableQueue:
     def put_back(self, run_id: str) -> None:
         """Let a live worker begin the run again; its finished steps are in our own records."""
         self._client.cancel_workflow(run_id)
-        self._client.rewind_workflow(
-            run_id, application_version=ENGINE_VERSION, queue_name=QUEUE
-        )
+        self._client.rewind_workflow(run_id, application_version=ENGINE_VERSION, queue_name=QUEUE)
 
 
 class Worker:
@@ -120,18 +118,23 @@ def _register(executor: Executor) -> None:
 
     @DBOS.step(name="step")
     async def step(
-        tenant_id: str, run_id: str, step_id: str, attempt: int, outcomes: Mapping[str, Status]
+        tenant_id: str, run_id: str, step_id: str, attempt: int, outcomes: Mapping[str, str]
     ) -> str:
         return await asyncio.to_thread(
-            executor.run_step, tenant_id, run_id, step_id, attempt=attempt, so_far=outcomes
+            executor.run_step,
+            tenant_id,
+            run_id,
+            step_id,
+            attempt=attempt,
+            so_far=_statuses(outcomes),
         )
 
     @DBOS.step(name="finish")
     async def finish(
-        tenant_id: str, run_id: str, attempt: int, outcomes: Mapping[str, Status]
+        tenant_id: str, run_id: str, attempt: int, outcomes: Mapping[str, str]
     ) -> None:
         await asyncio.to_thread(
-            executor.finish, tenant_id, run_id, attempt=attempt, outcomes=outcomes
+            executor.finish, tenant_id, run_id, attempt=attempt, outcomes=_statuses(outcomes)
         )
 
     @DBOS.workflow(name=WORKFLOW)
@@ -139,13 +142,15 @@ def _register(executor: Executor) -> None:
         claim = await begin(tenant_id, run_id)
         if claim is None:
             return
-        attempt = claim["attempt"]
-        outcomes = {step_id: Status(word) for step_id, word in claim["outcomes"].items()}
+        attempt, outcomes = claim["attempt"], _statuses(claim["outcomes"])
         steps = await asyncio.to_thread(executor.steps, tenant_id, run_id)
         while batch := executor.next_steps(steps, outcomes):
-            ended = await asyncio.gather(
-                *(step(tenant_id, run_id, s.step_id, attempt, dict(outcomes)) for s in batch)
-            )
-            for ready, word in zip(batch, ended, strict=True):
-                outcomes[ready.step_id] = Status(word)
+            ids = [ready.step_id for ready in batch]
+            acts = (step(tenant_id, run_id, step_id, attempt, dict(outcomes)) for step_id in ids)
+            outcomes |= _statuses(dict(zip(ids, await asyncio.gather(*acts), strict=True)))
         await finish(tenant_id, run_id, attempt, outcomes)
+
+
+def _statuses(words: Mapping[str, str]) -> dict[str, Status]:
+    """What a replay reads from the engine's records: plain words."""
+    return {step_id: Status(word) for step_id, word in words.items()}

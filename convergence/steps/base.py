@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -56,8 +56,8 @@ class StepContext:
 class StepType(Protocol):
     """One kind of step. Its module's path below `steps/` is its `ps_type`."""
 
-    settings: type[Settings]
-    unfilled: tuple[tuple[str, ...], ...]
+    settings: ClassVar[type[Settings]]
+    unfilled: ClassVar[tuple[tuple[str, ...], ...]]
     """Paths of settings that are SQL: their `{name}`s are bound on the syntax tree, not as text."""
 
     def run(self, settings: Any, context: StepContext) -> Report:  # noqa: ANN401 - its own Settings

@@ -134,7 +134,7 @@ def _check_project(destination: Destination, context: StepContext) -> None:
     project = destination.bq_project_id
     if project not in {None, context.scope.project}:
         raise StepFailed(
-            f"destination.bq_project_id is {project}; this service writes to {context.scope.project}",
+            f"destination.bq_project_id is {project}; this service has {context.scope.project}",
             code="foreign_project",
             hint="leave bq_project_id out, or set GCP_PROJECT_ID",
         )
@@ -144,9 +144,7 @@ def _parameters(source: Source) -> dict[str, Value]:
     return dict(source.query_params)
 
 
-def _source_table(
-    settings: BqEtlSettings, context: StepContext, schema: TableSchema | None
-) -> str:
+def _source_table(settings: BqEtlSettings, context: StepContext, schema: TableSchema | None) -> str:
     """The one export that the query reads: with the day, the unit of replacement."""
     tree = fill.fill(settings.source.query, context.names, _parameters(settings.source))
     tables = sorted(
@@ -156,10 +154,8 @@ def _source_table(
         return tables[0]
     if schema is not None and schema.is_billing:
         raise StepFailed(
-            f"a load of {schema.name} reads exactly one export; this query reads {tables or 'none'}",
+            f"a load of {schema.name} reads one export; this query reads {tables or 'none'}",
             code="one_source_needed",
             hint="one step for each export: each owns its rows of a day",
         )
     return ",".join(tables) or "query"
-
-

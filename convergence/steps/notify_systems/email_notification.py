@@ -1,4 +1,4 @@
-"""`notify_systems.email_notification`: send a mail. A mail that fails never fails the run's data."""
+"""`notify_systems.email_notification`: send a mail, to those whom the operator allows."""
 
 from typing import Annotated, ClassVar
 

@@ -1,0 +1,179 @@
+"""Publish what the store knows to the tenants' datasets: x_meta_* tables and the `tenants` copies.
+
+The copies are repeatable and never read for a decision. What they lack is a set in the store, not
+a place in a log: a run that changes while it is published stays in the set.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from convergence.engine.service import Service
+from convergence.errors import CdpError
+from convergence.model.key import ApiKeyRecord
+from convergence.model.run import Run, StepRun
+from convergence.model.tenant import Limits, Tenant
+from convergence.outside.logs import Log
+from convergence.store import fleet, keys, runs, tenants, usage
+from convergence.store.database import ReadTx
+from convergence.store.fleet import Dirty
+from convergence.warehouse.schemas import load_schema
+
+BATCH = 500
+DAYS_BACK = 2
+"""A finish may still change the usage row of the day its run was admitted on."""
+
+Row = Mapping[str, Any]
+
+log = Log(__name__)
+
+
+def publish(service: Service) -> int:
+    """Publish what is missing; how many runs and tenants were. One bad tenant holds up no other."""
+    with service.database.read() as tx:
+        missing = fleet.dirty(tx, BATCH)
+    by_tenant: dict[str, list[Dirty]] = defaultdict(list)
+    for dirty in missing:
+        by_tenant[dirty.tenant_id].append(dirty)
+    published = 0
+    for tenant_id, batch in by_tenant.items():
+        try:
+            _publish_tenant(service, tenant_id, batch)
+        except CdpError as error:
+            log.warning("ledger not published", tenant_id=tenant_id, error=error.detail)
+            continue
+        with service.database.write() as tx:
+            for dirty in batch:
+                fleet.clean(tx, dirty)
+        published += len(batch)
+    return published
+
+
+def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) -> None:
+    run_ids = [dirty.run_id for dirty in batch if dirty.run_id is not None]
+    with service.database.read() as tx:
+        tenant = tenants.get(tx, tenant_id)
+        run_rows = [_run_row(runs.get(tx, tenant_id, run_id)) for run_id in run_ids]
+        step_rows = [
+            _step_row(step) for run_id in run_ids for step in runs.steps(tx, tenant_id, run_id)
+        ]
+        central = _central_rows(service, tx, tenant) if len(run_ids) < len(batch) else {}
+    upsert, dataset = service.warehouse.upsert, tenant.dataset
+    if run_rows:
+        runs_table = load_schema("x_meta_pipeline_runs")
+        upsert(dataset, runs_table, ("pipeline_logging_id",), run_rows)
+    if step_rows:
+        upsert(dataset, load_schema("x_meta_step_logs"), ("step_logging_id",), step_rows)
+    for table, rows in central.items():
+        schema = load_schema(table)
+        key = (schema.column_names[0],)
+        if table.startswith("x_meta_"):
+            upsert(dataset, schema, key, rows)
+        else:
+            service.warehouse.upsert_central(dataset, schema, key, rows)
+
+
+def _central_rows(service: Service, tx: ReadTx, tenant: Tenant) -> dict[str, list[Row]]:
+    today = service.clock.now().date()
+    days = [today - timedelta(days=back) for back in range(DAYS_BACK + 1)]
+    used = [usage.row(tx, tenant.tenant_id, day) for day in days]
+    known = keys.all_of(tx, tenant.tenant_id)
+    limits = tenants.limits(tx, tenant.tenant_id)
+    return {
+        "tenant_profiles": [_profile_row(tenant)],
+        "tenant_subscriptions": [_subscription_row(tenant, limits)],
+        "tenant_usage_quotas": [asdict(row) for row in used if row is not None],
+        "tenant_api_keys": [_central_key_row(key) for key in known],
+        "x_meta_api_keys": [_key_row(key) for key in known],
+    }
+
+
+def _run_row(run: Run) -> Row:
+    return {
+        "pipeline_logging_id": run.run_id,
+        "pipeline_id": run.pipeline_id,
+        "tenant_id": run.tenant_id,
+        "status": run.status,
+        "trigger_type": run.trigger,
+        "trigger_by": run.trigger_by,
+        "start_time": run.started_at or run.created_at,
+        "end_time": run.ended_at,
+        "duration_ms": run.duration_ms,
+        "config_version": run.template_hash,
+        "worker_instance": run.worker,
+        "error_message": run.error,
+        "run_date": run.run_date,
+        "parameters": dict(run.parameters),
+    }
+
+
+def _step_row(step: StepRun) -> Row:
+    return {
+        "step_logging_id": f"{step.run_id}/{step.step_id}",
+        "pipeline_logging_id": step.run_id,
+        "step_id": step.step_id,
+        "step_name": step.name,
+        "step_type": step.ps_type,
+        "step_index": step.index,
+        "status": step.status,
+        "start_time": step.started_at,
+        "end_time": step.ended_at,
+        "duration_ms": step.duration_ms,
+        "rows_processed": step.rows,
+        "row_count": step.rows,
+        "error_message": step.error,
+        "metadata": dict(step.report),
+    }
+
+
+def _profile_row(tenant: Tenant) -> Row:
+    return {
+        "tenant_id": tenant.tenant_id,
+        "company_name": tenant.company_name,
+        "admin_email": tenant.admin_email,
+        "tenant_dataset_id": tenant.dataset,
+        "status": tenant.status,
+        "subscription_plan": tenant.plan,
+        "created_at": tenant.created_at,
+    }
+
+
+def _subscription_row(tenant: Tenant, limits: Limits) -> Row:
+    return {
+        "subscription_id": f"{tenant.tenant_id}_subscription",
+        "tenant_id": tenant.tenant_id,
+        "plan_name": tenant.plan,
+        "status": tenant.status,
+        **asdict(limits),
+        "max_pipelines_per_day": limits.daily_limit,
+        "max_concurrent_pipelines": limits.concurrent_limit,
+        "created_at": tenant.created_at,
+    }
+
+
+def _central_key_row(key: ApiKeyRecord) -> Row:
+    return {
+        "api_key_id": key.key_id,
+        "tenant_id": key.tenant_id,
+        "key_name": key.key_name,
+        "scopes": list(key.scopes),
+        "is_active": key.is_active,
+        "expires_at": key.expires_at,
+        "created_at": key.created_at,
+        "last_used_at": key.last_used_at,
+    }
+
+
+def _key_row(key: ApiKeyRecord) -> Row:
+    return {
+        "api_key": key.key_id,
+        "tenant_id": key.tenant_id,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "is_active": key.is_active,
+        "description": key.key_name,
+        "scopes": list(key.scopes),
+        "last_used_at": key.last_used_at,
+    }
