@@ -1,0 +1,167 @@
+"""The isolation gate: every table of a statement is one the caller may read, or it is refused.
+
+Works on the syntax tree, for SQL of tenants and of templates alike. A resolved tree holds no
+name of a physical table any more, only numbers; what the engine reads is put in by `to_duckdb`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlglot import exp
+
+from convergence.errors import Invalid
+from convergence.model.source import GrantedSource
+from convergence.warehouse.allowed import check_allowed
+from convergence.warehouse.base import Scope
+from convergence.warehouse.statement import refused, where
+
+CENTRAL_DATASET = "tenants"
+LAYER = "gcp_silver_cost"
+"""`{dataset}.gcp_silver_cost.{table}` is an old name of `{dataset}.{table}`."""
+INFORMATION_SCHEMA = "INFORMATION_SCHEMA"
+_VIEWS = frozenset({"COLUMNS", "TABLES"})
+
+
+class TableKind(StrEnum):
+    """A table of a tenant's dataset, a published table of `tenants`, or a granted source."""
+
+    DATASET = "dataset"
+    CENTRAL = "central"
+    SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRef:
+    """A table the caller may read. It need not exist.
+
+    `view` is COLUMNS or TABLES for the information schema of the dataset; then `table` is empty.
+    """
+
+    kind: TableKind
+    dataset: str
+    table: str
+    view: str = ""
+    source: GrantedSource | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A query whose tables are numbers into `refs` (`ref_of`); every table has an alias."""
+
+    tree: exp.Query
+    refs: tuple[TableRef, ...]
+    project: str
+
+    def ref_of(self, table: exp.Table) -> TableRef | None:
+        """None for a name that WITH defines."""
+        number = table.meta_get("ref")
+        return None if number is None else self.refs[number]
+
+
+def resolve(tree: exp.Query, scope: Scope) -> Resolved:
+    """Check the whole statement and every table in it. `tree` is not changed.
+
+    Raises Invalid: sql_refused, or table_not_readable, which tells nothing about whether the
+    table exists.
+    """
+    tree = tree.copy()
+    check_allowed(tree)
+    refs: dict[TableRef, int] = {}
+    for table in list(_physical_tables(tree)):
+        ref = _ref(table, scope)
+        number = refs.setdefault(ref, len(refs))
+        _number(table, number)
+    if scope.tenant_id is None:
+        _check_one_dataset(refs)
+    return Resolved(tree=tree, refs=tuple(refs), project=scope.project)
+
+
+def path_of(table: exp.Table) -> tuple[str, ...]:
+    """The written parts of a table's name: a backticked path counts as its parts."""
+    return tuple(".".join(part.name for part in table.parts).split("."))
+
+
+def _physical_tables(tree: exp.Query) -> Iterator[exp.Table]:
+    """Tables that no visible WITH defines. A WITH name is seen after it, and in its query."""
+    stack: list[tuple[exp.Expr, frozenset[str]]] = [(tree, frozenset())]
+    while stack:
+        node, visible = stack.pop()
+        clause = node.args.get("with_")
+        if clause is not None:
+            for cte in clause.expressions:
+                name = cte.alias.lower()
+                stack.append((cte.this, visible | {name} if clause.recursive else visible))
+                visible |= {name}
+        if isinstance(node, exp.Table):
+            path = path_of(node)
+            if len(path) != 1 or path[0].lower() not in visible:
+                yield node
+        stack.extend((child, visible) for child in node.iter_expressions() if child is not clause)
+
+
+def _number(table: exp.Table, number: int) -> None:
+    if not table.alias:
+        name = exp.to_identifier(path_of(table)[-1], quoted=True)
+        table.set("alias", exp.TableAlias(this=name))
+    table.set("this", exp.to_identifier(f"ref {number}", quoted=True))
+    table.set("db", None)
+    table.set("catalog", None)
+    table.meta["ref"] = number
+
+
+def _ref(table: exp.Table, scope: Scope) -> TableRef:
+    path = path_of(table)
+    view = ""
+    if len(path) > 1 and path[-2].upper() == INFORMATION_SCHEMA and path[-1].upper() in _VIEWS:
+        path, view = (*path[:-2], "*"), path[-1].upper()
+    dataset_and_table = _within_project(path, scope)
+    if dataset_and_table is not None:
+        dataset, name = dataset_and_table
+        name = "" if view else name
+        if dataset == CENTRAL_DATASET:
+            return TableRef(kind=TableKind.CENTRAL, dataset=dataset, table=name, view=view)
+        if dataset in scope.datasets:
+            return TableRef(kind=TableKind.DATASET, dataset=dataset, table=name, view=view)
+    source = None if view else _granted(path, scope)
+    if source is None:
+        raise _not_readable(table)
+    return TableRef(kind=TableKind.SOURCE, dataset=path[-2], table=path[-1], source=source)
+
+
+def _within_project(path: tuple[str, ...], scope: Scope) -> tuple[str, str] | None:
+    """Dataset and table, when the path can be one of our own; the layer alias is undone."""
+    if len(path) == 1:
+        own = next(iter(scope.datasets)) if len(scope.datasets) == 1 else None
+        return (own, path[0]) if own and scope.tenant_id is not None else None
+    if len(path) in {3, 4} and path[-2] == LAYER:
+        path = (*path[:-2], path[-1])
+    if len(path) == 3 and path[0] == scope.project:
+        path = path[1:]
+    return (path[0], path[1]) if len(path) == 2 else None
+
+
+def _granted(path: tuple[str, ...], scope: Scope) -> GrantedSource | None:
+    full = (scope.project, *path) if len(path) == 2 else path
+    name = ".".join(full)
+    return next((source for source in scope.sources if source.table == name), None)
+
+
+def _not_readable(table: exp.Table) -> Invalid:
+    name = ".".join(path_of(table))[:200]
+    return refused(
+        f"table {name} is unknown or foreign: it cannot be read here",
+        at=where(table),
+        code="table_not_readable",
+        hint="your own tables are `dataset.table` or `project.dataset.table`; "
+        "shared ones `tenants.table`; a source goes by the full name it was granted under",
+    )
+
+
+def _check_one_dataset(refs: dict[TableRef, int]) -> None:
+    datasets = sorted({ref.dataset for ref in refs if ref.kind is not TableKind.SOURCE})
+    if len(datasets) > 1:
+        raise refused(
+            f"one statement reads {' and '.join(datasets[:3])}",
+            hint="the operator reads `tenants` or one tenant's dataset in a statement",
+        )

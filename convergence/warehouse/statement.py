@@ -1,0 +1,215 @@
+"""Text of BigQuery SQL becomes one read-only statement on a syntax tree, or an error at a place."""
+
+import logging
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from convergence.errors import Invalid
+
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it would warn of is refused here
+
+VARIABLE_MARK = "\ue000"
+"""Begins the identifier that stands for a bare `{name}`; fill.py puts a literal in its place."""
+
+MAX_CHARACTERS = 200_000
+MAX_NESTING = 60
+
+_QUERY_WORDS = frozenset({"SELECT", "WITH", "FROM", "("})
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WORDLIKE = re.compile(r"\w+")
+_OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
+_CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
+_LIKE_OF_A_LOAD = (
+    "`cdp backfill` replaces the rows of a day; `cdp db migrate` brings tables to their schema"
+)
+_LIKE_OF_A_WRITE = {
+    "CREATE": "`cdp db bootstrap` creates the tables",
+    "ALTER": "`cdp db migrate` adds the columns that a table lacks",
+    "UPDATE": "`cdp db migrate` fills new columns; `cdp quota set` changes limits",
+    "DROP": "`cdp db migrate` brings tables to their schema; it drops nothing",
+    "INSERT": _LIKE_OF_A_LOAD,
+    "DELETE": _LIKE_OF_A_LOAD,
+    "MERGE": _LIKE_OF_A_LOAD,
+    "TRUNCATE": _LIKE_OF_A_LOAD,
+}
+
+
+def parse(sql: str) -> exp.Query:
+    """The one SELECT (WITH and set operations included) that `sql` is.
+
+    A bare `{name}` is left as an identifier for `fill`. Raises Invalid, code sql_syntax where
+    BigQuery would not read it, sql_refused where it is read but is not a single query.
+    """
+    tokens = _tokens(sql)
+    _check_kind(tokens)
+    _check_nesting(tokens)
+    try:
+        trees = BigQuery().parser().parse(_mark_variables(tokens), sql)
+    except ParseError as error:
+        raise _syntax(error) from None
+    except RecursionError:
+        raise refused("the statement is nested too deeply") from None
+    tree = trees[0] if trees else None
+    if not isinstance(tree, exp.Query):
+        raise refused("only a query can be run here", hint="begin with SELECT or WITH")
+    _check_tables_are_names(tree, sql)
+    return tree
+
+
+def where(node: exp.Expr) -> str:
+    """`line:col` of the first place in the text that is known for `node`; empty if none is."""
+    for part in node.find_all(exp.Expr):
+        if (line := part.meta_get("line")) is not None:
+            start = part.meta_get("col") - (part.meta_get("end") - part.meta_get("start"))
+            return f"{line}:{max(start, 1)}"
+    return ""
+
+
+def refused(
+    what: str, *, at: exp.Expr | str = "", code: str = "sql_refused", hint: str = ""
+) -> Invalid:
+    """The error to raise: `what`, with its place in the statement."""
+    place = at if isinstance(at, str) else where(at)
+    return Invalid(f"{place}: {what}" if place else what, code=code, hint=hint)
+
+
+def _tokens(sql: str) -> list[Token]:
+    if len(sql) > MAX_CHARACTERS:
+        raise refused(f"the statement is longer than {MAX_CHARACTERS} characters")
+    if "\0" in sql or VARIABLE_MARK in sql:
+        raise refused("the statement holds a character that SQL does not have")
+    try:
+        tokens = BigQuery().tokenize(sql)
+    except TokenError as error:
+        raise refused(
+            f"cannot be read: {error}",
+            code="sql_syntax",
+            hint="look for a quote, a backtick or a comment that is not closed",
+        ) from None
+    while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
+        tokens.pop()
+    if not tokens:
+        raise refused("the statement is empty", code="sql_syntax", hint="write a SELECT")
+    return tokens
+
+
+def _check_kind(tokens: Sequence[Token]) -> None:
+    first = tokens[0]
+    word = first.text.upper()
+    if word not in _QUERY_WORDS:
+        raise refused(
+            f"{word[:40]} is refused: SQL here only reads",
+            at=_token_place(first),
+            hint=_LIKE_OF_A_WRITE.get(word, "begin with SELECT or WITH"),
+        )
+    for token, following in pairwise(tokens):
+        if token.token_type == TokenType.SEMICOLON:
+            raise refused(
+                f"a second statement begins with {following.text[:40]}",
+                at=_token_place(following),
+                hint="send one statement at a time",
+            )
+
+
+def _check_nesting(tokens: Sequence[Token]) -> None:
+    depth = 0
+    for token in tokens:
+        if token.token_type in _OPENING:
+            depth += 1
+        elif token.token_type in _CLOSING:
+            depth -= 1
+        if depth > MAX_NESTING:
+            raise refused(
+                f"more than {MAX_NESTING} levels of nesting",
+                at=_token_place(token),
+                hint="name the parts with WITH",
+            )
+
+
+def _mark_variables(tokens: list[Token]) -> list[Token]:
+    """Each `{`, name, `}` as one identifier token, so that it parses wherever a name can be."""
+    marked: list[Token] = []
+    index = 0
+    while index < len(tokens):
+        if tokens[index].token_type != TokenType.L_BRACE:
+            marked.append(tokens[index])
+            index += 1
+            continue
+        marked.append(_variable(tokens, index))
+        index += 3
+    return marked
+
+
+def _variable(tokens: list[Token], index: int) -> Token:
+    opening, *rest = tokens[index : index + 3]
+    if (
+        len(rest) < 2
+        or rest[1].token_type != TokenType.R_BRACE
+        or not _NAME.fullmatch(rest[0].text)
+    ):
+        raise refused(
+            "a brace that is not a variable",
+            at=_token_place(opening),
+            code="sql_syntax",
+            hint="a variable is {name}, without spaces or quotes",
+        )
+    closing = rest[1]
+    before = tokens[index - 1] if index else None
+    after = tokens[index + 3] if index + 3 < len(tokens) else None
+    if _touches(before, opening) or _touches(closing, after):
+        raise refused(
+            f"{{{rest[0].text}}} is glued to a word",
+            at=_token_place(opening),
+            code="sql_syntax",
+            hint="put the whole name in backticks: `{dataset}_copy`",
+        )
+    return Token(
+        token_type=TokenType.IDENTIFIER,
+        text=f"{VARIABLE_MARK}{rest[0].text}",
+        line=opening.line,
+        col=opening.col + closing.end - opening.start,
+        start=opening.start,
+        end=closing.end,
+    )
+
+
+def _touches(left: Token | None, right: Token | None) -> bool:
+    if left is None or right is None or left.end + 1 != right.start:
+        return False
+    outer = right if left.token_type == TokenType.R_BRACE else left
+    return _WORDLIKE.fullmatch(outer.text) is not None
+
+
+def _check_tables_are_names(tree: exp.Query, sql: str) -> None:
+    for table in tree.find_all(exp.Table):
+        for part in table.parts:
+            start = part.meta_get("start")
+            if start is not None and sql[start] in "'\"":
+                raise refused(
+                    f"the text {part.name[:60]!r} stands where a table must",
+                    at=part,
+                    hint="name a table: `project.dataset.table`",
+                )
+
+
+def _token_place(token: Token) -> str:
+    return f"{token.line}:{max(token.col - (token.end - token.start), 1)}"
+
+
+def _syntax(error: ParseError) -> Invalid:
+    first = error.errors[0] if error.errors else {}
+    description = str(first.get("description") or error).split("<Token")[0].rstrip(" .")
+    description = description.removesuffix(" but got")
+    near = str(first.get("highlight") or "")[:60]
+    return refused(
+        f"{description} near {near!r}" if near else description,
+        at=f"{first['line']}:{first['col']}" if first.get("line") else "",
+        code="sql_syntax",
+        hint="the statement must be BigQuery SQL",
+    )
