@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -46,29 +46,30 @@ class Environment:
         content = b"\0".join(path.read_bytes() for path in sources) + os.fsencode(ROOT)
         self.content = hashlib.sha256(content).hexdigest()
 
-    def written(self) -> list[str]:
-        """The stamp: kind, base, content; empty strings when there is none."""
-        try:
-            return self.stamp.read_text().splitlines()
-        except OSError:
-            return ["", "", ""]
+    def stamped(self) -> str:
+        """What the stamp says this was made from, or nothing."""
+        return self.stamp.read_text(errors="replace") if self.stamp.is_file() else ""
+
+    def wanted(self, kind: str) -> str:
+        return f"{kind}\n{self.base}\n{self.content}\n"
 
     def is_sound(self) -> bool:
-        """Whether there is a finished environment here that still runs."""
-        if self.written()[1:2] != [self.base]:
-            return False
-        return sys.executable == str(self.python) or runs(self.python)
+        """Whether a finished environment is here and still runs."""
+        is_finished = f"\n{self.base}\n" in self.stamped()
+        if not is_finished or sys.executable == str(self.python):
+            return is_finished
+        with Path(os.devnull).open("w") as nowhere:
+            return runs([str(self.python), "-c", ""], log=nowhere, env=os.environ)
 
     def is_ready(self, kind: str) -> bool:
-        wanted = ([kind, self.base, self.content], ["dev", self.base, self.content])
-        return self.written() in wanted and self.is_sound()
+        return self.stamped() in (self.wanted(kind), self.wanted("dev")) and self.is_sound()
 
     def prepare(self, kind: str) -> None:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with alone(self.folder.with_name(f"{self.folder.name}.lock")):
             if self.is_ready(kind):
                 return
-            if self.written()[0] == "dev":
+            if self.stamped().startswith("dev\n"):
                 kind = "dev"
             sound = self.is_sound()
             self.stamp.unlink(missing_ok=True)
@@ -78,7 +79,7 @@ class Environment:
             self.install(LOCKS[kind])
             (site_packages,) = self.folder.glob("lib/python*/site-packages")
             (site_packages / "convergence-checkout.pth").write_text(f"{ROOT}\n")
-            self.stamp.write_text(f"{kind}\n{self.base}\n{self.content}\n")
+            self.stamp.write_text(self.wanted(kind))
 
     def create(self) -> None:
         """Start from nothing; a folder with other things in it is left alone."""
@@ -128,25 +129,18 @@ class Environment:
                 settings[variable] = ast.literal_eval(value)
         return settings
 
-    def step(self, name: str, command: Sequence[str], extra: dict[str, str] | None = None) -> bool:
+    def step(
+        self, name: str, command: Sequence[str], extra: Mapping[str, str] | None = None
+    ) -> bool:
         """Run one command into the log, saying its name and time; whether it succeeded."""
         say(f"{name} …", end=" ")
         start = time.monotonic()
         with self.log.open("a") as log:
-            log.write(f"$ {' '.join(command)}\n")
-            log.flush()
-            ended = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **(extra or {})},
-                cwd=ROOT,
-                check=False,
-            )
-        word = "" if ended.returncode == 0 else "failed after "
+            print("$", *command, file=log, flush=True)
+            is_done = runs(command, log=log, env={**os.environ, **(extra or {})})
+        word = "" if is_done else "failed after "
         print(f"{word}{time.monotonic() - start:.1f} s", file=sys.stderr)
-        return ended.returncode == 0
+        return is_done
 
     def failure(self, what: str, advice: str) -> Failure:
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
@@ -157,12 +151,22 @@ def say(text: str, end: str = "\n") -> None:
     print(f"cdp: {text}", end=end, file=sys.stderr, flush=True)
 
 
-def runs(python: Path) -> bool:
+def runs(command: Sequence[str], *, log: IO[str], env: Mapping[str, str]) -> bool:
+    """Run a command in the checkout with its output in the log; whether it ended well."""
     try:
-        probe = subprocess.run([str(python), "-c", ""], capture_output=True, check=False)
-    except OSError:
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=env,
+            cwd=ROOT,
+            check=False,
+        )
+    except OSError as error:
+        print(error, file=log)
         return False
-    return probe.returncode == 0
+    return ended.returncode == 0
 
 
 def takes(file: IO[str]) -> bool:
