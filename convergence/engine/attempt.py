@@ -14,7 +14,6 @@ from convergence.model.run import Run
 from convergence.model.template import Step, Template
 from convergence.outside.logs import Log
 from convergence.steps.base import Report, StepContext
-from convergence.steps.registry import STEP_TYPES
 from convergence.store import sources, tenants
 from convergence.warehouse.base import Scope, Value
 
@@ -37,7 +36,7 @@ def attempt(
     Raises Cancelled when the token is tripped, by a caller or by a deadline; StepFailed or another
     CdpError when the step cannot be done.
     """
-    step_type = STEP_TYPES[step.ps_type]
+    step_type = service.step_types[step.ps_type]
     tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
     settings = step_type.settings.model_validate(tree)
     context = _context(service, run, step, names=names, token=token)

@@ -108,6 +108,7 @@ def _prepare(service: Service, request: LaunchRequest) -> Run:
         snapshot=template.raw,
         template_hash=template.digest,
         created_at=now,
+        allow_shrink=request.allow_shrink,
         is_sample=any("limit" in step.settings for step in template.steps),
     )
 

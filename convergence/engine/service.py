@@ -1,6 +1,6 @@
 """What the verbs work with: the parts of a running service, each made when it is first used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from convergence.outside.home import Home
 from convergence.outside.metrics import Metrics
 from convergence.outside.notify import Mailer
 from convergence.outside.secrets import Secrets
+from convergence.steps.base import StepType
 from convergence.store.database import Database, WriteTx
 from convergence.warehouse.base import Warehouse
 
@@ -59,6 +60,7 @@ class Service:
     secrets: Secrets
     mailer: Mailer
     metrics: Metrics
+    step_types: Mapping[str, StepType]
     makers: Makers
 
     @cached_property

@@ -48,6 +48,8 @@ class LaunchRequest:
     trigger: Trigger = Trigger.API
     trigger_by: str = "api_user"
     variables: Mapping[str, str] = field(default_factory=dict)
+    allow_shrink: bool = False
+    """Accept that a source holds less than what was published from it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class Run:
     error: str | None = None
     cancel_requested: bool = False
     is_sample: bool = False
+    allow_shrink: bool = False
 
     @property
     def is_live(self) -> bool:

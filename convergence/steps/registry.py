@@ -15,6 +15,6 @@ STEP_TYPES: Mapping[str, StepType] = MappingProxyType(
 )
 
 
-def step_models() -> dict[str, type[Settings]]:
+def step_models(step_types: Mapping[str, StepType]) -> dict[str, type[Settings]]:
     """The model of each step type's own keys, for checking templates."""
-    return {ps_type: step_type.settings for ps_type, step_type in STEP_TYPES.items()}
+    return {ps_type: step_type.settings for ps_type, step_type in step_types.items()}
