@@ -14,6 +14,7 @@ from convergence.outside.metrics import Metrics
 from convergence.outside.notify import Mailer, NoMailer, SmtpMailer
 from convergence.outside.secrets import Secrets
 from convergence.settings import Settings
+from convergence.steps.registry import STEP_TYPES, step_models
 from convergence.store.database import Database
 from convergence.warehouse.base import Warehouse
 
@@ -50,6 +51,7 @@ def build(settings: Settings) -> Service:
         ),
         mailer=_mailer(settings),
         metrics=Metrics(),
+        step_types=STEP_TYPES,
         makers=Makers(
             database=lambda: _database(config),
             warehouse=lambda: _warehouse(settings, service),
@@ -76,12 +78,10 @@ def _queue(database: Database) -> Queue:
 
 
 def _library(settings: Settings) -> Library:
-    from convergence.steps.registry import step_models
-
     if settings.configs_dir is not None:
-        return Library(settings.configs_dir, step_models())
+        return Library(settings.configs_dir, step_models(STEP_TYPES))
     shipped = next(path for path in SHIPPED_CONFIGS if path.is_dir())
-    return Library(shipped, step_models())
+    return Library(shipped, step_models(STEP_TYPES))
 
 
 def _mailer(settings: Settings) -> Mailer:

@@ -75,7 +75,7 @@ class Executor:
         self.tokens[run_id] = CancelToken()
         return Claim(
             attempt=run.attempt,
-            steps=_template(run).steps,
+            steps=self._template(run).steps,
             outcomes={s.step_id: s.status for s in before if s.status is Status.COMPLETED},
         )
 
@@ -109,7 +109,7 @@ class Executor:
             before = {step.step_id: step for step in runs.steps(tx, tenant_id, run_id)}
         if step_id in before and before[step_id].status is Status.COMPLETED:
             return Status.COMPLETED
-        template = _template(run)
+        template = self._template(run)
         step = next(step for step in template.steps if step.step_id == step_id)
         record = self._started(run, template, step, attempt=attempt)
         self._save(record)
@@ -128,13 +128,18 @@ class Executor:
         with self.service.database.read() as tx:
             run = runs.get(tx, tenant_id, run_id)
             records = runs.steps(tx, tenant_id, run_id)
-        template = _template(run)
+        template = self._template(run)
         for step in template.steps:
             if step.step_id not in outcomes:
                 skipped = self._started(run, template, step, attempt=attempt)
                 self._save(replace(skipped, status=Status.SKIPPED, ended_at=skipped.started_at))
         status = graph.outcome(template.steps, outcomes)
         self._close(replace(run, attempt=attempt), status, _first_error(records))
+
+    def _template(self, run: Run) -> Template:
+        """The template as it was when the run was admitted."""
+        models = step_models(self.service.step_types)
+        return from_snapshot(run.template, run.snapshot, models)
 
     def _close(self, run: Run, status: Status, error: CdpError | None) -> None:
         """The end of a run and its effect on the day's usage, in one transaction."""
@@ -234,7 +239,7 @@ class Executor:
     ) -> dict[str, Value]:
         """What `{name}` means in this step: parameters, then what is known only now."""
         error = _first_error(list(before.values()))
-        status = graph.outcome(_template(run).steps, so_far)
+        status = graph.outcome(self._template(run).steps, so_far)
         late = {
             "run_id": run.run_id,
             "pipeline_logging_id": run.run_id,
@@ -246,11 +251,6 @@ class Executor:
             "execution_timestamp": self.service.clock.now().isoformat(),
         }
         return {**run.parameters, **late, "date": run.run_date, "run_date": run.run_date}
-
-
-def _template(run: Run) -> Template:
-    """The template as it was when the run was admitted."""
-    return from_snapshot(run.template, run.snapshot, step_models())
 
 
 def _first_error(records: list[StepRun]) -> CdpError | None:

@@ -87,7 +87,7 @@ class Loader:
                     code="source_older",
                     hint="run it again: the source is read afresh",
                 )
-            if not options.allow_shrink:
+            if not (options.allow_shrink or self.run.allow_shrink):
                 _check_shrunk(key, totals, published)
         return None
 
