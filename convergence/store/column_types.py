@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
@@ -70,3 +71,8 @@ class Gigabytes(sa.TypeDecorator[Decimal]):
     @override
     def process_result_value(self, value: Decimal | str | None, dialect: Dialect) -> Decimal | None:
         return None if value is None else Decimal(value).quantize(Decimal("0.01"))
+
+
+def kept(column: sa.Column[Any], now: datetime) -> sa.ColumnElement[datetime]:
+    """The moment a column holds already, else `now`."""
+    return sa.func.coalesce(column, sa.literal(now, UtcDateTime))

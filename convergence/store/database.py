@@ -103,7 +103,7 @@ class Database:
             ) from error
 
 
-def insert(tx: WriteTx, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+def insert_into(tx: WriteTx, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that knows ON CONFLICT in the dialect of this transaction."""
     if tx.connection.dialect.name == "sqlite":
         return sqlite.insert(table)

@@ -85,6 +85,7 @@ tenant_api_keys = sa.Table(
     _moment("created_at"),
     _moment("expires_at", nullable=True),
     _moment("last_used_at", nullable=True),
+    _moment("revoked_at", nullable=True),
     sa.Index(None, "tenant_id"),
 )
 

@@ -70,6 +70,7 @@ def _keys() -> None:
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("expires_at", UtcDateTime()),
         sa.Column("last_used_at", UtcDateTime()),
+        sa.Column("revoked_at", UtcDateTime()),
         sa.ForeignKeyConstraint(
             ["tenant_id"], ["tenant_profiles.tenant_id"], name="fk_tenant_api_keys_tenant_id"
         ),

@@ -1,0 +1,164 @@
+"""The only questions across tenants: for the sweeper, the ledger, the operator and metrics."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from convergence.model.key import ApiKeyRecord
+from convergence.model.run import Run, Status
+from convergence.model.source import Grant, Source
+from convergence.model.tenant import Tenant
+from convergence.store import rows
+from convergence.store import tables as t
+from convergence.store.database import ReadTx, WriteTx, insert_into
+
+TOUCH_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dirty:
+    """What the published copies lack: a run with its steps, or (None) a tenant's central rows.
+
+    `version` grows with each mark; `dirty_id` is never used twice.
+    """
+
+    tenant_id: str
+    run_id: str | None
+    version: int
+    dirty_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRow:
+    """A process that executes runs, and when it was last heard of."""
+
+    worker: str
+    version: str
+    started_at: datetime
+    seen_at: datetime
+
+
+def tenants(tx: ReadTx, *, limit: int, after: str | None) -> list[Tenant]:
+    """Tenants by id, those after `after`."""
+    query = sa.select(t.tenant_profiles).order_by(t.tenant_profiles.c.tenant_id).limit(limit)
+    if after is not None:
+        query = query.where(t.tenant_profiles.c.tenant_id > after)
+    return [rows.tenant(row) for row in tx.connection.execute(query)]
+
+
+def key(tx: ReadTx, key_id: str) -> ApiKeyRecord | None:
+    """The key of this public id, also when it is revoked or expired."""
+    query = sa.select(t.tenant_api_keys).where(t.tenant_api_keys.c.api_key_id == key_id)
+    row = tx.connection.execute(query).first()
+    return rows.api_key(row) if row else None
+
+
+def touch_key(tx: WriteTx, key_id: str, *, now: datetime) -> None:
+    """Note that a key was used; written at most once a minute."""
+    keys = t.tenant_api_keys
+    is_stale = keys.c.last_used_at.is_(None) | (keys.c.last_used_at <= now - TOUCH_EVERY)
+    change = sa.update(keys).where(keys.c.api_key_id == key_id, is_stale).values(last_used_at=now)
+    tenant_id = tx.connection.execute(change.returning(keys.c.tenant_id)).scalar()
+    if tenant_id is not None:
+        mark_dirty(tx, tenant_id, None)
+
+
+def sources(tx: ReadTx) -> list[Source]:
+    """All sources by table, with their grants."""
+    grants: dict[str, list[Grant]] = {}
+    query = sa.select(t.source_grants).order_by(t.source_grants.c.tenant_id)
+    for row in tx.connection.execute(query):
+        grants.setdefault(row.table_name, []).append(rows.grant(row))
+    found = tx.connection.execute(sa.select(t.sources).order_by(t.sources.c.table_name))
+    return [rows.source(row, tuple(grants.get(row.table_name, ()))) for row in found]
+
+
+def source(tx: ReadTx, table: str) -> Source | None:
+    query = sa.select(t.sources).where(t.sources.c.table_name == table)
+    row = tx.connection.execute(query).first()
+    if row is None:
+        return None
+    grants = sa.select(t.source_grants).where(t.source_grants.c.table_name == table)
+    ordered = tx.connection.execute(grants.order_by(t.source_grants.c.tenant_id))
+    return rows.source(row, tuple(rows.grant(grant) for grant in ordered))
+
+
+def live_runs(tx: ReadTx) -> list[Run]:
+    """All PENDING and RUNNING runs, oldest first."""
+    runs = t.pipeline_runs
+    query = sa.select(runs).where(t.IS_LIVE).order_by(runs.c.created_at, runs.c.run_id)
+    return [rows.run(row) for row in tx.connection.execute(query)]
+
+
+def run_tenant(tx: ReadTx, run_id: str) -> str | None:
+    """Whose run this is."""
+    runs = t.pipeline_runs
+    return tx.connection.execute(
+        sa.select(runs.c.tenant_id).where(runs.c.run_id == run_id)
+    ).scalar_one_or_none()
+
+
+def status_counts(tx: ReadTx) -> dict[tuple[str, Status], int]:
+    """Live runs by tenant and status."""
+    runs = t.pipeline_runs
+    query = sa.select(runs.c.tenant_id, runs.c.status, sa.func.count()).where(t.IS_LIVE)
+    found = tx.connection.execute(query.group_by(runs.c.tenant_id, runs.c.status))
+    return {(tenant_id, Status(status)): count for tenant_id, status, count in found}
+
+
+def mark_dirty(tx: WriteTx, tenant_id: str, run_id: str | None) -> None:
+    """Say that the published copies lack something. Every write of a published fact calls it."""
+    table = t.ledger_dirty
+    statement = insert_into(tx, table).values(tenant_id=tenant_id, run_id=run_id or "", version=1)
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.c.tenant_id, table.c.run_id],
+            set_={"version": table.c.version + 1},
+        )
+    )
+
+
+def dirty(tx: ReadTx, limit: int, *, but: Collection[str] = ()) -> list[Dirty]:
+    """What to publish, longest waiting first; nothing of the tenants `but`."""
+    table = t.ledger_dirty
+    query = sa.select(table).where(table.c.tenant_id.not_in(but)).order_by(table.c.dirty_id)
+    return [
+        Dirty(
+            tenant_id=row.tenant_id,
+            run_id=row.run_id or None,
+            version=row.version,
+            dirty_id=row.dirty_id,
+        )
+        for row in tx.connection.execute(query.limit(limit))
+    ]
+
+
+def clean(tx: WriteTx, published: Dirty) -> None:
+    """Forget a mark, unless it was made again since it was read, or is being made right now."""
+    table = t.ledger_dirty
+    unchanged = (
+        sa.select(table.c.dirty_id)
+        .where(table.c.dirty_id == published.dirty_id, table.c.version == published.version)
+        .with_for_update(skip_locked=True)
+    )
+    tx.connection.execute(sa.delete(table).where(table.c.dirty_id.in_(unchanged)))
+
+
+def beat(tx: WriteTx, worker: str, *, version: str, now: datetime) -> None:
+    """A worker's sign of life."""
+    statement = insert_into(tx, t.workers).values(
+        worker=worker, version=version, started_at=now, seen_at=now
+    )
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[t.workers.c.worker], set_={"version": version, "seen_at": now}
+        )
+    )
+
+
+def workers(tx: ReadTx) -> list[WorkerRow]:
+    """All workers that were ever heard of, the latest first."""
+    query = sa.select(t.workers).order_by(t.workers.c.seen_at.desc(), t.workers.c.worker)
+    return [WorkerRow(**row._mapping) for row in tx.connection.execute(query)]

@@ -1,0 +1,175 @@
+"""Loads and the leases they are made under: one run at a time writes a day of a source."""
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from convergence.errors import Conflict, NotFound
+from convergence.model.load import Load, LoadKey, LoadStatus
+from convergence.store import rows
+from convergence.store.database import ReadTx, WriteTx, insert_into
+from convergence.store.tables import load_leases, loads
+
+TICK = timedelta(microseconds=1)
+
+
+def acquire(  # noqa: PLR0913 - who, what and how long, all by name
+    tx: WriteTx,
+    tenant_id: str,
+    key: LoadKey,
+    *,
+    run_id: str,
+    attempt: int,
+    now: datetime,
+    seconds: float,
+) -> bool:
+    """Take the lease of a key for `seconds`. False while another run, or a newer attempt of
+    this one, has it.
+    """
+    leases = load_leases.c
+    taken = {"run_id": run_id, "attempt": attempt, "expires_at": now + timedelta(seconds=seconds)}
+    is_mine = sa.and_(leases.run_id == run_id, leases.attempt <= attempt)
+    statement = insert_into(tx, load_leases).values(
+        tenant_id=tenant_id, **rows.key_values(key), **taken
+    )
+    done = tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "table_name", "day", "source"],
+            set_=taken,
+            where=is_mine | (leases.expires_at <= now),
+        )
+    )
+    return bool(done.rowcount)
+
+
+def renew(  # noqa: PLR0913 - as acquire
+    tx: WriteTx,
+    tenant_id: str,
+    key: LoadKey,
+    *,
+    run_id: str,
+    attempt: int,
+    now: datetime,
+    seconds: float,
+) -> bool:
+    """Hold the lease for `seconds` more. False when it was lost."""
+    change = sa.update(load_leases).where(
+        rows.has_key(load_leases, tenant_id, key),
+        load_leases.c.run_id == run_id,
+        load_leases.c.attempt == attempt,
+    )
+    done = tx.connection.execute(change.values(expires_at=now + timedelta(seconds=seconds)))
+    return bool(done.rowcount)
+
+
+def release(tx: WriteTx, tenant_id: str, key: LoadKey, *, run_id: str) -> None:
+    """Give the lease back, if it is this run's."""
+    held = sa.and_(rows.has_key(load_leases, tenant_id, key), load_leases.c.run_id == run_id)
+    tx.connection.execute(sa.delete(load_leases).where(held))
+
+
+def stage(tx: WriteTx, load: Load) -> None:
+    """Write a load as STAGED, over an earlier try of the same id. Raises Conflict unless this
+    run and attempt hold the lease, and when the load was published.
+    """
+    _check_lease(tx, load)
+    values = {**rows.load_values(load), "status": LoadStatus.STAGED.value, "published_at": None}
+    done = tx.connection.execute(
+        insert_into(tx, loads)
+        .values(**values)
+        .on_conflict_do_update(
+            index_elements=["load_id"],
+            set_=values,
+            where=sa.and_(
+                loads.c.status != LoadStatus.PUBLISHED.value,
+                loads.c.tenant_id == load.tenant_id,
+                loads.c.run_id == load.run_id,
+            ),
+        )
+    )
+    if not done.rowcount:
+        raise Conflict(f"Load {load.load_id} exists and is not open", code="load_published")
+
+
+def publish(tx: WriteTx, tenant_id: str, load_id: str, *, now: datetime) -> Load:
+    """STAGED to PUBLISHED; safe to repeat. `published_at` is later than that of the load it
+    follows, whatever the clock says. Raises NotFound; Conflict for a load that was discarded.
+    """
+    load = _expect(_locked(tx, tenant_id, load_id), LoadStatus.STAGED, LoadStatus.PUBLISHED)
+    if load.status is LoadStatus.PUBLISHED:
+        return load
+    before = published(tx, tenant_id, load.key)
+    if before is not None and before.published_at is not None:
+        now = max(now, before.published_at + TICK)
+    _set(tx, load_id, LoadStatus.PUBLISHED, published_at=now)
+    return get(tx, tenant_id, load_id)
+
+
+def discard(tx: WriteTx, tenant_id: str, load_id: str) -> None:
+    """STAGED to DISCARDED; safe to repeat. Raises NotFound; Conflict for a published load."""
+    _expect(_locked(tx, tenant_id, load_id), LoadStatus.STAGED, LoadStatus.DISCARDED)
+    _set(tx, load_id, LoadStatus.DISCARDED)
+
+
+def get(tx: ReadTx, tenant_id: str, load_id: str) -> Load:
+    """Raises NotFound."""
+    return _found(tx, _by_id(tenant_id, load_id), load_id)
+
+
+def published(tx: ReadTx, tenant_id: str, key: LoadKey) -> Load | None:
+    """The newest published load of a key: what readers see."""
+    is_published = loads.c.status == LoadStatus.PUBLISHED.value
+    query = sa.select(loads).where(rows.has_key(loads, tenant_id, key), is_published)
+    row = tx.connection.execute(query.order_by(loads.c.published_at.desc()).limit(1)).first()
+    return rows.load(row) if row else None
+
+
+def staged(tx: ReadTx, tenant_id: str, key: LoadKey) -> list[Load]:
+    """Loads that a crash left open, oldest first: the warehouse knows if they took effect."""
+    is_staged = loads.c.status == LoadStatus.STAGED.value
+    query = sa.select(loads).where(rows.has_key(loads, tenant_id, key), is_staged)
+    found = tx.connection.execute(query.order_by(loads.c.staged_at, loads.c.load_id))
+    return [rows.load(row) for row in found]
+
+
+def _check_lease(tx: WriteTx, load: Load) -> None:
+    query = sa.select(load_leases.c.run_id, load_leases.c.attempt).where(
+        rows.has_key(load_leases, load.tenant_id, load.key)
+    )
+    lease = tx.connection.execute(query.with_for_update()).one_or_none()
+    if lease is None or tuple(lease) != (load.run_id, load.attempt):
+        raise Conflict(
+            f"Run {load.run_id} (attempt {load.attempt}) no longer holds {load.key.table} of "
+            f"{load.key.day}: another run or attempt loads it",
+            code="lease_lost",
+        )
+
+
+def _by_id(tenant_id: str, load_id: str) -> sa.Select[tuple[object, ...]]:
+    return sa.select(loads).where(loads.c.load_id == load_id, loads.c.tenant_id == tenant_id)
+
+
+def _locked(tx: WriteTx, tenant_id: str, load_id: str) -> Load:
+    return _found(tx, _by_id(tenant_id, load_id).with_for_update(), load_id)
+
+
+def _found(tx: ReadTx, query: sa.Select[tuple[object, ...]], load_id: str) -> Load:
+    row = tx.connection.execute(query).one_or_none()
+    if row is None:
+        raise NotFound(f"Load not found: {load_id}", code="load_not_found")
+    return rows.load(row)
+
+
+def _expect(load: Load, *statuses: LoadStatus) -> Load:
+    if load.status not in statuses:
+        raise Conflict(
+            f"Load {load.load_id} is {load.status}", code=f"load_{load.status.value.lower()}"
+        )
+    return load
+
+
+def _set(
+    tx: WriteTx, load_id: str, status: LoadStatus, *, published_at: datetime | None = None
+) -> None:
+    change = sa.update(loads).where(loads.c.load_id == load_id)
+    tx.connection.execute(change.values(status=status.value, published_at=published_at))

@@ -1,0 +1,179 @@
+"""Rows become values of `model/` here, at the store's edge, and values become rows."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from convergence.model.key import ApiKeyRecord
+from convergence.model.load import Load, LoadKey, LoadStatus, SourceState
+from convergence.model.money import totals_from_json, totals_to_json
+from convergence.model.run import Run, Status, StepRun, Trigger
+from convergence.model.source import Grant, Kind, Source
+from convergence.model.tenant import Limits, Plan, Tenant, TenantStatus
+from convergence.store.tables import load_leases, loads
+
+Row = sa.Row[Any]
+LIMIT_NAMES = (
+    "daily_limit",
+    "monthly_limit",
+    "concurrent_limit",
+    "max_team_members",
+    "max_providers",
+)
+
+
+def tenant(row: Row) -> Tenant:
+    return Tenant(
+        tenant_id=row.tenant_id,
+        company_name=row.company_name,
+        admin_email=row.admin_email,
+        dataset=row.tenant_dataset_id,
+        status=TenantStatus(row.status),
+        plan=Plan(row.subscription_plan),
+        created_at=row.created_at,
+    )
+
+
+def limits(row: Row) -> Limits:
+    return Limits(**{name: row._mapping[name] for name in LIMIT_NAMES})
+
+
+def limit_values(of: Limits) -> dict[str, int]:
+    return {name: getattr(of, name) for name in LIMIT_NAMES}
+
+
+def api_key(row: Row) -> ApiKeyRecord:
+    return ApiKeyRecord(
+        key_id=row.api_key_id,
+        tenant_id=row.tenant_id,
+        key_hash=row.api_key_hash,
+        pepper_version=row.pepper_version,
+        key_name=row.key_name,
+        scopes=tuple(row.scopes),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        is_active=row.is_active,
+        last_used_at=row.last_used_at,
+    )
+
+
+def run(row: Row) -> Run:
+    values = dict(row._mapping)
+    values["trigger"] = Trigger(values.pop("trigger_type"))
+    values["status"] = Status(values["status"])
+    values["cancel_requested"] = values.pop("cancel_requested_at") is not None
+    return Run(**values)
+
+
+def run_values(of: Run) -> dict[str, Any]:
+    return {
+        "run_id": of.run_id,
+        "tenant_id": of.tenant_id,
+        "template": of.template,
+        "pipeline_id": of.pipeline_id,
+        "run_date": of.run_date,
+        "status": of.status.value,
+        "attempt": of.attempt,
+        "trigger_type": of.trigger.value,
+        "trigger_by": of.trigger_by,
+        "parameter_hash": of.parameter_hash,
+        "template_hash": of.template_hash,
+        "created_at": of.created_at,
+        "deadline_at": of.deadline_at,
+        "started_at": of.started_at,
+        "ended_at": of.ended_at,
+        "cancel_requested_at": of.created_at if of.cancel_requested else None,
+        "worker": of.worker,
+        "is_sample": of.is_sample,
+        "error_code": of.error_code,
+        "error": of.error,
+        "parameters": dict(of.parameters),
+        "snapshot": dict(of.snapshot),
+    }
+
+
+def step(row: Row) -> StepRun:
+    values = dict(row._mapping)
+    values["index"] = values.pop("step_index")
+    values["rows"] = values.pop("row_count")
+    values["status"] = Status(values["status"])
+    return StepRun(**values)
+
+
+def step_values(of: StepRun) -> dict[str, Any]:
+    return {
+        "run_id": of.run_id,
+        "step_id": of.step_id,
+        "tenant_id": of.tenant_id,
+        "name": of.name,
+        "ps_type": of.ps_type,
+        "step_index": of.index,
+        "status": of.status.value,
+        "attempt": of.attempt,
+        "started_at": of.started_at,
+        "ended_at": of.ended_at,
+        "row_count": of.rows,
+        "error_code": of.error_code,
+        "error": of.error,
+        "report": dict(of.report),
+    }
+
+
+def source(row: Row, grants: tuple[Grant, ...]) -> Source:
+    return Source(table=row.table_name, files=row.files, kind=Kind(row.kind), grants=grants)
+
+
+def grant(row: Row) -> Grant:
+    return Grant(
+        tenant_id=row.tenant_id,
+        billing_account_ids=tuple(row.billing_account_ids),
+        project_ids=tuple(row.project_ids),
+    )
+
+
+def load(row: Row) -> Load:
+    return Load(
+        load_id=row.load_id,
+        run_id=row.run_id,
+        tenant_id=row.tenant_id,
+        key=LoadKey(table=row.table_name, day=row.day, source=row.source),
+        attempt=row.attempt,
+        status=LoadStatus(row.status),
+        totals=totals_from_json(row.totals),
+        source_totals=totals_from_json(row.source_totals),
+        previous=totals_from_json(row.previous),
+        content_hash=row.content_hash,
+        source_state=SourceState.from_json(row.source_state),
+        is_sample=row.is_sample,
+        staged_at=row.staged_at,
+        published_at=row.published_at,
+    )
+
+
+def load_values(of: Load) -> dict[str, Any]:
+    return {
+        "load_id": of.load_id,
+        "run_id": of.run_id,
+        "tenant_id": of.tenant_id,
+        **key_values(of.key),
+        "attempt": of.attempt,
+        "content_hash": of.content_hash,
+        "is_sample": of.is_sample,
+        "staged_at": of.staged_at,
+        "totals": totals_to_json(of.totals),
+        "source_totals": totals_to_json(of.source_totals),
+        "previous": totals_to_json(of.previous),
+        "source_state": of.source_state.to_json(),
+    }
+
+
+def key_values(of: LoadKey) -> dict[str, Any]:
+    return {"table_name": of.table, "day": of.day, "source": of.source}
+
+
+def has_key(table: sa.Table, tenant_id: str, of: LoadKey) -> sa.ColumnElement[bool]:
+    """The rows of `loads` or `load_leases` of one tenant and key."""
+    if table not in (loads, load_leases):
+        raise ValueError(f"{table.name} has no load keys")
+    values = {"tenant_id": tenant_id, **key_values(of)}
+    return sa.and_(*(table.c[name] == value for name, value in values.items()))

@@ -1,0 +1,156 @@
+"""Tenants, their limits and their variables. For onboarding, admission and self-service."""
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from convergence.errors import Conflict, NotFound
+from convergence.model.tenant import Limits, Tenant, TenantStatus
+from convergence.store import rows
+from convergence.store.database import ReadTx, WriteTx, insert_into
+from convergence.store.fleet import mark_dirty
+from convergence.store.tables import (
+    tenant_profiles,
+    tenant_subscriptions,
+    tenant_usage_quotas,
+    tenant_variables,
+)
+
+
+def create(tx: WriteTx, tenant: Tenant, limits: Limits, *, now: datetime) -> None:
+    """Write the profile and the subscription. Raises Conflict when the id or dataset is taken."""
+    profile = insert_into(tx, tenant_profiles).values(
+        tenant_id=tenant.tenant_id,
+        company_name=tenant.company_name,
+        admin_email=tenant.admin_email,
+        tenant_dataset_id=tenant.dataset,
+        status=tenant.status.value,
+        subscription_plan=tenant.plan.value,
+        created_at=tenant.created_at,
+    )
+    if not tx.connection.execute(profile.on_conflict_do_nothing()).rowcount:
+        raise Conflict(f"Tenant {tenant.tenant_id} already exists", code="tenant_exists")
+    tx.connection.execute(
+        insert_into(tx, tenant_subscriptions).values(
+            subscription_id=f"sub_{tenant.tenant_id}",
+            tenant_id=tenant.tenant_id,
+            plan_name=tenant.plan.value,
+            **rows.limit_values(limits),
+            created_at=now,
+        )
+    )
+    mark_dirty(tx, tenant.tenant_id, None)
+
+
+def get(tx: ReadTx, tenant_id: str) -> Tenant:
+    """Raises NotFound."""
+    query = sa.select(tenant_profiles).where(tenant_profiles.c.tenant_id == tenant_id)
+    return _found(tx, query, tenant_id)
+
+
+def lock(tx: WriteTx, tenant_id: str) -> Tenant:
+    """From here to the end of the transaction no other one admits or finishes for this tenant.
+
+    On SQLite the gate sees to that. The lock lets rows that refer to the tenant be written.
+    Raises NotFound.
+    """
+    query = sa.select(tenant_profiles).where(tenant_profiles.c.tenant_id == tenant_id)
+    return _found(tx, query.with_for_update(key_share=True), tenant_id)
+
+
+def hold(tx: WriteTx, tenant_id: str) -> None:
+    """`lock` without the tenant; costs nothing on SQLite."""
+    if tx.connection.dialect.name != "sqlite":
+        lock(tx, tenant_id)
+
+
+def update(
+    tx: WriteTx,
+    tenant_id: str,
+    *,
+    company_name: str | None = None,
+    admin_email: str | None = None,
+    status: TenantStatus | None = None,
+    now: datetime,
+) -> Tenant:
+    """Change what is not None. Raises NotFound."""
+    given = {"company_name": company_name, "admin_email": admin_email, "status": status}
+    changes = {name: str(value) for name, value in given.items() if value is not None}
+    change = sa.update(tenant_profiles).where(tenant_profiles.c.tenant_id == tenant_id)
+    tx.connection.execute(change.values(**changes, updated_at=now))
+    tenant = get(tx, tenant_id)
+    mark_dirty(tx, tenant_id, None)
+    return tenant
+
+
+def limits(tx: ReadTx, tenant_id: str) -> Limits:
+    """Raises NotFound."""
+    table = tenant_subscriptions
+    columns = (table.c[name] for name in rows.LIMIT_NAMES)
+    row = tx.connection.execute(
+        sa.select(*columns).where(table.c.tenant_id == tenant_id)
+    ).one_or_none()
+    if row is None:
+        raise _absent(tenant_id)
+    return rows.limits(row)
+
+
+def set_limits(tx: WriteTx, tenant_id: str, limits: Limits, *, now: datetime) -> None:
+    """Change the subscription, and the copy in today's usage row. Raises NotFound."""
+    table, usage = tenant_subscriptions, tenant_usage_quotas
+    hold(tx, tenant_id)
+    change = sa.update(table).where(table.c.tenant_id == tenant_id)
+    done = tx.connection.execute(change.values(**rows.limit_values(limits), updated_at=now))
+    if not done.rowcount:
+        raise _absent(tenant_id)
+    today = sa.update(usage).where(usage.c.tenant_id == tenant_id, usage.c.usage_date == now.date())
+    tx.connection.execute(
+        today.values(
+            daily_limit=limits.daily_limit,
+            monthly_limit=limits.monthly_limit,
+            concurrent_limit=limits.concurrent_limit,
+            last_updated=now,
+        )
+    )
+    mark_dirty(tx, tenant_id, None)
+
+
+def variables(tx: ReadTx, tenant_id: str) -> dict[str, str]:
+    """The tenant's own values of template variables, by name."""
+    table = tenant_variables
+    query = sa.select(table.c.name, table.c.value).where(table.c.tenant_id == tenant_id)
+    return {row.name: row.value for row in tx.connection.execute(query.order_by(table.c.name))}
+
+
+def set_variable(tx: WriteTx, tenant_id: str, name: str, value: str, *, now: datetime) -> None:
+    statement = insert_into(tx, tenant_variables).values(
+        tenant_id=tenant_id, name=name, value=value, updated_at=now
+    )
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "name"], set_={"value": value, "updated_at": now}
+        )
+    )
+
+
+def delete_variable(tx: WriteTx, tenant_id: str, name: str) -> None:
+    """Raises NotFound."""
+    table = tenant_variables
+    change = sa.delete(table).where(table.c.tenant_id == tenant_id, table.c.name == name)
+    if not tx.connection.execute(change).rowcount:
+        raise NotFound(
+            f"Tenant {tenant_id} has no variable {name}",
+            code="variable_not_found",
+            hint="the tenant's variables are listed by the same route",
+        )
+
+
+def _found(tx: ReadTx, query: sa.Select[tuple[object, ...]], tenant_id: str) -> Tenant:
+    row = tx.connection.execute(query).one_or_none()
+    if row is None:
+        raise _absent(tenant_id)
+    return rows.tenant(row)
+
+
+def _absent(tenant_id: str) -> NotFound:
+    return NotFound(f"Tenant not found: {tenant_id}", code="tenant_not_found")
