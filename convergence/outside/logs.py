@@ -1,0 +1,176 @@
+"""The log: JSON lines in `$CDP_HOME/logs/cdp.log`, plain lines for a terminal.
+
+The standard `logging` carries it, so that uvicorn, DBOS and SQLAlchemy end in the same lines, and
+so that a command pays nothing for it at its start.
+"""
+
+import json
+import logging
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from typing_extensions import override
+
+from convergence.outside.logfile import LogFile
+from convergence.outside.plain import escaped
+from convergence.outside.redact import Redactor
+
+MAX_FACT: Final = 4_000
+"""Characters of a message or of one fact; the rest is cut."""
+MAX_TRACE: Final = 40_000
+"""Characters of a stack trace; the middle is cut, for both ends matter."""
+MAX_FACTS: Final = 40
+FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "dbos")
+"""Loggers that bring handlers of their own, unless they find one."""
+
+_context: ContextVar[Mapping[str, object]] = ContextVar("log context", default=MappingProxyType({}))
+
+
+@contextmanager
+def bind(**context: object) -> Iterator[None]:
+    """Put request_id, tenant_id, run_id … on every line inside; afterwards they are gone again."""
+    token = _context.set({**_context.get(), **context})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+class Log:
+    """Writes lines with facts: `log = Log(__name__)`, `log.info("run finished", rows=3)`."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def debug(self, message: str, /, **facts: object) -> None:
+        self._write(logging.DEBUG, message, facts)
+
+    def info(self, message: str, /, **facts: object) -> None:
+        self._write(logging.INFO, message, facts)
+
+    def warning(self, message: str, /, **facts: object) -> None:
+        self._write(logging.WARNING, message, facts)
+
+    def error(self, message: str, /, **facts: object) -> None:
+        self._write(logging.ERROR, message, facts)
+
+    def exception(self, message: str, /, **facts: object) -> None:
+        """An error line with the stack trace of the exception that is being handled."""
+        self._write(logging.ERROR, message, facts, trace=True)
+
+    def _write(
+        self, level: int, message: str, facts: Mapping[str, object], *, trace: bool = False
+    ) -> None:
+        self._logger.log(level, message, exc_info=trace, extra={"facts": facts})
+
+
+class Logs:
+    """The log of a process, from construction to `close`.
+
+    A line that cannot be written (a full disk) is lost and counted in `lost`; nothing is raised.
+    """
+
+    def __init__(
+        self, folder: Path, *, level: str, secrets: tuple[str, ...] = (), terminal: bool = False
+    ) -> None:
+        redact = Redactor(*secrets)
+        self._file = LogFile(folder / "cdp.log")
+        self._file.setFormatter(JsonLine(redact))
+        self._handlers: list[logging.Handler] = [self._file]
+        if terminal:
+            screen = logging.StreamHandler(sys.stderr)
+            screen.setFormatter(PlainLine(redact))
+            self._handlers.append(screen)
+        root = logging.getLogger()
+        self._level_before = root.level
+        root.setLevel(level)
+        for handler in self._handlers:
+            root.addHandler(handler)
+        for name in FOREIGN:
+            logging.getLogger(name).handlers[:] = [logging.NullHandler()]
+            logging.getLogger(name).propagate = True
+
+    @property
+    def lost(self) -> int:
+        return self._file.lost
+
+    def close(self) -> None:
+        for handler in self._handlers:
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+        logging.getLogger().setLevel(self._level_before)
+
+
+class JsonLine(logging.Formatter):
+    """One line of ASCII JSON: line ends, controls and bidi marks of any text come out escaped."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        head = {
+            "timestamp": _timestamp(record),
+            "severity": record.levelname,
+            "message": _cut(record.getMessage(), MAX_FACT),
+            "logger": record.name,
+        }
+        facts = {name: _fact(value) for name, value in _facts(record).items()}
+        line = {**head, **facts, **head}
+        if trace := _trace(self, record):
+            line["exception"] = trace
+        return self._redact(json.dumps(line, separators=(",", ":")))
+
+
+class PlainLine(logging.Formatter):
+    """For a person: time, severity, message, facts; a stack trace below."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__()
+        self._redact = redact
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        facts = "".join(f"  {name}={_fact(value)}" for name, value in _facts(record).items())
+        message = _cut(record.getMessage(), MAX_FACT)
+        head = escaped(f"{_timestamp(record)} {record.levelname:<8} {message}{facts}")
+        trace = _trace(self, record).splitlines()
+        return self._redact("\n    ".join([head, *map(escaped, trace)]))
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _facts(record: logging.LogRecord) -> dict[str, object]:
+    facts = {**_context.get(), **getattr(record, "facts", {})}
+    return dict(list(facts.items())[:MAX_FACTS])
+
+
+def _fact(value: object) -> Any:  # noqa: ANN401 - a JSON scalar
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return _cut(str(value), MAX_FACT)
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    if not record.exc_info or record.exc_info[0] is None:
+        return ""
+    text = formatter.formatException(record.exc_info)
+    half = MAX_TRACE // 2
+    return text if len(text) <= MAX_TRACE else f"{text[:half]}\n… cut …\n{text[-half:]}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"

@@ -1,0 +1,303 @@
+"""The settings: read once at the edge, each from the strongest place that names it.
+
+flag > environment > `.env` > `cdp.toml` > default. Only `wiring` and `cli` import this.
+"""
+
+import os
+import tomllib
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from convergence.errors import Fault, Invalid
+
+ALIASES = {
+    "GCP_PROJECT_ID": "project_id",
+    "DISABLE_AUTH": "disable_auth",
+    "ADMIN_API_KEY": "admin_key",
+    "ENVIRONMENT": "environment",
+}
+"""Names without the prefix; CDP_ADMIN_KEY wins over ADMIN_API_KEY in the same place."""
+OTHERS = frozenset({"CDP_TENANT", "CDP_API_KEY", "CDP_SERVER", "CDP_VENV"})
+"""Read from the environment by the command line and its bootstrap; no settings of the service."""
+POSTGRES = "postgresql+psycopg"
+
+
+class Settings(BaseModel):
+    """The settings of one process. `load` reads them; secrets never show in a repr or a dump."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True
+    )
+
+    home: Path = Field(
+        Path(".cdp"), description="Folder of the state; a relative one counts from where you are."
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="Control store: `sqlite:////path/file` or "
+        "`postgresql+psycopg://user@host/name` (a Unix socket with `?host=/path`). Unset: "
+        "`control.db` in the home.",
+    )
+    warehouse: Literal["duckdb"] = Field(
+        "duckdb", description="Where the tenants' tables are. This version has `duckdb`."
+    )
+    host: str = Field("127.0.0.1", description="Address that `cdp serve` listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Its port; 0 takes a free one.")
+    environment: Literal["development", "staging", "production"] = Field(
+        "development",
+        description="`development`, `staging` or `production`. Outside development no secret is "
+        "generated. Also read as `ENVIRONMENT`.",
+    )
+    admin_key: SecretStr | None = Field(
+        None,
+        description="The operator's key. Unset in development: made in `admin.key` in the home. "
+        "Also read as `ADMIN_API_KEY`.",
+    )
+    pepper: SecretStr | None = Field(
+        None,
+        description="Key of the API keys' hashes; several with commas between, the newest last. "
+        "Unset in development: made in `pepper` in the home. Part of a backup.",
+    )
+    disable_auth: bool = Field(
+        default=False,
+        description="No keys are needed. Only in development and on a loopback address. Also read "
+        "as `DISABLE_AUTH`.",
+    )
+    rate_limit: int = Field(10_000, ge=1, description="Requests per minute and key.")
+    project_id: str = Field(
+        "local",
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
+        description="The project's name in SQL, `project.dataset.table`. Read as `GCP_PROJECT_ID`.",
+    )
+    dataset_prefix: str = Field(
+        "",
+        pattern=r"^([a-z][a-z0-9_]{0,19})?$",
+        description="Begins the name of each new tenant's dataset.",
+    )
+    configs_dir: Path | None = Field(
+        None, description="Folder of templates, in place of those that are shipped."
+    )
+    worker_concurrency: int = Field(
+        4, ge=1, le=256, description="Runs that one process works on at once."
+    )
+    query_timeout: float = Field(
+        30, gt=0, le=3600, description="Seconds that a query of `/query` and `cdp sql` may take."
+    )
+    memory_limit: str = Field(
+        "512MB",
+        pattern=r"^[0-9]{1,6}(\.[0-9]{1,3})?(KB|MB|GB|TB|KiB|MiB|GiB|TiB)$",
+        description="Memory that DuckDB may use for one tenant, such as `512MB` or `2GB`.",
+    )
+    threads: int = Field(2, ge=1, le=256, description="Threads that DuckDB may use for one tenant.")
+    alert_allow: frozenset[str] = Field(
+        frozenset(),
+        description="Mail addresses that any template may write to, with commas between. A "
+        "tenant's own address is always allowed.",
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="Mail server: `smtp://[user:password@]host[:port][?starttls=1]`, or "
+        "`smtps://…`. Unset: no mail is sent, and the step log says so.",
+    )
+    smtp_from: str = Field("cdp@localhost", description="Sender of mail.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severity that the log keeps: `DEBUG` to `ERROR`."
+    )
+
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        variables: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        **flags: Any,  # noqa: ANN401 - each field checks its own
+    ) -> Self:
+        """Read all places: `variables` are those of the environment, the files are in `folder`.
+
+        A flag that is None, and an empty value, count as not given.
+        Raises Invalid with every fault; a value is never repeated in it.
+        """
+        folder = folder or Path.cwd()
+        places = {
+            "cdp.toml": _from_toml(folder / "cdp.toml"),
+            ".env": _from_dotenv(folder / ".env"),
+            "environment": _from_environment(os.environ if variables is None else variables),
+            "flag": {name: value for name, value in flags.items() if value is not None},
+        }
+        values = {name: value for place in places.values() for name, value in place.items()}
+        origins = {name: origin for origin, place in places.items() for name in place}
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            raise _invalid([_fault(each, origins) for each in error.errors()]) from None
+        settings._origins = origins
+        return settings
+
+    @field_validator("warehouse", mode="before")
+    @classmethod
+    def _only_duckdb(cls, value: object) -> object:
+        if value == "bigquery":
+            raise ValueError("the BigQuery adapter is not part of this version; use duckdb")
+        return value
+
+    @field_validator("home", "configs_dir", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path is not None else None
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("alert_allow", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("database_url", "smtp_url", mode="after")
+    @classmethod
+    def _a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            _ = urlsplit(_text(value) or "").port
+        except ValueError:
+            raise ValueError("is not a url; write %23 for # and %2F for / in a password") from None
+        return value
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _known_database(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith(("sqlite:////", f"{POSTGRES}://")):
+            raise ValueError(f"begins with neither sqlite:////absolute/path nor {POSTGRES}://")
+        return value
+
+    @model_validator(mode="after")
+    def _open_only_at_home(self) -> Self:
+        if self.disable_auth and not (self.environment == "development" and _is_local(self.host)):
+            raise ValueError(
+                "DISABLE_AUTH works only with CDP_ENVIRONMENT=development and a loopback CDP_HOST"
+            )
+        return self
+
+    def database_url_text(self) -> str:
+        """The control store's url: `control.db` in the home when none is set."""
+        return _text(self.database_url) or f"sqlite:///{self.home / 'control.db'}"
+
+    def pepper_text(self) -> str | None:
+        return _text(self.pepper)
+
+    def admin_key_text(self) -> str | None:
+        return _text(self.admin_key)
+
+    def smtp_url_text(self) -> str | None:
+        return _text(self.smtp_url)
+
+    def secret_values(self) -> tuple[str, ...]:
+        """All that must never be written down, the passwords in urls too; for the log."""
+        urls = [_text(self.database_url) or "", _text(self.smtp_url) or ""]
+        passwords = [urlsplit(url).password or "" for url in urls]
+        plain = [_text(self.pepper), _text(self.admin_key), *map(unquote, passwords), *passwords]
+        return tuple(value for value in plain if value)
+
+
+def origins(settings: Settings) -> dict[str, str]:
+    """Where each setting comes from: flag, environment, .env, cdp.toml or default."""
+    return {name: settings._origins.get(name, "default") for name in Settings.model_fields}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return "GCP_PROJECT_ID" if name == "project_id" else f"CDP_{name.upper()}"
+
+
+def _variables() -> dict[str, str]:
+    return ALIASES | {variable(name): name for name in Settings.model_fields}
+
+
+def _from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
+    known = _variables()
+    ours = {name for name in variables if name.upper().startswith("CDP_")} - OTHERS
+    unknown = sorted(ours - known.keys())
+    if unknown:
+        raise _invalid([_unknown(name, "environment", known.keys() | OTHERS) for name in unknown])
+    return {field: variables[name] for name, field in known.items() if variables.get(name)}
+
+
+def _from_dotenv(path: Path) -> dict[str, Any]:
+    """A `.env` file may hold more than ours; but what begins with CDP_ must be a setting."""
+    try:
+        found = dotenv_values(path, interpolate=False) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"cannot read {path}: {error}", code="invalid_settings") from error
+    known = _variables()
+    unknown = [name for name in found if name.upper().startswith("CDP_") and name not in known]
+    if unknown:
+        raise _invalid([_unknown(name, ".env", known.keys()) for name in unknown])
+    return {field: found[name] for name, field in known.items() if found.get(name)}
+
+
+def _from_toml(path: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Invalid(f"cannot read {path}: {error}", code="invalid_settings") from error
+    known = Settings.model_fields.keys()
+    unknown = [name for name in found if name not in known]
+    if unknown:
+        raise _invalid([_unknown(name, "cdp.toml", known) for name in unknown])
+    return {name: value for name, value in found.items() if value != ""}
+
+
+def _unknown(name: str, place: str, known: Collection[str]) -> Fault:
+    if name in OTHERS:
+        return Fault(message=f"{name} is read from the environment alone", pointer=place)
+    close = get_close_matches(name, known, n=1) or get_close_matches(name.upper(), known, n=1)
+    return Fault(
+        message=f"{name} is not a setting", pointer=place, suggestion=close[0] if close else ""
+    )
+
+
+def _fault(error: Any, origins: Mapping[str, str]) -> Fault:  # noqa: ANN401 - pydantic's ErrorDetails
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return Fault(message=message)
+    name = str(error["loc"][0])
+    return Fault(message=f"{variable(name)}: {message}", pointer=origins.get(name, "default"))
+
+
+def _invalid(faults: list[Fault]) -> Invalid:
+    return Invalid(
+        "; ".join(map(str, faults)),
+        code="invalid_settings",
+        hint="docs/reference/settings.md lists every setting",
+        faults=faults,
+    )
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _text(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret is not None else None
