@@ -1,0 +1,65 @@
+"""The docs name every setting, every command and every route. The names come from the code."""
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterator
+
+import click
+import pytest
+import typer
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
+
+from convergence import api
+from convergence.cli.app import app
+from convergence.settings import ALIASES, Settings
+from tests.house.conftest import ROOT
+
+PLACE = re.compile(r"\{[^}/]*\}")
+
+
+@pytest.fixture(scope="module")
+def docs() -> str:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return "\n".join(page.read_text() for page in pages)
+
+
+def commands(command: click.Command, path: str) -> Iterator[str]:
+    if not isinstance(command, click.Group):
+        yield path
+        return
+    for name, child in command.commands.items():
+        if not child.hidden:
+            yield from commands(child, f"{path} {name}")
+
+
+def routes() -> Iterator[str]:
+    """The paths of the routes, places without their names."""
+    for found in pkgutil.iter_modules(api.__path__, f"{api.__name__}."):
+        router = getattr(importlib.import_module(found.name), "router", None)
+        if isinstance(router, APIRouter):
+            for route in router.routes:
+                if isinstance(route, APIRoute) and route.include_in_schema:
+                    yield PLACE.sub("{}", route.path)
+
+
+def test_every_setting_is_in_the_docs(docs: str) -> None:
+    names = {
+        field: {f"CDP_{field.upper()}"} | {alias for alias, of in ALIASES.items() if of == field}
+        for field in Settings.model_fields
+    }
+    assert [field for field, known in names.items() if not any(n in docs for n in known)] == []
+
+
+def test_every_command_is_in_the_docs(docs: str) -> None:
+    known = list(commands(typer.main.get_command(app), "cdp"))
+    assert "cdp version" in known
+    assert [command for command in known if command not in docs] == []
+
+
+def test_every_route_is_in_the_docs(docs: str) -> None:
+    known = set(routes())
+    text = PLACE.sub("{}", docs)
+    assert known
+    assert sorted(path for path in known if path not in text) == []
