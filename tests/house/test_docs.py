@@ -5,7 +5,6 @@ import pkgutil
 import re
 from collections.abc import Iterator
 
-import click
 import pytest
 import typer
 from fastapi import APIRouter
@@ -25,11 +24,13 @@ def docs() -> str:
     return "\n".join(page.read_text() for page in pages)
 
 
-def commands(command: click.Command, path: str) -> Iterator[str]:
-    if not isinstance(command, click.Group):
+def commands(command: object, path: str) -> Iterator[str]:
+    """The full names of the commands below this one. A group has `commands`, a command has not."""
+    children = getattr(command, "commands", None)
+    if children is None:
         yield path
         return
-    for name, child in command.commands.items():
+    for name, child in children.items():
         if not child.hidden:
             yield from commands(child, f"{path} {name}")
 

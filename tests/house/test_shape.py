@@ -9,7 +9,6 @@ from tests.house.conftest import Module
 MOST_LINES, LONGEST_FUNCTION = 400, 60
 LONG_FILES: dict[str, str] = {}  # path -> why it is better whole
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name -> why it is better whole
-}
 FOREIGN_WORDS = {  # path -> whose words they are
     "convergence/engine/work.py": "DBOS's states of a workflow",
     "convergence/engine/recover.py": "DBOS's states of a workflow",
