@@ -1,0 +1,240 @@
+"""A column of a file, whatever its form, as the column of the canonical export: DuckDB's trees.
+
+A record may be a STRUCT, columns with dotted names, or JSON text; a repeated record a LIST of
+STRUCT, JSON text, or the literal that Python prints; times without a zone are UTC.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from duckdb.sqltypes import VARCHAR, DuckDBPyType
+from sqlglot import exp, parse_one
+
+from convergence.model.table import Column, Mode
+from convergence.warehouse import exact
+from convergence.warehouse.types import children, duck_type, is_text
+
+_INTEGERS = frozenset(
+    {"tinyint", "smallint", "integer", "bigint", "hugeint"}
+    | {"utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"}
+)
+_FLOATS = frozenset({"float", "double"})
+ZONELESS = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
+
+# The tokens of a Python literal, each as JSON says it: texts in either quote, the rest as it is.
+_PYTHON_LITERAL = parse_one(
+    r"""ARRAY_TO_STRING(LIST_TRANSFORM(
+      REGEXP_EXTRACT_ALL(:v, '''(?:[^''\\]|\\.)*''|"(?:[^"\\]|\\.)*"|[^''"]+'),
+      LAMBDA t : CASE WHEN LEFT(t, 1) IN ('''', '"')
+        THEN '"' || REGEXP_REPLACE(
+          REPLACE(REPLACE(REPLACE(SUBSTRING(t, 2, LENGTH(t) - 2), '\"', '"'), '\''', ''''),
+            '"', '\"'),
+          '(^|[^\\])((?:\\\\)*)\\x', '\1\2\\u00', 'g') || '"'
+        ELSE REPLACE(REPLACE(REPLACE(t, 'None', 'null'), 'True', 'true'), 'False', 'false') END
+    ), '')""",
+    dialect="duckdb",
+)
+_AS_JSON = parse_one(
+    "CASE WHEN TRIM(:v) IN ('', 'NULL', 'None') THEN NULL"
+    " WHEN JSON_VALID(:v) THEN :v ELSE :literal END",
+    dialect="duckdb",
+)
+_ELEMENTS = parse_one("FROM_JSON_STRICT(:json, '[\"VARCHAR\"]')", dialect="duckdb")
+
+
+class WrongType(Exception):
+    """A column that cannot become what the export says; the text names it and both types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value that a file holds: the expression that reads it and its type."""
+
+    value: exp.Expr
+    type: DuckDBPyType
+
+    def may_have(self, member: str) -> bool:
+        """Whether a record has the member, as far as the type says."""
+        if self.type.id == "struct":
+            return member in children(self.type)
+        return is_text(self.type)
+
+    def members(self) -> dict[str, "Found"]:
+        return {
+            name: Found(_call("STRUCT_EXTRACT", self.value, exp.Literal.string(name)), type_)
+            for name, type_ in children(self.type).items()
+        }
+
+
+def pick(column: Column, available: Mapping[str, Found], prefix: str = "") -> exp.Expr | None:
+    """The column as the export has it, or None where `available` lacks it. Raises WrongType."""
+    name = prefix + column.name
+    found = available.get(name)
+    if found is not None:
+        return _converted(found, column, name)
+    if column.mode is Mode.REPEATED or not column.fields:
+        return None
+    members = _members(column, available, f"{name}.")
+    if all(value is None for value in members.values()):
+        return None
+    some = [_is_given(value) for value in members.values() if value is not None]
+    return exp.Case(ifs=[exp.If(this=exp.or_(*some), true=_record(column, members))])
+
+
+def _converted(found: Found, column: Column, name: str) -> exp.Expr:
+    if _same(found.type, column):
+        return found.value.copy()
+    if column.mode is Mode.REPEATED:
+        return _list(found, column, name)
+    if column.type == "STRUCT":
+        return _struct(found, column, name)
+    return _SCALARS[column.type](found, column, name)
+
+
+def _list(found: Found, column: Column, name: str) -> exp.Expr:
+    if is_text(found.type):
+        json_text = exp.replace_placeholders(
+            _AS_JSON.copy(),
+            v=found.value,
+            literal=exp.replace_placeholders(_PYTHON_LITERAL.copy(), v=found.value),
+        )
+        elements = exp.replace_placeholders(_ELEMENTS.copy(), json=json_text)
+        return _transformed(elements, VARCHAR, column, name)
+    if found.type.id == "list":
+        element = children(found.type)["child"]
+        return _transformed(found.value.copy(), element, column, name)
+    raise _wrong(found, column, name)
+
+
+def _transformed(values: exp.Expr, element: DuckDBPyType, column: Column, name: str) -> exp.Expr:
+    one = _converted(
+        Found(exp.column("e"), element), replace(column, mode=Mode.NULLABLE), f"{name}[]"
+    )
+    function = exp.Lambda(this=one, expressions=[exp.to_identifier("e")])
+    return exp.Transform(this=values, expression=function)
+
+
+def _struct(found: Found, column: Column, name: str) -> exp.Expr:
+    if is_text(found.type):
+        return _struct_of_text(found.value, column, name)
+    if found.type.id != "struct":
+        raise _wrong(found, column, name)
+    record = _record(column, _members(column, found.members(), ""))
+    return exp.Case(ifs=[exp.If(this=_is_given(found.value), true=record)])
+
+
+def _struct_of_text(text: exp.Expr, column: Column, name: str) -> exp.Expr:
+    members = {
+        field.name: Found(
+            _call("JSON_EXTRACT_STRING", text, exp.Literal.string(f"$.{json.dumps(field.name)}")),
+            VARCHAR,
+        )
+        for field in column.fields
+    }
+    record = _record(column, _members(column, members, ""))
+    kind = _call("JSON_TYPE", text)
+    return exp.Case(
+        ifs=[
+            exp.If(this=exp.EQ(this=kind, expression=exp.Literal.string("OBJECT")), true=record),
+            exp.If(this=_is_given(text), true=_error(f"{name} is not a record: ", text)),
+        ]
+    )
+
+
+def _members(
+    column: Column, available: Mapping[str, Found], prefix: str
+) -> dict[str, exp.Expr | None]:
+    return {field.name: pick(field, available, prefix) for field in column.fields}
+
+
+def _record(column: Column, members: Mapping[str, exp.Expr | None]) -> exp.Expr:
+    return exp.Struct(
+        expressions=[
+            exp.PropertyEQ(
+                this=exp.to_identifier(field.name, quoted=True),
+                expression=members[field.name] or absent(field),
+            )
+            for field in column.fields
+        ]
+    )
+
+
+def absent(column: Column) -> exp.Expr:
+    """NULL, of the column's type."""
+    return exp.cast(exp.null(), duck_type(column), dialect="duckdb")
+
+
+def _same(type_: DuckDBPyType, column: Column) -> bool:
+    return str(type_).replace('"', "") == duck_type(column).replace('"', "")
+
+
+def _string(found: Found, column: Column, name: str) -> exp.Expr:
+    if is_text(found.type) or found.type.id in _INTEGERS:
+        return exp.cast(found.value.copy(), "VARCHAR", dialect="duckdb")
+    raise _wrong(found, column, name)
+
+
+def _timestamp(found: Found, column: Column, name: str) -> exp.Expr:
+    if found.type.id in ZONELESS:
+        plain = exp.cast(found.value.copy(), "TIMESTAMP", dialect="duckdb")
+        return _call("TIMEZONE", exp.Literal.string("UTC"), plain)
+    if is_text(found.type):
+        return exp.cast(_filled(found.value), "TIMESTAMPTZ", dialect="duckdb")
+    raise _wrong(found, column, name)
+
+
+def _numeric(found: Found, column: Column, name: str) -> exp.Expr:
+    if found.type.id in _FLOATS:
+        return exact.from_double(exp.cast(found.value.copy(), "DOUBLE", dialect="duckdb"))
+    if found.type.id == "decimal" or found.type.id in _INTEGERS:
+        return exp.cast(found.value.copy(), exact.NUMERIC, dialect="duckdb")
+    if is_text(found.type):
+        return exact.from_text(found.value)
+    raise _wrong(found, column, name)
+
+
+def _float(found: Found, column: Column, name: str) -> exp.Expr:
+    if found.type.id in _FLOATS | _INTEGERS | {"decimal"}:
+        return exp.cast(found.value.copy(), "DOUBLE", dialect="duckdb")
+    if is_text(found.type):
+        return exp.cast(_filled(found.value), "DOUBLE", dialect="duckdb")
+    raise _wrong(found, column, name)
+
+
+def _bool(found: Found, column: Column, name: str) -> exp.Expr:
+    if is_text(found.type):
+        return exp.cast(_filled(found.value), "BOOLEAN", dialect="duckdb")
+    raise _wrong(found, column, name)
+
+
+_SCALARS = {
+    "STRING": _string,
+    "TIMESTAMP": _timestamp,
+    "NUMERIC": _numeric,
+    "FLOAT64": _float,
+    "BOOL": _bool,
+}
+
+
+def _filled(text: exp.Expr) -> exp.Expr:
+    """Text, with what stands for nothing as NULL."""
+    blank = parse_one("CASE WHEN TRIM(:v) NOT IN ('', 'NULL') THEN :v END", dialect="duckdb")
+    return exp.replace_placeholders(blank, v=text)
+
+
+def _wrong(found: Found, column: Column, name: str) -> WrongType:
+    wanted = f"{column.mode} {column.type}" if column.mode is Mode.REPEATED else column.type
+    return WrongType(f"its column {name} is {found.type}, which cannot be read as {wanted}")
+
+
+def _is_given(value: exp.Expr) -> exp.Expr:
+    return exp.Not(this=exp.Is(this=value.copy(), expression=exp.null()))
+
+
+def _error(what: str, value: exp.Expr) -> exp.Expr:
+    return _call("ERROR", exp.DPipe(this=exp.Literal.string(what), expression=value.copy()))
+
+
+def _call(name: str, *arguments: exp.Expr) -> exp.Expr:
+    return exp.Anonymous(this=name, expressions=[argument.copy() for argument in arguments])

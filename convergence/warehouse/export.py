@@ -1,0 +1,216 @@
+"""The files of a granted source as one relation in the shape of the export, in DuckDB's SQL.
+
+Files may be nested or flattened to dotted names, typed or text, and differ in columns: each build
+of file gets its own SELECT, columns are found by name, what a file lacks is NULL. Money is exact
+from here on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from itertools import groupby
+
+from duckdb.sqltypes import DuckDBPyType
+from sqlglot import exp
+
+from convergence.errors import Invalid, StepFailed
+from convergence.model.source import GCP_KINDS, GrantedSource, Kind
+from convergence.model.table import Column
+from convergence.warehouse import convert
+from convergence.warehouse.convert import Found, WrongType
+from convergence.warehouse.files import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
+from convergence.warehouse.schemas import ExportSchema, gcp_export
+
+__all__ = ["Sight", "check_readable", "folder_of", "kind_of", "relation", "totals_columns"]
+
+DAY_COLUMN = "usage_start_time"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """A source as it was when it was looked at: all its files, and those to read for `day`.
+
+    `day` None reads all days.
+    """
+
+    source: GrantedSource
+    shapes: tuple[FileShape, ...]
+    day: date | None = None
+
+    @property
+    def to_read(self) -> tuple[FileShape, ...]:
+        return tuple(shape for shape in self.shapes if shape.may_hold(self.day))
+
+
+def check_readable(sight: Sight) -> None:
+    """Raise StepFailed that names every file which may hold the day and cannot be read."""
+    faults = [f"{shape.path}: {fault}" for shape in sight.to_read if (fault := _fault(shape))]
+    if faults:
+        raise StepFailed(
+            f"source {sight.source.table} cannot be read: " + "; ".join(faults),
+            code="source_broken",
+            hint="export the file again, or take it out of the source's folder",
+        )
+
+
+def relation(
+    sight: Sight, columns: Sequence[Column] | None = None, *, with_file: bool = False
+) -> exp.Query:
+    """The rows of the day that the grant allows, as typed columns (default: all of the export).
+
+    `with_file` adds `FILE_COLUMN`, and keeps rows without a usage time, which belong to no day.
+    """
+    wanted = tuple(gcp_export().columns if columns is None else columns)
+    shapes = sorted(sight.to_read, key=_build)
+    parts = [
+        _select(sight, list(group), wanted, with_file=with_file)
+        for _, group in groupby(shapes, key=_build)
+    ]
+    if not parts:
+        parts = [_empty(wanted, with_file=with_file)]
+    union: exp.Query = parts[0]
+    for part in parts[1:]:
+        union = exp.union(union, part, distinct=False, copy=False)
+    return union
+
+
+def totals_columns(schema: ExportSchema) -> tuple[Column, ...]:
+    """The columns that totals need, and of their records only the members that totals need."""
+    members = {"invoice": {"month"}, "credits": {"amount"}}
+    names = {DAY_COLUMN, "export_time", "cost", "cost_type", "currency", *members}
+    return tuple(
+        replace(
+            column,
+            fields=tuple(f for f in column.fields if f.name in members.get(column.name, ())),
+        )
+        for column in schema.columns
+        if column.name in names
+    )
+
+
+def kind_of(source: GrantedSource, shapes: Sequence[FileShape]) -> Kind:
+    """What the columns say, or the name while there is no file that can be read."""
+    if source.kind is not Kind.AUTO:
+        return source.kind
+    names = {name for shape in shapes for name, _ in shape.columns}
+    if names:
+        if "BilledCost" in names:
+            return Kind.FOCUS
+        detailed = any(name.split(".")[0] == "resource" for name in names)
+        return Kind.GCP_DETAILED if detailed else Kind.GCP_STANDARD
+    table = source.table.rpartition(".")[2].lower()
+    if "focus" in table:
+        return Kind.FOCUS
+    return Kind.GCP_DETAILED if "_resource_" in table else Kind.GCP_STANDARD
+
+
+def check_kind(source: GrantedSource, kind: Kind) -> None:
+    """Raise Invalid for a source whose rows have no canonical shape here."""
+    if kind not in GCP_KINDS:
+        raise Invalid(
+            f"source {source.table} is a {kind} export, which SQL cannot read here",
+            code="source_kind_unsupported",
+            hint="name a GCP billing export, standard or detailed",
+        )
+
+
+def _build(shape: FileShape) -> tuple[str, tuple[tuple[str, str], ...]]:
+    return shape.format, tuple((name, str(type_)) for name, type_ in shape.columns)
+
+
+def _fault(shape: FileShape) -> str:
+    if shape.fault:
+        return shape.fault
+    schema = gcp_export()
+    available = _available(shape.columns)
+    lacking = sorted(path for path in schema.required if not _has(path, available))
+    if lacking:
+        return "it lacks the column " + ", ".join(lacking)
+    try:
+        for column in schema.columns:
+            convert.pick(column, available)
+    except WrongType as wrong:
+        return str(wrong)
+    return ""
+
+
+def _has(path: str, available: Mapping[str, Found]) -> bool:
+    """Whether a required column, or member of a record, is in a file in any of its forms."""
+    if path in available:
+        return True
+    record, _, member = path.partition(".")
+    found = available.get(record)
+    return bool(member) and found is not None and found.may_have(member)
+
+
+def _available(columns: Sequence[tuple[str, DuckDBPyType]]) -> dict[str, Found]:
+    return {name: Found(exp.column(name, quoted=True), type_) for name, type_ in columns}
+
+
+def _select(
+    sight: Sight, shapes: list[FileShape], wanted: tuple[Column, ...], *, with_file: bool
+) -> exp.Select:
+    first = shapes[0]
+    available = _available(first.columns)
+    query = exp.select(*(_column(column, available) for column in wanted)).from_(
+        reader(first.format, first.columns, [shape.path for shape in shapes])
+    )
+    if with_file:
+        query = query.select(exp.column(FILE_COLUMN))
+    for condition in _conditions(sight, available, with_file=with_file):
+        query = query.where(condition, copy=False)
+    return query
+
+
+def _column(column: Column, available: Mapping[str, Found]) -> exp.Expr:
+    value = convert.pick(column, available) or convert.absent(column)
+    return exp.alias_(value, column.name, quoted=True)
+
+
+def _conditions(sight: Sight, available: Mapping[str, Found], *, with_file: bool) -> list[exp.Expr]:
+    conditions = []
+    if sight.day is not None:
+        within = _within(available, sight.day)
+        if with_file:
+            unknown = exp.Is(this=_of("usage_start_time", available), expression=exp.null())
+            within = exp.or_(within, unknown)
+        conditions.append(within)
+    for path, allowed in (
+        ("billing_account_id", sight.source.billing_account_ids),
+        ("project.id", sight.source.project_ids),
+    ):
+        if allowed:
+            values = [exp.Literal.string(value) for value in allowed]
+            conditions.append(exp.In(this=_of(path, available), expressions=values))
+    return conditions
+
+
+def _of(path: str, available: Mapping[str, Found]) -> exp.Expr:
+    """A top-level column of the export, or a member of a record."""
+    name, _, member = path.partition(".")
+    column = next(column for column in gcp_export().columns if column.name == name)
+    if not member:
+        return convert.pick(column, available) or convert.absent(column)
+    only = replace(column, fields=tuple(f for f in column.fields if f.name == member))
+    record = convert.pick(only, available) or convert.absent(only)
+    return exp.Anonymous(this="STRUCT_EXTRACT", expressions=[record, exp.Literal.string(member)])
+
+
+def _within(available: Mapping[str, Found], day: date) -> exp.Expr:
+    """The UTC day's rows; on the file's own column where that lets DuckDB skip row groups."""
+    found = available[DAY_COLUMN]
+    is_plain = found.type.id in convert.ZONELESS
+    value = found.value.copy() if is_plain else _of(DAY_COLUMN, available)
+    type_ = "TIMESTAMP" if is_plain else "TIMESTAMPTZ"
+    start, end = (
+        exp.cast(exp.Literal.string(f"{moment:%Y-%m-%d %H:%M:%S}"), type_, dialect="duckdb")
+        for moment in day_bounds(day)
+    )
+    return exp.and_(
+        exp.GTE(this=value, expression=start), exp.LT(this=value.copy(), expression=end)
+    )
+
+
+def _empty(wanted: tuple[Column, ...], *, with_file: bool) -> exp.Select:
+    nothing = exp.select(*(_column(column, {}) for column in wanted)).where(exp.false())
+    return nothing.select(exp.alias_(exp.Literal.string(""), FILE_COLUMN)) if with_file else nothing

@@ -1,0 +1,265 @@
+"""The files of a source: which there are, how each is built, and which days it may hold."""
+
+import csv
+import gzip
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from glob import escape, has_magic, iglob
+from itertools import takewhile
+from pathlib import Path, PurePath
+from threading import Lock
+from typing import TextIO
+
+import duckdb
+from duckdb.sqltypes import VARCHAR, DuckDBPyType
+from sqlglot import exp
+
+from convergence.model.load import FileState
+
+FILE_COLUMN = "x_source_file"
+"""Each row's file, as a column of what `reader` reads."""
+
+
+class Format(StrEnum):
+    PARQUET = "Parquet"
+    CSV = "CSV"
+    JSON = "JSON"
+
+
+_SUFFIXES = {
+    ".parquet": Format.PARQUET,
+    ".pq": Format.PARQUET,
+    ".csv": Format.CSV,
+    ".json": Format.JSON,
+    ".ndjson": Format.JSON,
+    ".jsonl": Format.JSON,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileShape:
+    """One file: its columns, and the usage times it is known to hold (both None: not known).
+
+    `fault` says why it cannot be read; then it has no columns and may hold any day.
+    """
+
+    state: FileState
+    format: Format = Format.PARQUET
+    columns: tuple[tuple[str, DuckDBPyType], ...] = ()
+    first: datetime | None = None
+    last: datetime | None = None
+    fault: str = ""
+
+    @property
+    def path(self) -> str:
+        return self.state.path
+
+    def may_hold(self, day: date | None) -> bool:
+        """Whether a row of that UTC day can be in it; any day for None."""
+        if day is None or self.first is None or self.last is None:
+            return True
+        start, end = day_bounds(day)
+        return self.first < end and self.last >= start
+
+
+def day_bounds(day: date) -> tuple[datetime, datetime]:
+    """The first moment of a UTC day, and of the next."""
+    start = datetime.combine(day, time(), UTC)
+    return start, start + timedelta(days=1)
+
+
+def folder_of(pattern: str) -> Path:
+    """The folder below which every file lies that a glob can match, links resolved."""
+    fixed = takewhile(lambda part: not has_magic(part), PurePath(pattern).parent.parts)
+    return Path(*fixed).resolve()
+
+
+def match_files(pattern: str) -> tuple[FileState, ...]:
+    """The files a glob matches now, by path, each once, links resolved."""
+    found = []
+    for path in sorted({Path(match).resolve() for match in _matches(pattern)}):
+        if path.is_file():
+            stat = path.stat()
+            found.append(FileState(path=str(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns))
+    return tuple(found)
+
+
+def changed_since(states: Iterable[FileState]) -> list[str]:
+    """The paths whose size or modification time is another now, or that are gone."""
+    changed = []
+    for state in states:
+        try:
+            stat = Path(state.path).stat()
+        except OSError:
+            changed.append(state.path)
+            continue
+        if (stat.st_size, stat.st_mtime_ns) != (state.size, state.mtime_ns):
+            changed.append(state.path)
+    return changed
+
+
+class Shapes:
+    """Remembers the shape of files by path, size and modification time."""
+
+    def __init__(self, most: int = 20_000) -> None:
+        self._most = most
+        self._known: OrderedDict[tuple[str, int, int], FileShape] = OrderedDict()
+        self._lock = Lock()
+
+    def of(
+        self, cursor: duckdb.DuckDBPyConnection, states: Iterable[FileState]
+    ) -> tuple[FileShape, ...]:
+        """The shape of each file; one that cannot be read has a `fault`, which is not kept."""
+        return tuple(self._one(cursor, state) for state in states)
+
+    def _one(self, cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
+        key = (state.path, state.size, state.mtime_ns)
+        with self._lock:
+            known = self._known.get(key)
+        if known is not None:
+            return known
+        shape = _describe(cursor, state)
+        if not shape.fault:
+            with self._lock:
+                self._known[key] = shape
+                if len(self._known) > self._most:
+                    self._known.popitem(last=False)
+        return shape
+
+
+def reader(
+    format_: Format, columns: tuple[tuple[str, DuckDBPyType], ...], paths: Iterable[str]
+) -> exp.Expr:
+    """A DuckDB table function over files of one build; texts stay texts, `FILE_COLUMN` is added."""
+    options: dict[str, exp.Expr] = {
+        "filename": exp.Literal.string(FILE_COLUMN),
+        "hive_partitioning": exp.false(),
+    }
+    if format_ is not Format.PARQUET:
+        options["columns"] = exp.Struct(
+            expressions=[
+                exp.PropertyEQ(
+                    this=exp.to_identifier(name, quoted=True),
+                    expression=exp.Literal.string("VARCHAR"),
+                )
+                for name, _ in columns
+            ]
+        )
+    if format_ is Format.CSV:
+        options |= _CSV_OPTIONS
+    if format_ is Format.JSON:
+        options["format"] = exp.Literal.string("auto")
+    function = {Format.PARQUET: "read_parquet", Format.CSV: "read_csv", Format.JSON: "read_json"}
+    return _table_function(function[format_], paths, options)
+
+
+_CSV_OPTIONS: dict[str, exp.Expr] = {
+    "auto_detect": exp.false(),
+    "header": exp.true(),
+    "delim": exp.Literal.string(","),
+    "quote": exp.Literal.string('"'),
+    "escape": exp.Literal.string('"'),
+    "nullstr": exp.Array(expressions=[exp.Literal.string(""), exp.Literal.string("NULL")]),
+    "max_line_size": exp.Literal.number(16_000_000),
+}
+
+
+def _table_function(name: str, paths: Iterable[str], options: dict[str, exp.Expr]) -> exp.Expr:
+    named = [
+        exp.EQ(this=exp.to_identifier(key), expression=value.copy())
+        for key, value in options.items()
+    ]
+    files = exp.Array(expressions=[exp.Literal.string(escape(path)) for path in paths])
+    return exp.Table(this=exp.Anonymous(this=name, expressions=[files, *named]))
+
+
+def _describe(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
+    suffixes = [suffix.lower() for suffix in Path(state.path).suffixes if suffix != ".gz"]
+    format_ = _SUFFIXES.get(suffixes[-1] if suffixes else "")
+    if format_ is None:
+        return FileShape(state=state, fault="its name ends in neither .parquet, .csv nor .json")
+    if state.size == 0:
+        return FileShape(state=state, format=format_, fault="it is empty")
+    try:
+        return _DESCRIBE[format_](cursor, state)
+    except (duckdb.Error, OSError, EOFError, ValueError, csv.Error) as error:
+        return FileShape(state=state, format=format_, fault=first_line(error))
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line of reasonable length."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def _describe_parquet(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
+    table = _table_function("read_parquet", [state.path], {"hive_partitioning": exp.false()})
+    cursor.execute(exp.select("*").from_(table).limit(0).sql("duckdb"))
+    columns = tuple((column[0], column[1]) for column in cursor.description or ())
+    types = dict(columns)
+    time_type = types.get("usage_start_time")
+    first = last = None
+    if time_type is not None and time_type.id.startswith("timestamp"):
+        first, last = _time_range(cursor, state.path)
+    return FileShape(state=state, format=Format.PARQUET, columns=columns, first=first, last=last)
+
+
+def _time_range(
+    cursor: duckdb.DuckDBPyConnection, path: str
+) -> tuple[datetime | None, datetime | None]:
+    """The usage times by the statistics; None unless all row groups have them and no NULL."""
+    low, high, complete = cursor.execute(
+        "SELECT min(CAST(stats_min_value AS TIMESTAMPTZ)),"
+        " max(CAST(stats_max_value AS TIMESTAMPTZ)),"
+        " bool_and(stats_min_value IS NOT NULL AND stats_max_value IS NOT NULL"
+        " AND stats_null_count = 0)"
+        " FROM parquet_metadata(?) WHERE path_in_schema = 'usage_start_time'",
+        [escape(path)],
+    ).fetchall()[0]
+    return (low, high) if complete else (None, None)
+
+
+def _describe_csv(_: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
+    with _open_text(state.path) as lines:
+        header = next(csv.reader(lines, strict=True), None)
+    if not header:
+        raise ValueError("it has no header")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise ValueError(f"its header names {', '.join(twice)} twice")
+    return FileShape(
+        state=state, format=Format.CSV, columns=tuple((name, VARCHAR) for name in header)
+    )
+
+
+def _describe_json(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
+    """By the keys of all its rows: an export leaves out what is NULL."""
+    table = _table_function(
+        "read_json_objects", [state.path], {"format": exp.Literal.string("auto")}
+    )
+    keys = exp.Anonymous(this="unnest", expressions=[exp.func("json_keys", exp.column("json"))])
+    query = exp.select(exp.alias_(keys, "name")).distinct().from_(table)
+    names = sorted(name for (name,) in cursor.execute(query.sql("duckdb")).fetchall())
+    return FileShape(
+        state=state, format=Format.JSON, columns=tuple((name, VARCHAR) for name in names)
+    )
+
+
+_DESCRIBE = {
+    Format.PARQUET: _describe_parquet,
+    Format.CSV: _describe_csv,
+    Format.JSON: _describe_json,
+}
+
+
+def _open_text(path: str) -> TextIO:
+    if path.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return Path(path).open(encoding="utf-8-sig", newline="")
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    return iglob(pattern, recursive=True)  # noqa: PTH207 - the pattern is absolute and a user's

@@ -1,0 +1,111 @@
+"""The shapes of all tables, said once in schemas/*.yml: the tenants', the central ones, exports.
+
+A column is written `name: TYPE [REQUIRED] [REPEATED] [DEFAULT expression] [- description]`, a
+record as a mapping of columns, a repeated record as a list of one mapping.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from convergence.errors import NotFound
+from convergence.model.table import Column, Mode, TableSchema
+
+_SAID = re.compile(
+    r"(?P<type>[A-Z0-9]+(\(\d+,\d+\))?)(?P<mode> REQUIRED| REPEATED)?"
+    r"( DEFAULT (?P<default>\S+))?( - (?P<description>.+))?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportSchema:
+    """The canonical shape of an export; every file must hold the columns in `required`."""
+
+    name: str
+    columns: tuple[Column, ...]
+    required: frozenset[str]
+
+
+def load_schema(name: str) -> TableSchema:
+    """The shape of a tenant's or a central table. Raises NotFound."""
+    schema = all_schemas().get(name)
+    if schema is None:
+        raise NotFound(
+            f"There is no schema named {name!r}",
+            code="schema_not_found",
+            hint="one of " + ", ".join(sorted(all_schemas())),
+        )
+    return schema
+
+
+def all_schemas() -> Mapping[str, TableSchema]:
+    """Every table by name, the tenants' first."""
+    return {**tenant_schemas(), **central_schemas()}
+
+
+@cache
+def tenant_schemas() -> Mapping[str, TableSchema]:
+    """The tables of each tenant's dataset."""
+    return {name: _table(name, body) for name, body in _read("tenant").items()}
+
+
+@cache
+def central_schemas() -> Mapping[str, TableSchema]:
+    """The tables of the dataset `tenants`."""
+    return {name: _table(name, body) for name, body in _read("central").items()}
+
+
+@cache
+def gcp_export() -> ExportSchema:
+    """Standard and detailed GCP billing export in one."""
+    body = _read("source")["gcp_export"]
+    return ExportSchema(
+        name="gcp_export", columns=_columns(body["columns"]), required=frozenset(body["required"])
+    )
+
+
+def _read(folder: str) -> dict[str, dict[str, Any]]:
+    entries = (files("convergence.warehouse") / "schemas" / folder).iterdir()
+    return {
+        entry.name.removesuffix(".yml"): yaml.safe_load(entry.read_text("utf-8"))
+        for entry in sorted(entries, key=lambda entry: entry.name)
+        if entry.name.endswith(".yml")
+    }
+
+
+def _table(name: str, body: Mapping[str, Any]) -> TableSchema:
+    return TableSchema(
+        name=name,
+        columns=_columns(body["columns"]),
+        partition_by=body.get("partition_by"),
+        expiration_days=body.get("expiration_days"),
+        cluster_by=tuple(body.get("cluster_by", ())),
+        description=body["description"],
+        is_billing=body.get("is_billing", False),
+    )
+
+
+def _columns(said: Mapping[str, Any]) -> tuple[Column, ...]:
+    return tuple(_column(name, what) for name, what in said.items())
+
+
+def _column(name: str, said: str | Mapping[str, Any] | list[Mapping[str, Any]]) -> Column:
+    if isinstance(said, list):
+        return Column(name=name, type="STRUCT", mode=Mode.REPEATED, fields=_columns(said[0]))
+    if isinstance(said, Mapping):
+        return Column(name=name, type="STRUCT", fields=_columns(said))
+    match = _SAID.fullmatch(said)
+    if match is None:
+        raise ValueError(f"column {name}: {said!r} is not TYPE [REQUIRED] [DEFAULT x] [- text]")
+    return Column(
+        name=name,
+        type=match["type"],
+        mode=Mode((match["mode"] or " NULLABLE").strip()),
+        default=match["default"],
+        description=match["description"] or "",
+    )
