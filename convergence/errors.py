@@ -24,7 +24,10 @@ from typing_extensions import override
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One thing wrong with an input. `pointer` says where: a JSON pointer, or `file:line:col`."""
+    """One thing wrong with an input. `pointer` says where: a JSON pointer, or `file:line:col`.
+
+    `line` and `column` count from 1; `excerpt` is that line as it was written.
+    """
 
     message: str
     pointer: str = ""
@@ -32,6 +35,7 @@ class Fault:
     line: int = 0
     column: int = 0
     suggestion: str = ""
+    excerpt: str = ""
 
     @override
     def __str__(self) -> str:

@@ -69,6 +69,8 @@ class Step:
     on_failure: OnFailure = OnFailure.STOP
     variables: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """The author's notes; shown, never read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,10 @@ class Template:
     timeout_minutes: float
     raw: Mapping[str, Any]
     digest: str
+    schedule: str | None = None
+    """As written; shown. Schedules are made per tenant, not by a template."""
+    notices: tuple[str, ...] = ()
+    """What was accepted and does less than its author may think, or is out of date."""
 
     @property
     def provider(self) -> str:
