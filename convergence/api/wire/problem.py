@@ -1,0 +1,54 @@
+"""Errors: RFC 9457, with `error` and `message` beside it for clients of the original system."""
+
+from dataclasses import asdict
+
+from pydantic import AwareDatetime
+
+from convergence.api.wire.shape import Out
+from convergence.errors import Fault
+
+
+class FaultOut(Out):
+    """One thing that is wrong, and where: by a JSON pointer, or by file, line and column."""
+
+    message: str
+    pointer: str
+    file: str
+    line: int
+    column: int
+    suggestion: str
+
+
+class Problem(Out):
+    """`code` is stable, `hint` says what to do, `request_id` is found again in the log."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[FaultOut]
+    hint: str
+    error: str
+    message: str
+
+
+class LimitProblem(Problem):
+    """429. A quota says which and when it resets; `retry_after` is in seconds."""
+
+    retry_after: int | None = None
+    quota_type: str | None = None
+    current_usage: int | None = None
+    limit: int | None = None
+    reset_at: AwareDatetime | None = None
+
+
+class ReadinessProblem(Problem):
+    """503 of `/health/ready`: `ok`, or what is wrong, by the name of the check."""
+
+    checks: dict[str, str]
+
+
+def fault_out(fault: Fault) -> FaultOut:
+    return FaultOut(**asdict(fault))

@@ -1,0 +1,103 @@
+"""Runs: what is asked for, and what is told of one."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from convergence.api.wire.shape import Json, Out
+from convergence.model.run import Run, Status, StepRun, Trigger
+
+
+class RunIn(BaseModel):
+    """`date` is YYYY-MM-DD, yesterday (UTC) when absent. Further fields are template variables."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        strict=True,
+        frozen=True,
+        json_schema_extra={"examples": [{"date": "2024-11-01", "trigger_by": "docker_test"}]},
+    )
+    __pydantic_extra__: dict[str, str]
+
+    date: str | None = None
+    trigger_by: str = "api_user"
+    variables: dict[str, str] = {}
+
+    @property
+    def all_variables(self) -> dict[str, str]:
+        """Those of `variables`, and those that stand beside it."""
+        return {**self.__pydantic_extra__, **self.variables}
+
+
+class RunAccepted(Out):
+    pipeline_logging_id: str
+    pipeline_id: str
+    tenant_id: str
+    status: Status
+    message: str
+
+
+class RunOut(Out):
+    """A run. It was accepted at `created_at` and first claimed at `start_time`."""
+
+    pipeline_logging_id: str = Field(validation_alias="run_id")
+    pipeline_id: str
+    tenant_id: str
+    template: str
+    status: Status
+    trigger_type: Trigger = Field(validation_alias="trigger")
+    trigger_by: str
+    run_date: date
+    created_at: AwareDatetime
+    start_time: AwareDatetime | None = Field(validation_alias="started_at")
+    end_time: AwareDatetime | None = Field(validation_alias="ended_at")
+    duration_ms: int | None
+    attempt: int
+    parameters: dict[str, str]
+    is_sample: bool
+    cancel_requested: bool
+    error_code: str | None
+    error: str | None
+
+
+class StepOut(Out):
+    """A step of a run. `report` is what the step tells of itself: totals, SQL, warnings."""
+
+    step_id: str
+    step_name: str = Field(validation_alias="name")
+    ps_type: str
+    step_index: int = Field(validation_alias="index")
+    status: Status
+    attempt: int
+    start_time: AwareDatetime | None = Field(validation_alias="started_at")
+    end_time: AwareDatetime | None = Field(validation_alias="ended_at")
+    duration_ms: int | None
+    row_count: int | None = Field(validation_alias="rows")
+    error_code: str | None
+    error: str | None
+    report: Json
+
+
+class RunWithSteps(RunOut):
+    steps: list[StepOut] = Field(default_factory=list)
+
+
+def run_out(run: Run) -> RunOut:
+    return RunOut.model_validate(run)
+
+
+def run_with_steps(run: Run, steps: Sequence[StepRun]) -> RunWithSteps:
+    """The run and its steps, in the order of the template."""
+    shown = [StepOut.model_validate(step) for step in steps]
+    return RunWithSteps.model_validate(run).model_copy(update={"steps": shown})
+
+
+def accepted_out(run: Run, message: str) -> RunAccepted:
+    return RunAccepted(
+        pipeline_logging_id=run.run_id,
+        pipeline_id=run.pipeline_id,
+        tenant_id=run.tenant_id,
+        status=run.status,
+        message=message,
+    )
