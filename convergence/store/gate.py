@@ -39,6 +39,11 @@ class Gate:
         if not turn.acquire(timeout=self._timeout):
             self._give_up(me, turn)
 
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._waiting)
+
     def leave(self) -> None:
         """Hand over to the one who waits longest."""
         with self._mutex:

