@@ -24,6 +24,7 @@ TIERS = {
 def passes(name: str, command: list[str]) -> bool:
     """Run one check, saying its name and time; what it printed only when it fails."""
     start = time.monotonic()
+    print(f"{name:<13}", end="", flush=True)
     ended = subprocess.run(
         [str(BIN / command[0]), *command[1:]],
         cwd=ROOT,
@@ -34,7 +35,7 @@ def passes(name: str, command: list[str]) -> bool:
     )
     is_good = ended.returncode == 0
     result = "ok" if is_good else "FAILED"
-    print(f"{name:<13} {result:<7} {time.monotonic() - start:5.1f} s", flush=True)
+    print(f"{result:<7}{time.monotonic() - start:5.1f} s", flush=True)
     if not is_good:
         print(ended.stdout, flush=True)
     return is_good
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     rest = [argument for argument in arguments if argument not in TIERS]
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]
     start = time.monotonic()
-    print(f"tests         {tier.removeprefix('--')}", flush=True)
+    print(f"{'tests':<13}{tier.removeprefix('--')}", flush=True)
     pytest = [sys.executable, "-m", "pytest", "-n", "2", *TIERS[tier], *rest]
     if subprocess.run(pytest, cwd=ROOT, check=False).returncode != 0:
         failed.append("tests")

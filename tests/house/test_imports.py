@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml hold, and a broken one is noticed."""
+"""Imports point down: the contracts of pyproject.toml."""
 
 import subprocess
 import sys
