@@ -12,6 +12,7 @@ LONG_FUNCTIONS: dict[str, str] = {}  # path:name -> why it is better whole
 FOREIGN_WORDS = {  # path -> whose words they are
     "convergence/engine/work.py": "DBOS's states of a workflow",
     "convergence/engine/recover.py": "DBOS's states of a workflow",
+    "convergence/api/wire/tenant.py": "the source documents' outcome of a dry run",
 }
 BANNED = {"manager", "helper", "helpers", "utils", "common", "core", "processor", "handler", "info"}
 STATUSES = {"PENDING", "RUNNING", "COMPLETED", "FAILED", "CANCELLED", "SKIPPED"}
