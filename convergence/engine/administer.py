@@ -1,0 +1,174 @@
+"""What is set by hand: profiles, limits, variables, API keys, sources; and today's usage row."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import PurePath
+
+from convergence.engine.onboard import SCOPES
+from convergence.engine.service import Service
+from convergence.errors import Conflict, Invalid
+from convergence.model import binding
+from convergence.model.key import ApiKeyRecord
+from convergence.model.quota import Use
+from convergence.model.source import Source
+from convergence.model.tenant import Limits, Tenant, TenantStatus
+from convergence.model.usage import UsageRow
+from convergence.outside.notify import check_address
+from convergence.store import keys, sources, tenants, usage
+
+MAX_KEYS = 5
+TABLE = re.compile(
+    r"[A-Za-z][A-Za-z0-9_-]{0,62}\.[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,200}(\*)?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """A tenant's present day: its row, the limits in force, and what counts against them."""
+
+    row: UsageRow
+    limits: Limits
+    use: Use
+
+
+def update_tenant(
+    service: Service,
+    tenant_id: str,
+    *,
+    company_name: str | None = None,
+    admin_email: str | None = None,
+    status: TenantStatus | None = None,
+) -> Tenant:
+    """Change what is not None. Raises NotFound and Invalid."""
+    if admin_email is not None:
+        check_address(admin_email)
+    with service.database.write() as tx:
+        return tenants.update(
+            tx,
+            tenant_id,
+            company_name=company_name,
+            admin_email=admin_email,
+            status=status,
+            now=service.clock.now(),
+        )
+
+
+def set_limits(service: Service, tenant_id: str, changes: Mapping[str, int]) -> Limits:
+    """Change some limits; those in force afterwards. Raises NotFound."""
+    with service.database.write() as tx:
+        limits = replace(tenants.limits(tx, tenant_id), **changes)
+        tenants.set_limits(tx, tenant_id, limits, now=service.clock.now())
+    return limits
+
+
+def todays_usage(service: Service, tenant_id: str) -> Usage:
+    """The usage of this UTC day; its row is made when the day has none. Raises NotFound."""
+    now = service.clock.now()
+    day = now.date()
+    with service.database.read() as tx:
+        limits = tenants.limits(tx, tenant_id)
+        use, row = usage.use(tx, tenant_id, day), usage.row(tx, tenant_id, day)
+    if row is None:
+        with service.database.write() as write:
+            usage.ensure_day(write, tenant_id, day, limits, now=now)
+            row = usage.row(write, tenant_id, day)
+    if row is None:
+        raise Conflict(f"the usage row of {tenant_id} is gone", code="usage_missing")
+    return Usage(row=row, limits=limits, use=use)
+
+
+def set_variable(service: Service, tenant_id: str, name: str, value: str) -> None:
+    """Store a value for all the tenant's templates that declare `name`. Raises Invalid."""
+    if not binding.NAME.fullmatch(name):
+        raise Invalid(
+            f"{name[:60]!r} is not a variable's name",
+            code="invalid_variable",
+            hint="lower-case letters, digits and _, starting with a letter",
+        )
+    if name in (binding.BUILT_INS | binding.LATE) - binding.DECLARABLE:
+        raise Invalid(f"{name} is set by the system and cannot be given", code="builtin_variable")
+    binding.check_value(name, value)
+    with service.database.write() as tx:
+        tenants.lock(tx, tenant_id)
+        tenants.set_variable(tx, tenant_id, name, value, now=service.clock.now())
+
+
+def delete_variable(service: Service, tenant_id: str, name: str) -> None:
+    """Raises NotFound."""
+    with service.database.write() as tx:
+        tenants.delete_variable(tx, tenant_id, name)
+
+
+def create_key(
+    service: Service, tenant_id: str, *, key_name: str, days: int
+) -> tuple[ApiKeyRecord, str]:
+    """A new API key and its text, which is not kept. Raises NotFound, Conflict (too many)."""
+    now = service.clock.now()
+    minted = service.secrets.mint()
+    record = ApiKeyRecord(
+        key_id=minted.key_id,
+        tenant_id=tenant_id,
+        key_hash=minted.key_hash,
+        pepper_version=minted.pepper_version,
+        key_name=key_name,
+        scopes=SCOPES,
+        created_at=now,
+        expires_at=now + timedelta(days=days),
+    )
+    with service.database.write() as tx:
+        tenants.lock(tx, tenant_id)
+        good = [key for key in keys.active(tx, tenant_id) if not _is_over(key, record)]
+        if len(good) >= MAX_KEYS:
+            raise Conflict(
+                f"{tenant_id} has {len(good)} API keys; {MAX_KEYS} are allowed",
+                code="too_many_keys",
+                hint="revoke one that is no longer used",
+            )
+        keys.add(tx, record, now=now)
+    return record, minted.text
+
+
+def revoke_key(service: Service, tenant_id: str, key_id: str) -> None:
+    """Raises NotFound."""
+    with service.database.write() as tx:
+        keys.revoke(tx, tenant_id, key_id, now=service.clock.now())
+
+
+def put_source(service: Service, source: Source) -> Source:
+    """Add a source, or replace it with its grants. Raises Invalid, NotFound (a tenant)."""
+    if not TABLE.fullmatch(source.table):
+        raise Invalid(
+            f"{source.table[:80]!r} does not name a table",
+            code="invalid_table",
+            hint="project.dataset.table; the table may end in _*",
+        )
+    if source.files is not None:
+        _check_files(source.files)
+    granted = [grant.tenant_id for grant in source.grants]
+    if len(granted) != len(set(granted)):
+        raise Invalid("a tenant is named twice", code="invalid_grant")
+    with service.database.write() as tx:
+        sources.put(tx, source, now=service.clock.now())
+    return source
+
+
+def remove_source(service: Service, table: str) -> None:
+    """Forget a source; what was loaded from it stays. Raises NotFound."""
+    with service.database.write() as tx:
+        sources.remove(tx, table)
+
+
+def _check_files(files: str) -> None:
+    wrong = binding.wrong_text(files, longest=binding.MAX_VALUE)
+    if wrong or not PurePath(files).is_absolute() or ".." in PurePath(files).parts:
+        raise Invalid(
+            f"files {wrong or 'must be an absolute path, without ..'}",
+            code="invalid_files",
+            hint="for example /data/export/*.parquet; the files may come later",
+        )
+
+
+def _is_over(key: ApiKeyRecord, newer: ApiKeyRecord) -> bool:
+    return key.expires_at is not None and key.expires_at <= newer.created_at
