@@ -27,7 +27,6 @@ SHIPPED_CONFIGS = (
 def build(settings: Settings) -> Service:
     """A service that has opened nothing yet but its home. Raises Invalid and Unavailable."""
     home = Home(settings.home)
-    home.ensure()
     config = Config(
         home=home.path,
         database_url=settings.database_url_text(),
@@ -56,7 +55,7 @@ def build(settings: Settings) -> Service:
             database=lambda: _database(config),
             warehouse=lambda: _warehouse(settings, service),
             library=lambda: _library(settings),
-            queue=_queue,
+            queue=lambda database: _queue(database, config),
         ),
     )
     return service
@@ -64,17 +63,18 @@ def build(settings: Settings) -> Service:
 
 def _database(config: Config) -> Database:
     """The control store, migrated: additive steps only, so a newer process may just start."""
-    from convergence.store import migrate
-
     database = Database(config.database_url)
-    migrate.ensure(database)
+    if not database.is_current():
+        from convergence.store import migrate
+
+        migrate.upgrade(database)
     return database
 
 
-def _queue(database: Database) -> Queue:
+def _queue(database: Database, config: Config) -> Queue:
     from convergence.engine.work import DurableQueue
 
-    return DurableQueue(database)
+    return DurableQueue(database, config.database_url)
 
 
 def _library(settings: Settings) -> Library:

@@ -58,7 +58,7 @@ def _by_key(service: Service, text: str) -> Caller:
     now = service.clock.now()
     with service.database.read() as tx:
         record = fleet.key(tx, parsed.key_id)
-        matches = service.secrets.matches(record, parsed.secret)
+        matches = service.secrets.matches(record.key_hash if record else None, parsed.secret)
         if record is None or not matches or not record.is_active:
             raise refused
         tenant = tenants.get(tx, record.tenant_id)

@@ -38,7 +38,7 @@ def summary(service: Service, tenant_id: str, question: CostQuery) -> Result:
 def _scope(service: Service, tenant_id: str | None) -> Scope:
     with service.database.read() as tx:
         if tenant_id is None:
-            datasets = frozenset(tenant.dataset for tenant in fleet.all_tenants(tx))
+            datasets = fleet.datasets(tx)
             return Scope(project=service.config.project, tenant_id=None, datasets=datasets)
         tenant = tenants.get(tx, tenant_id)
         return Scope(

@@ -10,17 +10,18 @@ from dataclasses import dataclass, field, replace
 
 from convergence.engine import alert
 from convergence.engine.attempt import attempt as try_step
+from convergence.engine.names import built_ins, late_names
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, CdpError, Conflict, StepFailed
 from convergence.library import from_snapshot
-from convergence.model import graph
+from convergence.model import binding, graph
 from convergence.model.cancel import CancelToken
 from convergence.model.run import Run, Status, StepRun
 from convergence.model.template import OnFailure, Step, Template
 from convergence.outside import logs
 from convergence.outside.logs import Log
 from convergence.steps.registry import step_models
-from convergence.store import runs, usage
+from convergence.store import runs, tenants, usage
 from convergence.warehouse.base import Value
 
 MAX_ATTEMPTS = 5
@@ -82,7 +83,7 @@ class Executor:
     def steps(self, tenant_id: str, run_id: str) -> tuple[Step, ...]:
         """The steps of the template as it was when the run was admitted."""
         with self.service.database.read() as tx:
-            return _template(runs.get(tx, tenant_id, run_id)).steps
+            return self._template(runs.get(tx, tenant_id, run_id)).steps
 
     def next_steps(self, steps: Sequence[Step], outcomes: Mapping[str, Status]) -> Sequence[Step]:
         """Those that may start now: ordinary ones side by side, then the terminal ones in order."""
@@ -236,21 +237,23 @@ class Executor:
         *,
         so_far: Mapping[str, Status],
         before: Mapping[str, StepRun],
-    ) -> dict[str, Value]:
-        """What `{name}` means in this step: parameters, then what is known only now."""
+    ) -> Mapping[str, Value]:
+        """What `{name}` means in this step."""
+        template = self._template(run)
+        with self.service.database.read() as tx:
+            tenant = tenants.get(tx, run.tenant_id)
+        known = built_ins(
+            self.service, tenant, template, run_date=run.run_date, trigger_by=run.trigger_by
+        )
         error = _first_error(list(before.values()))
-        status = graph.outcome(self._template(run).steps, so_far)
-        late = {
-            "run_id": run.run_id,
-            "pipeline_logging_id": run.run_id,
-            "pipeline_id": run.pipeline_id,
-            "step_id": step.step_id,
-            "status": str(status),
-            "pipeline_status": str(status),
-            "error_message": error.detail if error else "",
-            "execution_timestamp": self.service.clock.now().isoformat(),
-        }
-        return {**run.parameters, **late, "date": run.run_date, "run_date": run.run_date}
+        late = late_names(
+            self.service,
+            run,
+            step,
+            status=graph.outcome(template.steps, so_far),
+            error=error.detail if error else "",
+        )
+        return binding.step_names(step.variables, {**known, **run.parameters, **late})
 
 
 def _first_error(records: list[StepRun]) -> CdpError | None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from uuid import uuid4
 
+from convergence.engine.names import built_ins
 from convergence.engine.service import Service
 from convergence.errors import Forbidden, Invalid, QuotaExceeded
 from convergence.model import binding, quota
@@ -14,8 +15,6 @@ from convergence.model.template import SourceFamily, Template
 from convergence.model.tenant import Tenant, TenantStatus
 from convergence.store import runs, sources, tenants, usage
 from convergence.store.database import WriteTx
-
-MAX_TRIGGER_BY = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,7 @@ def _admit(service: Service, tx: WriteTx, run: Run) -> QuotaExceeded | None:
 def _prepare(service: Service, request: LaunchRequest) -> Run:
     """Everything that needs no lock: the template, the names and the deadline."""
     now = service.clock.now()
-    _check_trigger_by(request.trigger_by)
+    binding.check_trigger_by(request.trigger_by)
     template = service.library.get(request.template)
     with service.database.read() as tx:
         tenant = tenants.get(tx, request.tenant_id)
@@ -92,7 +91,9 @@ def _prepare(service: Service, request: LaunchRequest) -> Run:
         template,
         tenant_values=stored | _only_sources(service, template, unset, granted),
         request_values=request.variables,
-        builtins=built_ins(service, tenant, template, run_date, request.trigger_by),
+        builtins=built_ins(
+            service, tenant, template, run_date=run_date, trigger_by=request.trigger_by
+        ),
     )
     return Run(
         run_id=str(uuid4()),
@@ -111,26 +112,6 @@ def _prepare(service: Service, request: LaunchRequest) -> Run:
         allow_shrink=request.allow_shrink,
         is_sample=any("limit" in step.settings for step in template.steps),
     )
-
-
-def built_ins(
-    service: Service, tenant: Tenant, template: Template, run_date: date, trigger_by: str
-) -> dict[str, str]:
-    """The names that exist for every pipeline from its admission on."""
-    return {
-        "tenant_id": tenant.tenant_id,
-        "provider": template.provider,
-        "domain": template.domain,
-        "template_name": template.name,
-        "date": run_date.isoformat(),
-        "run_date": run_date.isoformat(),
-        "trigger_by": trigger_by,
-        "admin_email": tenant.admin_email,
-        "company_name": tenant.company_name,
-        "project_id": service.config.project,
-        "gcp_project_id": service.config.project,
-        "dataset": tenant.dataset,
-    }
 
 
 def _only_sources(
@@ -176,13 +157,4 @@ def _check_active(tenant: Tenant) -> None:
             f"Tenant {tenant.tenant_id} is {tenant.status}",
             code="tenant_not_active",
             hint="the operator can make it active again",
-        )
-
-
-def _check_trigger_by(text: str) -> None:
-    if not text.strip():
-        raise Invalid("trigger_by cannot be empty", code="invalid_trigger_by")
-    if len(text) > MAX_TRIGGER_BY:
-        raise Invalid(
-            f"trigger_by is longer than {MAX_TRIGGER_BY} characters", code="invalid_trigger_by"
         )

@@ -79,7 +79,7 @@ def _central_rows(service: Service, tx: ReadTx, tenant: Tenant) -> dict[str, lis
     today = service.clock.now().date()
     days = [today - timedelta(days=back) for back in range(DAYS_BACK + 1)]
     used = [usage.row(tx, tenant.tenant_id, day) for day in days]
-    known = keys.all_of(tx, tenant.tenant_id)
+    known = keys.of_tenant(tx, tenant.tenant_id)
     limits = tenants.limits(tx, tenant.tenant_id)
     return {
         "tenant_profiles": [_profile_row(tenant)],

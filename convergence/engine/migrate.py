@@ -51,7 +51,7 @@ def migrate(service: Service) -> list[Applied]:
 
 def _tables(service: Service) -> Iterator[tuple[str, TableSchema]]:
     with service.database.read() as tx:
-        datasets = [tenant.dataset for tenant in fleet.all_tenants(tx)]
+        datasets = sorted(fleet.datasets(tx))
     for dataset in datasets:
         for schema in tenant_schemas().values():
             yield dataset, schema

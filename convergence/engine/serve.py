@@ -73,7 +73,7 @@ def start(service: Service, *, with_worker: bool) -> Serving:
     if not isinstance(queue, DurableQueue):
         raise TypeError("a worker needs the durable queue")
     executor = Executor(service=service, worker=f"worker-{uuid4()}")
-    worker = Worker(service.database, executor, concurrency=service.config.worker_concurrency)
+    worker = Worker(executor)
     serving = Serving(service=service, executor=executor, worker=worker)
     alive = frozenset({executor.worker})
     recover.sweep(service, queue, alive=alive)

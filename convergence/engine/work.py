@@ -35,11 +35,11 @@ class Place:
 class DurableQueue:
     """The queue, as every process may use it: enqueue, look, put back. Executes nothing."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, url: str) -> None:
         logging.getLogger("dbos").setLevel(logging.WARNING)
-        run_dbos_database_migrations(database.url)
+        run_dbos_database_migrations(url)
         self._client = DBOSClient(
-            system_database_url=database.url,
+            system_database_url=url,
             system_database_engine=database.engine,
             serializer=DBOSPortableJSONSerializer(),
             lazy=True,
@@ -76,17 +76,16 @@ class DurableQueue:
 class Worker:
     """Executes queued runs in this process, `concurrency` at a time."""
 
-    def __init__(self, database: Database, executor: Executor, *, concurrency: int) -> None:
-        self._database = database
+    def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._concurrency = concurrency
+        self._concurrency = executor.service.config.worker_concurrency
 
     def start(self) -> None:
         DBOS(
             config={
                 "name": "cdp",
-                "system_database_url": self._database.url,
-                "system_database_engine": self._database.engine,
+                "system_database_url": self._executor.service.config.database_url,
+                "system_database_engine": self._executor.service.database.engine,
                 "run_migrations": False,
                 "application_version": ENGINE_VERSION,
                 "executor_id": self._executor.worker,

@@ -85,7 +85,7 @@ def fill(
     return value
 
 
-def step_names(variables: Mapping[str, str], names: Mapping[str, object]) -> dict[str, object]:
+def step_names(variables: Mapping[str, str], names: Mapping[str, Any]) -> dict[str, Any]:
     """`names` with a step's own variables over them; those may use `names`, not one another."""
     return {**names, **{name: fill(value, names) for name, value in variables.items()}}
 

@@ -18,9 +18,13 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from convergence.errors import Unavailable
 from convergence.store.gate import Gate, GatedConnection
+from convergence.store.tables import REVISION
 
 SCHEMA = "cdp"
 """The PostgreSQL schema of our tables."""
+
+_RECORD = sa.table("alembic_version", sa.column("version_num"))
+"""Where a database says which migration it is at."""
 
 BUSY_SECONDS = 30.0
 """How long a writer waits for its turn."""
@@ -49,6 +53,11 @@ class ReadTx:
 @dataclass(frozen=True, slots=True)
 class WriteTx(ReadTx):
     """A transaction that may write. Only the engine opens one."""
+
+    def write(self, statement: sa.Executable) -> int:
+        """How many rows the statement wrote."""
+        options = {"preserve_rowcount": True}
+        return self.connection.execute(statement, execution_options=options).rowcount
 
 
 class Database:
@@ -82,6 +91,13 @@ class Database:
         """Commits at the end, or leaves nothing behind. Does not nest in one thread."""
         with self._translated(), self.engine.begin() as connection:
             yield WriteTx(connection)
+
+    def is_current(self) -> bool:
+        """Whether the schema is this program's; `migrate` leads there, and tells why it cannot."""
+        with self._translated(), self._reader.connect() as connection:
+            if not sa.inspect(connection).has_table(_RECORD.name):
+                return False
+            return connection.execute(sa.select(_RECORD)).scalar() == REVISION
 
     def close(self) -> None:
         self._reader.dispose()

@@ -48,6 +48,20 @@ def tenants(tx: ReadTx, *, limit: int, after: str | None) -> list[Tenant]:
     return [rows.tenant(row) for row in tx.connection.execute(query)]
 
 
+def datasets(tx: ReadTx) -> frozenset[str]:
+    """The datasets of all tenants."""
+    return frozenset(
+        tx.connection.execute(sa.select(t.tenant_profiles.c.tenant_dataset_id)).scalars()
+    )
+
+
+def tenant_of_dataset(tx: ReadTx, dataset: str) -> Tenant | None:
+    """Whose dataset this is."""
+    query = sa.select(t.tenant_profiles).where(t.tenant_profiles.c.tenant_dataset_id == dataset)
+    row = tx.connection.execute(query).first()
+    return rows.tenant(row) if row else None
+
+
 def key(tx: ReadTx, key_id: str) -> ApiKeyRecord | None:
     """The key of this public id, also when it is revoked or expired."""
     query = sa.select(t.tenant_api_keys).where(t.tenant_api_keys.c.api_key_id == key_id)
@@ -112,7 +126,7 @@ def mark_dirty(tx: WriteTx, tenant_id: str, run_id: str | None) -> None:
     """Say that the published copies lack something. Every write of a published fact calls it."""
     table = t.ledger_dirty
     statement = insert_into(tx, table).values(tenant_id=tenant_id, run_id=run_id or "", version=1)
-    tx.connection.execute(
+    tx.write(
         statement.on_conflict_do_update(
             index_elements=[table.c.tenant_id, table.c.run_id],
             set_={"version": table.c.version + 1},
@@ -143,7 +157,7 @@ def clean(tx: WriteTx, published: Dirty) -> None:
         .where(table.c.dirty_id == published.dirty_id, table.c.version == published.version)
         .with_for_update(skip_locked=True)
     )
-    tx.connection.execute(sa.delete(table).where(table.c.dirty_id.in_(unchanged)))
+    tx.write(sa.delete(table).where(table.c.dirty_id.in_(unchanged)))
 
 
 def beat(tx: WriteTx, worker: str, *, version: str, now: datetime) -> None:
@@ -151,7 +165,7 @@ def beat(tx: WriteTx, worker: str, *, version: str, now: datetime) -> None:
     statement = insert_into(tx, t.workers).values(
         worker=worker, version=version, started_at=now, seen_at=now
     )
-    tx.connection.execute(
+    tx.write(
         statement.on_conflict_do_update(
             index_elements=[t.workers.c.worker], set_={"version": version, "seen_at": now}
         )

@@ -15,7 +15,7 @@ from convergence.store.tables import tenant_api_keys
 
 def add(tx: WriteTx, key: ApiKeyRecord, *, now: datetime) -> None:
     """Keep a new key, created `now`."""
-    tx.connection.execute(
+    tx.write(
         insert_into(tx, tenant_api_keys).values(
             api_key_id=key.key_id,
             tenant_id=key.tenant_id,
@@ -31,12 +31,17 @@ def add(tx: WriteTx, key: ApiKeyRecord, *, now: datetime) -> None:
     mark_dirty(tx, key.tenant_id, None)
 
 
-def active(tx: ReadTx, tenant_id: str) -> list[ApiKeyRecord]:
-    """Keys that were not revoked, oldest first; some may have expired."""
+def of_tenant(tx: ReadTx, tenant_id: str) -> list[ApiKeyRecord]:
+    """All keys, oldest first, those that were revoked or have expired included."""
     keys = tenant_api_keys
-    query = sa.select(keys).where(keys.c.tenant_id == tenant_id, keys.c.is_active)
+    query = sa.select(keys).where(keys.c.tenant_id == tenant_id)
     found = tx.connection.execute(query.order_by(keys.c.created_at, keys.c.api_key_id))
     return [rows.api_key(row) for row in found]
+
+
+def active(tx: ReadTx, tenant_id: str) -> list[ApiKeyRecord]:
+    """Keys that were not revoked, oldest first; some may have expired."""
+    return [key for key in of_tenant(tx, tenant_id) if key.is_active]
 
 
 def revoke(tx: WriteTx, tenant_id: str, key_id: str, *, now: datetime) -> None:
@@ -44,6 +49,6 @@ def revoke(tx: WriteTx, tenant_id: str, key_id: str, *, now: datetime) -> None:
     keys = tenant_api_keys
     change = sa.update(keys).where(keys.c.tenant_id == tenant_id, keys.c.api_key_id == key_id)
     first = kept(keys.c.revoked_at, now)
-    if not tx.connection.execute(change.values(is_active=False, revoked_at=first)).rowcount:
+    if not tx.write(change.values(is_active=False, revoked_at=first)):
         raise NotFound(f"API key not found: {key_id}", code="key_not_found")
     mark_dirty(tx, tenant_id, None)

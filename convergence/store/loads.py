@@ -32,14 +32,14 @@ def acquire(  # noqa: PLR0913 - who, what and how long, all by name
     statement = insert_into(tx, load_leases).values(
         tenant_id=tenant_id, **rows.key_values(key), **taken
     )
-    done = tx.connection.execute(
+    written = tx.write(
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "table_name", "day", "source"],
             set_=taken,
             where=is_mine | (leases.expires_at <= now),
         )
     )
-    return bool(done.rowcount)
+    return bool(written)
 
 
 def renew(  # noqa: PLR0913 - as acquire
@@ -58,14 +58,14 @@ def renew(  # noqa: PLR0913 - as acquire
         load_leases.c.run_id == run_id,
         load_leases.c.attempt == attempt,
     )
-    done = tx.connection.execute(change.values(expires_at=now + timedelta(seconds=seconds)))
-    return bool(done.rowcount)
+    written = tx.write(change.values(expires_at=now + timedelta(seconds=seconds)))
+    return bool(written)
 
 
 def release(tx: WriteTx, tenant_id: str, key: LoadKey, *, run_id: str) -> None:
     """Give the lease back, if it is this run's."""
     held = sa.and_(rows.has_key(load_leases, tenant_id, key), load_leases.c.run_id == run_id)
-    tx.connection.execute(sa.delete(load_leases).where(held))
+    tx.write(sa.delete(load_leases).where(held))
 
 
 def stage(tx: WriteTx, load: Load) -> None:
@@ -74,7 +74,7 @@ def stage(tx: WriteTx, load: Load) -> None:
     """
     _check_lease(tx, load)
     values = {**rows.load_values(load), "status": LoadStatus.STAGED.value, "published_at": None}
-    done = tx.connection.execute(
+    written = tx.write(
         insert_into(tx, loads)
         .values(**values)
         .on_conflict_do_update(
@@ -87,7 +87,7 @@ def stage(tx: WriteTx, load: Load) -> None:
             ),
         )
     )
-    if not done.rowcount:
+    if not written:
         raise Conflict(f"Load {load.load_id} exists and is not open", code="load_published")
 
 
@@ -172,4 +172,4 @@ def _set(
     tx: WriteTx, load_id: str, status: LoadStatus, *, published_at: datetime | None = None
 ) -> None:
     change = sa.update(loads).where(loads.c.load_id == load_id)
-    tx.connection.execute(change.values(status=status.value, published_at=published_at))
+    tx.write(change.values(status=status.value, published_at=published_at))

@@ -85,6 +85,7 @@ def run_values(of: Run) -> dict[str, Any]:
         "cancel_requested_at": of.created_at if of.cancel_requested else None,
         "worker": of.worker,
         "is_sample": of.is_sample,
+        "allow_shrink": of.allow_shrink,
         "error_code": of.error_code,
         "error": of.error,
         "parameters": dict(of.parameters),
@@ -145,6 +146,7 @@ def load(row: Row) -> Load:
         content_hash=row.content_hash,
         source_state=SourceState.from_json(row.source_state),
         is_sample=row.is_sample,
+        rows=row.row_count,
         staged_at=row.staged_at,
         published_at=row.published_at,
     )
@@ -159,6 +161,7 @@ def load_values(of: Load) -> dict[str, Any]:
         "attempt": of.attempt,
         "content_hash": of.content_hash,
         "is_sample": of.is_sample,
+        "row_count": of.rows,
         "staged_at": of.staged_at,
         "totals": totals_to_json(of.totals),
         "source_totals": totals_to_json(of.source_totals),

@@ -18,7 +18,7 @@ _RUN_STATUSES = frozenset(Status) - {Status.SKIPPED}
 def insert(tx: WriteTx, run: Run) -> None:
     """Raises Conflict when the same pipeline, date and parameters are live already."""
     statement = insert_into(tx, pipeline_runs).values(**rows.run_values(run))
-    if not tx.connection.execute(statement.on_conflict_do_nothing()).rowcount:
+    if not tx.write(statement.on_conflict_do_nothing()):
         raise Conflict(
             f"A run of {run.pipeline_id} for {run.run_date} is live already", code="run_live"
         )
@@ -134,7 +134,7 @@ def save_step(tx: WriteTx, step: StepRun) -> bool:
     if locked.scalar_one_or_none() != step.attempt:
         return False
     values = rows.step_values(step)
-    tx.connection.execute(
+    tx.write(
         insert_into(tx, step_logs)
         .values(**values)
         .on_conflict_do_update(index_elements=["run_id", "step_id"], set_=values)

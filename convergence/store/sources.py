@@ -14,17 +14,15 @@ def put(tx: WriteTx, source: Source, *, now: datetime) -> None:
     """Write a source; the grants it had before are replaced. Raises NotFound for a tenant."""
     values = {"files": source.files, "kind": source.kind.value}
     statement = insert_into(tx, sources).values(table_name=source.table, **values, created_at=now)
-    tx.connection.execute(
+    tx.write(
         statement.on_conflict_do_update(
             index_elements=["table_name"], set_={**values, "updated_at": now}
         )
     )
-    tx.connection.execute(
-        sa.delete(source_grants).where(source_grants.c.table_name == source.table)
-    )
+    tx.write(sa.delete(source_grants).where(source_grants.c.table_name == source.table))
     _check_tenants(tx, {grant.tenant_id for grant in source.grants})
     for grant in source.grants:
-        tx.connection.execute(
+        tx.write(
             insert_into(tx, source_grants).values(
                 table_name=source.table,
                 tenant_id=grant.tenant_id,
@@ -36,7 +34,7 @@ def put(tx: WriteTx, source: Source, *, now: datetime) -> None:
 
 def remove(tx: WriteTx, table: str) -> None:
     """Forget a source and its grants; rows that were loaded stay. Raises NotFound."""
-    if not tx.connection.execute(sa.delete(sources).where(sources.c.table_name == table)).rowcount:
+    if not tx.write(sa.delete(sources).where(sources.c.table_name == table)):
         raise NotFound(f"Source not found: {table}", code="source_not_found")
 
 

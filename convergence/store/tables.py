@@ -5,6 +5,9 @@ import sqlalchemy as sa
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
+REVISION = "0001"
+"""The migration that leads to this schema; what a database says of itself is compared with it."""
+
 metadata = sa.MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -179,6 +182,7 @@ pipeline_runs = sa.Table(
     _moment("cancel_requested_at", nullable=True),
     sa.Column("worker", sa.String),
     sa.Column("is_sample", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("allow_shrink", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("error_code", sa.String),
     sa.Column("error", FreeText),
     _json("parameters"),
@@ -238,6 +242,7 @@ loads = sa.Table(
     sa.Column("status", sa.String, nullable=False),
     sa.Column("content_hash", sa.String, nullable=False),
     sa.Column("is_sample", sa.Boolean, nullable=False),
+    _number("row_count"),
     _moment("staged_at", nullable=True),
     _moment("published_at", nullable=True),
     _json("totals"),

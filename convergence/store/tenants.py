@@ -28,9 +28,9 @@ def create(tx: WriteTx, tenant: Tenant, limits: Limits, *, now: datetime) -> Non
         subscription_plan=tenant.plan.value,
         created_at=tenant.created_at,
     )
-    if not tx.connection.execute(profile.on_conflict_do_nothing()).rowcount:
+    if not tx.write(profile.on_conflict_do_nothing()):
         raise Conflict(f"Tenant {tenant.tenant_id} already exists", code="tenant_exists")
-    tx.connection.execute(
+    tx.write(
         insert_into(tx, tenant_subscriptions).values(
             subscription_id=f"sub_{tenant.tenant_id}",
             tenant_id=tenant.tenant_id,
@@ -77,7 +77,7 @@ def update(
     given = {"company_name": company_name, "admin_email": admin_email, "status": status}
     changes = {name: str(value) for name, value in given.items() if value is not None}
     change = sa.update(tenant_profiles).where(tenant_profiles.c.tenant_id == tenant_id)
-    tx.connection.execute(change.values(**changes, updated_at=now))
+    tx.write(change.values(**changes, updated_at=now))
     tenant = get(tx, tenant_id)
     mark_dirty(tx, tenant_id, None)
     return tenant
@@ -100,11 +100,10 @@ def set_limits(tx: WriteTx, tenant_id: str, limits: Limits, *, now: datetime) ->
     table, usage = tenant_subscriptions, tenant_usage_quotas
     hold(tx, tenant_id)
     change = sa.update(table).where(table.c.tenant_id == tenant_id)
-    done = tx.connection.execute(change.values(**rows.limit_values(limits), updated_at=now))
-    if not done.rowcount:
+    if not tx.write(change.values(**rows.limit_values(limits), updated_at=now)):
         raise _absent(tenant_id)
     today = sa.update(usage).where(usage.c.tenant_id == tenant_id, usage.c.usage_date == now.date())
-    tx.connection.execute(
+    tx.write(
         today.values(
             daily_limit=limits.daily_limit,
             monthly_limit=limits.monthly_limit,
@@ -126,7 +125,7 @@ def set_variable(tx: WriteTx, tenant_id: str, name: str, value: str, *, now: dat
     statement = insert_into(tx, tenant_variables).values(
         tenant_id=tenant_id, name=name, value=value, updated_at=now
     )
-    tx.connection.execute(
+    tx.write(
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "name"], set_={"value": value, "updated_at": now}
         )
@@ -137,7 +136,7 @@ def delete_variable(tx: WriteTx, tenant_id: str, name: str) -> None:
     """Raises NotFound."""
     table = tenant_variables
     change = sa.delete(table).where(table.c.tenant_id == tenant_id, table.c.name == name)
-    if not tx.connection.execute(change).rowcount:
+    if not tx.write(change):
         raise NotFound(
             f"Tenant {tenant_id} has no variable {name}",
             code="variable_not_found",

@@ -55,7 +55,7 @@ def ensure_day(tx: WriteTx, tenant_id: str, day: date, limits: Limits, *, now: d
         concurrent_pipelines_running=_live(tenant_id),
         max_concurrent_reached=_live(tenant_id),
     )
-    if tx.connection.execute(statement.on_conflict_do_nothing()).rowcount:
+    if tx.write(statement.on_conflict_do_nothing()):
         mark_dirty(tx, tenant_id, None)
 
 
@@ -84,9 +84,7 @@ def record_admission(
         "max_concurrent_reached": _greater(_USAGE.max_concurrent_reached, live),
     }
     statement = insert_into(tx, tenant_usage_quotas).values(**today)
-    tx.connection.execute(
-        statement.on_conflict_do_update(index_elements=["usage_id"], set_=changes)
-    )
+    tx.write(statement.on_conflict_do_update(index_elements=["usage_id"], set_=changes))
     mark_dirty(tx, tenant_id, None)
 
 
@@ -106,7 +104,7 @@ def record_finish(tx: WriteTx, tenant_id: str, day: date, status: Status, *, now
     )
     live = _live(tenant_id)
     held = _USAGE.concurrent_pipelines_running
-    tx.connection.execute(
+    tx.write(
         sa.update(tenant_usage_quotas)
         .where(_USAGE.tenant_id == tenant_id, held > sa.literal_column("0"), held > live)
         .values(concurrent_pipelines_running=live, last_updated=now)
@@ -126,10 +124,10 @@ def claim_warning(tx: WriteTx, tenant_id: str, day: date, *, now: datetime) -> b
     change = sa.update(tenant_usage_quotas).where(
         _is_day(tenant_id, day), _USAGE.quota_warning_sent.is_not(sa.true())
     )
-    done = tx.connection.execute(change.values(quota_warning_sent=True, last_updated=now))
-    if done.rowcount:
+    is_mine = tx.write(change.values(quota_warning_sent=True, last_updated=now)) > 0
+    if is_mine:
         mark_dirty(tx, tenant_id, None)
-    return bool(done.rowcount)
+    return is_mine
 
 
 def add_api_calls(tx: WriteTx, tenant_id: str, day: date, count: int, *, now: datetime) -> None:
@@ -149,7 +147,7 @@ def set_storage(
 
 def _change(tx: WriteTx, tenant_id: str, day: date, changes: dict[str, Any]) -> None:
     change = sa.update(tenant_usage_quotas).where(_is_day(tenant_id, day))
-    tx.connection.execute(change.values(**changes))
+    tx.write(change.values(**changes))
     mark_dirty(tx, tenant_id, None)
 
 
