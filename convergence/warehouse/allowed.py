@@ -50,7 +50,7 @@ SYNTAX = words(
     BitwiseLeftShift BitwiseRightShift
     Case If Cast TryCast DataType DataTypeParam ColumnDef Interval IntervalSpan AtTimeZone Extract
     WeekStart Trim Ceil Floor Initcap Chr GroupConcat ArgMax ArgMin ParseJSON Struct
-    PropertyEQ Array Filter IgnoreNulls RespectNulls HavingMax WithinGroup
+    PropertyEQ Array IgnoreNulls RespectNulls HavingMax WithinGroup
     CurrentDate CurrentTimestamp Coalesce Concat Substring
     TsOrDsToDate TsOrDsToTimestamp TsOrDsToDatetime TimestampFromParts Lower JSONPath JSONPathRoot
     JSONPathKey JSONPathSubscript JSONPathWildcard"""

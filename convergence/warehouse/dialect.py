@@ -1,0 +1,118 @@
+"""BigQuery SQL that passed the gate becomes DuckDB SQL, exactly or not at all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import duckdb
+from sqlglot import ErrorLevel, exp
+from sqlglot.errors import UnsupportedError
+
+from convergence.errors import CdpError, WarehouseError
+from convergence.warehouse.arrays import name_fields, rewrite_arrays
+from convergence.warehouse.infer import Columns, annotate
+from convergence.warehouse.names import Resolved, TableRef
+from convergence.warehouse.rules import apply_rules
+from convergence.warehouse.statement import parse, refused
+from convergence.warehouse.views import information_schema
+
+Place = Callable[[TableRef], exp.Expr]
+
+
+def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
+    """The one DuckDB statement that means what `resolved` means.
+
+    `place` gives what stands for a table: an exp.Table with catalog and db, or an exp.Subquery;
+    for the information schema it is asked with an empty table name, and only its catalog and db
+    are used. `columns` gives a table's columns, empty when they are not known.
+    Raises Invalid, code sql_refused, for what has no exact translation.
+    """
+    tree = resolved.tree.copy()
+    name_fields(tree)
+    annotate(resolved, tree, columns)
+    rewrite_arrays(tree)
+    apply_rules(tree)
+    for table in list(tree.find_all(exp.Table)):
+        ref = resolved.ref_of(table)
+        if ref is not None:
+            table.replace(_placed(table, ref, resolved.project, place))
+    try:
+        return tree.sql("duckdb", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
+    except UnsupportedError as error:
+        raise refused(str(error).splitlines()[0], hint="give the step a `sql_duckdb`") from None
+    except RecursionError:
+        raise refused("the statement is nested too deeply") from None
+
+
+def _placed(table: exp.Table, ref: TableRef, project: str, place: Place) -> exp.Expr:
+    placed = place(ref).copy()
+    if ref.view:
+        placed = information_schema(placed, ref=ref, project=project)
+    for name in ("alias", "pivots", "joins", "laterals"):
+        placed.set(name, table.args.get(name))
+    return placed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fact:
+    claim: str
+    sql: str
+    value: str
+
+
+_FACTS = (
+    _Fact(
+        claim="NUMERIC keeps 9 places",
+        sql="SELECT CAST('0.000173' AS NUMERIC)",
+        value="0.000173000",
+    ),
+    _Fact(
+        claim="an offset counts from 0",
+        sql="SELECT o FROM UNNEST(['a']) AS x WITH OFFSET AS o",
+        value="0",
+    ),
+    _Fact(
+        claim="TIMESTAMP_DIFF counts whole units",
+        sql="SELECT TIMESTAMP_DIFF(TIMESTAMP '2024-01-01 00:00:02.1+00', "
+        "TIMESTAMP '2024-01-01 00:00:01.9+00', SECOND)",
+        value="0",
+    ),
+    _Fact(
+        claim="a session is in UTC",
+        sql="SELECT DATE(TIMESTAMP '2024-01-01 23:30:00-02:00')",
+        value="2024-01-02",
+    ),
+)
+_BY_ZERO = "SELECT 1 / x FROM UNNEST([0]) AS x"
+
+
+def self_test(execute: Callable[[str], object]) -> None:
+    """Check on a live connection that the translation still means what it did.
+
+    `execute` runs a statement and gives the one value of its one row. Raises WarehouseError.
+    """
+    for fact in _FACTS:
+        value = execute(_translate_alone(fact.sql))
+        if str(value) != fact.value:
+            raise _drift(fact.claim, f"{value} instead of {fact.value}")
+    try:
+        value = execute(_translate_alone(_BY_ZERO))
+    except (duckdb.Error, CdpError):
+        return
+    raise _drift("division by zero is an error", str(value))
+
+
+def _translate_alone(sql: str) -> str:
+    resolved = Resolved(tree=parse(sql), refs=(), project="")
+    return to_duckdb(resolved, place=_no_table, columns=lambda _: ())
+
+
+def _no_table(ref: TableRef) -> exp.Expr:
+    raise refused(f"{ref.table} is not a table of the self-test")
+
+
+def _drift(claim: str, found: str) -> WarehouseError:
+    return WarehouseError(
+        f"the SQL engine no longer behaves: {claim}, but it gave {found}",
+        code="warehouse_drift",
+        hint="install the versions of duckdb and sqlglot that this release names",
+    )

@@ -1,0 +1,175 @@
+"""Types of a query's expressions, from the tables it reads: what the rules of translation ask."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+
+from sqlglot import exp
+from sqlglot.errors import OptimizeError
+from sqlglot.optimizer.annotate_types import TypeAnnotator
+from sqlglot.optimizer.scope import Scope, traverse_scope
+from sqlglot.schema import MappingSchema
+
+from convergence.model.table import Column, Mode
+from convergence.warehouse.names import Resolved, TableRef
+from convergence.warehouse.statement import refused
+
+Columns = Callable[[TableRef], tuple[Column, ...]]
+Types = Mapping[str, exp.DataType]
+
+_PSEUDO_COLUMNS = {
+    "_table_suffix": "filter on the usage or the export time instead",
+    "_partitiontime": "filter on export_time instead",
+    "_partitiondate": "filter on export_time instead",
+}
+
+
+def annotate(resolved: Resolved, tree: exp.Query, columns: Columns) -> None:
+    """Set `type` on the nodes of `tree`, a copy of the resolved one; UNKNOWN where none is known.
+
+    Raises Invalid for two tables of one name, and for pseudo-columns that the table lacks.
+    """
+    lookup = _Lookup(resolved, columns)
+    schema = MappingSchema(dialect="bigquery")
+    for scope in traverse_scope(tree):
+        for column in scope.find_all(exp.Column):
+            lookup.set_type(column, scope)
+        annotator = TypeAnnotator(schema=schema, overwrite_types=False)
+        annotator.annotate(scope.expression, annotate_scope=False)
+
+
+def element_fields(array: exp.Expr) -> tuple[str, ...]:
+    """The field names when `array` is known to be an ARRAY of STRUCT, else none."""
+    element = _element(array.type)
+    return tuple(_fields(element)) if element is not None else ()
+
+
+@lru_cache(maxsize=512)
+def column_types(columns: tuple[Column, ...]) -> Types:
+    """Types by lower-case name."""
+    return {column.name.lower(): _data_type(column) for column in columns}
+
+
+class _Lookup:
+    """Finds what a column's name means in a scope, or in those around it."""
+
+    def __init__(self, resolved: Resolved, columns: Columns) -> None:
+        self._resolved = resolved
+        self._columns = columns
+        self._outputs: dict[int, Types] = {}
+
+    def set_type(self, column: exp.Column, scope: Scope) -> None:
+        if isinstance(column.this, exp.Star):
+            return
+        found = self.find([part.name.lower() for part in column.parts], scope)
+        if found is not None:
+            column.type = found
+        elif (hint := _PSEUDO_COLUMNS.get(column.name.lower())) is not None:
+            raise refused(f"{column.name} is not available here", at=column, hint=hint)
+
+    def find(self, path: list[str], scope: Scope | None) -> exp.DataType | None:
+        while scope is not None:
+            sources = _sources(scope)
+            if len(path) > 1 and path[0] in sources:
+                return _walk(self.outputs(sources[path[0]], scope).get(path[1]), path[2:])
+            for source in sources.values():
+                if (found := self.outputs(source, scope).get(path[0])) is not None:
+                    return _walk(found, path[1:])
+            scope = scope.parent
+        return None
+
+    def outputs(self, source: exp.Table | Scope, scope: Scope) -> Types:
+        key = id(source)
+        if key not in self._outputs:
+            self._outputs[key] = {}  # a recursive WITH meets itself here
+            self._outputs[key] = dict(self._outputs_of(source, scope))
+        return self._outputs[key]
+
+    def _outputs_of(
+        self, source: exp.Table | Scope, scope: Scope
+    ) -> Iterator[tuple[str, exp.DataType]]:
+        if isinstance(source, exp.Table):
+            yield from self._outputs_of_table(source)
+        elif isinstance(source.expression, exp.Unnest):
+            yield from self._outputs_of_unnest(source.expression, scope)
+        elif source.set_operation_scopes:
+            yield from self.outputs(source.set_operation_scopes[0], source).items()
+        elif isinstance(source.expression, exp.Select):
+            yield from self._outputs_of_select(source.expression, source)
+
+    def _outputs_of_table(self, table: exp.Table) -> Iterator[tuple[str, exp.DataType]]:
+        ref = self._resolved.ref_of(table)
+        if ref is not None and not ref.view and not table.args.get("pivots"):
+            yield from column_types(self._columns(ref)).items()
+
+    def _outputs_of_unnest(
+        self, unnest: exp.Unnest, scope: Scope
+    ) -> Iterator[tuple[str, exp.DataType]]:
+        array = unnest.expressions[0]
+        if isinstance(array, exp.Column):
+            self.set_type(array, scope)
+        element = _element(array.type)
+        if element is not None:
+            yield from _fields(element).items()
+            for name in unnest.alias_column_names:
+                yield name.lower(), element
+        offset = unnest.args.get("offset")
+        if isinstance(offset, exp.Identifier):
+            yield offset.name.lower(), exp.DType.BIGINT.into_expr()
+
+    def _outputs_of_select(
+        self, select: exp.Select, scope: Scope
+    ) -> Iterator[tuple[str, exp.DataType]]:
+        for projection in select.expressions:
+            if projection.is_star:
+                wanted = projection.args.get("table")
+                for name, source in _sources(scope).items():
+                    if wanted is None or name == wanted.name.lower():
+                        yield from self.outputs(source, scope).items()
+            elif projection.type is not None:
+                yield projection.alias_or_name.lower(), projection.type
+
+
+def _sources(scope: Scope) -> dict[str, exp.Table | Scope]:
+    """What the scope reads FROM, by lower-case alias."""
+    try:
+        selected = scope.selected_sources
+    except OptimizeError as error:
+        raise refused(str(error).splitlines()[0], code="sql_syntax") from None
+    return {name.lower(): source for name, (_, source) in selected.items()}
+
+
+def _walk(found: exp.DataType | None, path: list[str]) -> exp.DataType | None:
+    for name in path:
+        found = _fields(found).get(name) if found is not None else None
+    return found
+
+
+def _element(array: exp.DataType | None) -> exp.DataType | None:
+    if array is None or not array.is_type(exp.DType.ARRAY) or not array.expressions:
+        return None
+    element = array.expressions[0]
+    return element if isinstance(element, exp.DataType) else None
+
+
+def _fields(struct: exp.DataType) -> Types:
+    if not struct.is_type(exp.DType.STRUCT):
+        return {}
+    return {
+        field.name.lower(): field.args["kind"]
+        for field in struct.expressions
+        if isinstance(field, exp.ColumnDef) and field.args.get("kind") is not None
+    }
+
+
+def _data_type(column: Column) -> exp.DataType:
+    if column.fields:
+        members = [
+            exp.ColumnDef(this=exp.to_identifier(field.name), kind=_data_type(field))
+            for field in column.fields
+        ]
+        one = exp.DataType(this=exp.DType.STRUCT, expressions=members, nested=True)
+    else:
+        one = exp.DataType.build(column.type, dialect="bigquery")
+    if column.mode is not Mode.REPEATED:
+        return one
+    return exp.DataType(this=exp.DType.ARRAY, expressions=[one], nested=True)

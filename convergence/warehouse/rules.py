@@ -1,0 +1,279 @@
+"""What BigQuery means and plain SQLGlot does not say in DuckDB: one function for each construct.
+
+A rule takes a node whose operands are translated already, and gives what stands in its place (the
+node itself if nothing has to change). Types are those of `infer`; UNKNOWN is never guessed.
+"""
+
+import re
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from convergence.warehouse import exact
+from convergence.warehouse.statement import refused
+
+NUMERIC = exp.DataType.build("DECIMAL(38,9)", dialect="duckdb")
+BIGNUMERIC = exp.DataType.build("DECIMAL(38,18)", dialect="duckdb")
+
+_EXACT = {exp.DType.DECIMAL, exp.DType.BIGDECIMAL}
+_TEXTS = {exp.DType.TEXT, exp.DType.VARCHAR}
+_INTEGERS = {exp.DType.INT, exp.DType.SMALLINT, exp.DType.TINYINT}
+_INSTANTS = {exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, exp.DType.DATETIME}
+_DIFF_UNITS = {"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY"}
+_DATE_PARTS = {
+    "YEAR",
+    "QUARTER",
+    "MONTH",
+    "DAY",
+    "DAYOFYEAR",
+    "ISOYEAR",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+}
+_FORMATS = set("YmdHMSbBaAyjpI%")
+_STEP_HINT = "give the step a `sql_duckdb`"
+
+
+def call(function: str, *arguments: exp.Expr) -> exp.Anonymous:
+    """A function of DuckDB by its name, which SQLGlot shall not interpret."""
+    return exp.Anonymous(this=function, expressions=list(arguments))
+
+
+def exact_type(node: exp.DataType) -> exp.Expr:
+    """NUMERIC holds 9 places and BIGNUMERIC 18; all of BigQuery's integers have 64 bits."""
+    if node.this == exp.DType.DECIMAL and not node.expressions:
+        return NUMERIC.copy()
+    if node.this in _INTEGERS:
+        return exp.DataType.build("BIGINT")
+    if node.this != exp.DType.BIGDECIMAL:
+        return node
+    if not node.expressions:
+        return BIGNUMERIC.copy()
+    precision, scale = [int(size.name) for size in node.expressions] + [0] * (
+        2 - len(node.expressions)
+    )
+    if scale > 18 or precision > 38:
+        raise refused(
+            f"BIGNUMERIC({precision}, {scale}) is not available here",
+            hint=f"at most BIGNUMERIC(38, 18), or {_STEP_HINT}",
+        )
+    return exp.DataType.build(f"DECIMAL({precision},{scale})", dialect="duckdb")
+
+
+def elapsed(node: exp.TimestampDiff) -> exp.Expr:
+    """TIMESTAMP_DIFF counts whole units that passed, not boundaries that were crossed."""
+    unit = node.args["unit"].name.upper()
+    if unit not in _DIFF_UNITS:
+        raise refused(f"TIMESTAMP_DIFF in {unit} is not available here", at=node, hint=_STEP_HINT)
+    return call("DATE_SUB", exp.Literal.string(unit.lower()), node.expression, node.this)
+
+
+def no_zero(node: exp.Div | exp.Mod | exp.IntDiv) -> exp.Expr:
+    """Division by zero is an error. NUMERIC by anything but FLOAT64 gives NUMERIC."""
+    divisor = node.expression.unnest()
+    if not _is_never_zero(divisor):
+        zero = exp.EQ(this=exp.paren(divisor.copy()), expression=exp.Literal.number(0))
+        error = call("ERROR", exp.Literal.string("division by zero"))
+        node.set("expression", exp.Case().when(zero, error).else_(divisor.copy()))
+    return _rounded(node)
+
+
+def product(node: exp.Mul) -> exp.Expr:
+    """NUMERIC * NUMERIC has 9 places, so that it does not overflow early."""
+    both = _is_exact(node.this) and _is_exact(node.expression)
+    return _rounded(node) if both else node
+
+
+def rounded(node: exp.Avg | exp.SafeDivide) -> exp.Expr:
+    """A quotient of NUMERIC is NUMERIC; DuckDB goes through a float, exact to 15 digits."""
+    return _rounded(node)
+
+
+def rounded_window(node: exp.Window) -> exp.Expr:
+    """OVER belongs to the aggregate, not to the cast that was put around it."""
+    cast = node.this
+    if not isinstance(cast, exp.Cast):
+        return node
+    node.set("this", cast.this)
+    return exp.cast(node, cast.to)
+
+
+def day_count(node: exp.Sub) -> exp.Expr:
+    if _type(node.this) == exp.DType.DATE == _type(node.expression):
+        raise refused("DATE - DATE is an INTERVAL", at=node, hint="use DATE_DIFF(a, b, DAY)")
+    return node
+
+
+def date_only(node: exp.DateAdd | exp.DateSub | exp.DateTrunc | exp.DateFromUnixDate) -> exp.Expr:
+    """DuckDB makes a timestamp of a date that is moved or cut."""
+    of_instant = node.this is not None and _type(node.this) in _INSTANTS
+    return node if of_instant else exp.cast(node, exp.DType.DATE)
+
+
+def zoned(node: exp.Expr) -> exp.Expr:
+    """What DuckDB makes of numbers and texts has no zone; TIMESTAMP is in UTC."""
+    return exp.cast(node, exp.DType.TIMESTAMPTZ)
+
+
+def from_first(node: exp.Substring) -> exp.Expr:
+    """Position 0 is position 1 to BigQuery."""
+    start = node.args.get("start")
+    if isinstance(start, exp.Literal) and start.name == "0":
+        node.set("start", exp.Literal.number(1))
+    return node
+
+
+def cast_exactly(node: exp.Cast) -> exp.Expr:
+    """FLOAT64 to NUMERIC takes the exact binary value; to INT64 it rounds half away from zero."""
+    if node.to.this in _TEXTS and _type(node.this) in _EXACT | {exp.DType.DOUBLE}:
+        return _shortest(node)
+    if not _is_float(node.this):
+        return node
+    if node.to.this == exp.DType.BIGINT:
+        node.set("this", exp.Round(this=node.this))
+        return node
+    if node.to.this != exp.DType.DECIMAL:
+        return node
+    if node.to == NUMERIC:
+        return exact.from_double(node.this)
+    text = call("PRINTF", exp.Literal.string("%.40f"), node.this)
+    return exp.cast(text, node.to)
+
+
+def part_of_time(node: exp.Extract) -> exp.Expr:
+    """EXTRACT counts days of the week from 1; sessions are in UTC, so a zone needs no care."""
+    part, of = node.name.upper(), node.expression
+    if part == "DATE":
+        return exp.cast(of, exp.DType.DATE)
+    if part == "DAYOFWEEK":
+        return exp.paren(_date_part("dow", of) + 1)
+    if part == "WEEK":
+        return exp.cast(call("STRFTIME", of, exp.Literal.string("%U")), exp.DType.BIGINT)
+    if part not in _DATE_PARTS:
+        raise refused(f"EXTRACT({part} ..) is not available here", at=node, hint=_STEP_HINT)
+    return _date_part(part.lower(), of)
+
+
+def escaped_like(node: exp.Like) -> exp.Expr:
+    """A backslash in BigQuery's LIKE makes the next character plain."""
+    pattern = node.expression
+    if isinstance(node.parent, exp.Escape) or (
+        isinstance(pattern, exp.Literal) and "\\" not in pattern.name
+    ):
+        return node
+    return exp.Escape(this=node, expression=exp.Literal.string("\\"))
+
+
+def parsed_instant(node: exp.StrToTime) -> exp.Expr:
+    if node.args.get("zone") is not None:
+        raise refused("PARSE_TIMESTAMP with a zone is not available here", at=node)
+    return zoned(known_format(node))
+
+
+def known_format(node: exp.Expr) -> exp.Expr:
+    """Dates are formatted and parsed with specifiers that both engines read alike."""
+    pattern = node.args.get("format")
+    if not isinstance(pattern, exp.Literal):
+        raise refused("a format must be a literal text", at=node, hint=_STEP_HINT)
+    for specifier in re.findall(r"%(-?.?)", pattern.name):
+        if specifier not in _FORMATS:
+            raise refused(
+                f"the format %{specifier} is not available here", at=node, hint=_STEP_HINT
+            )
+    zone = node.args.get("zone")
+    if zone is not None and isinstance(node, exp.TimeToStr):
+        instant = node.this.this
+        instant.replace(exp.AtTimeZone(this=instant.copy(), zone=zone.copy()))
+        node.set("zone", None)
+    return node
+
+
+def unlimited(node: exp.ArrayAgg) -> exp.Expr:
+    if node.find(exp.Limit) is not None:
+        raise refused("ARRAY_AGG(.. LIMIT n) is not available here", at=node, hint=_STEP_HINT)
+    return node
+
+
+Rule = Callable[..., exp.Expr]
+RULES: dict[type[exp.Expr], Rule] = {
+    exp.DataType: exact_type,
+    exp.TimestampDiff: elapsed,
+    exp.Div: no_zero,
+    exp.Mod: no_zero,
+    exp.IntDiv: no_zero,
+    exp.Mul: product,
+    exp.Sub: day_count,
+    exp.Avg: rounded,
+    exp.SafeDivide: rounded,
+    exp.Window: rounded_window,
+    exp.DateAdd: date_only,
+    exp.DateSub: date_only,
+    exp.DateTrunc: date_only,
+    exp.DateFromUnixDate: date_only,
+    exp.UnixToTime: zoned,
+    exp.Substring: from_first,
+    exp.Cast: cast_exactly,
+    exp.TryCast: cast_exactly,
+    exp.Extract: part_of_time,
+    exp.Like: escaped_like,
+    exp.TimeToStr: known_format,
+    exp.StrToDate: known_format,
+    exp.StrToTime: parsed_instant,
+    exp.ParseDatetime: known_format,
+    exp.ArrayAgg: unlimited,
+}
+
+
+def apply_rules(tree: exp.Query) -> None:
+    """Run every rule over the tree, operands before what holds them."""
+    for node in reversed(list(tree.walk(bfs=False))):
+        rule = RULES.get(type(node))
+        if rule is None:
+            continue
+        place = exp.Placeholder()
+        node.replace(place)
+        new = rule(node)
+        if new is not node and not isinstance(node, exp.DataType):
+            new.type = node.type
+        place.replace(new)
+
+
+def _rounded(node: exp.Expr) -> exp.Expr:
+    kind = _type(node)
+    if kind not in _EXACT:
+        return node
+    return exp.cast(node, NUMERIC if kind == exp.DType.DECIMAL else BIGNUMERIC)
+
+
+def _shortest(text: exp.Expr) -> exp.Expr:
+    """A number's text without zeros at its end: 1.5, not 1.500000000."""
+    trailing = exp.Literal.string(r"(\.[0-9]*?)0+$")
+    shorter = call("REGEXP_REPLACE", text, trailing, exp.Literal.string(r"\1"))
+    return call("RTRIM", shorter, exp.Literal.string("."))
+
+
+def _is_never_zero(divisor: exp.Expr) -> bool:
+    if isinstance(divisor, exp.Literal):
+        return divisor.is_number and float(divisor.name) != 0
+    return isinstance(divisor, exp.Nullif) and divisor.expression.name == "0"
+
+
+def _date_part(part: str, of: exp.Expr) -> exp.Expr:
+    return call("DATE_PART", exp.Literal.string(part), of)
+
+
+def _is_float(node: exp.Expr) -> bool:
+    """Whether DuckDB has a DOUBLE here: of literals, 1.5 is a decimal to it and 15e-1 is not."""
+    literal = node.this if isinstance(node, exp.Neg) else node
+    if isinstance(literal, exp.Literal):
+        return literal.is_number and "e" in literal.name.lower()
+    return _type(node) == exp.DType.DOUBLE
+
+
+def _is_exact(node: exp.Expr) -> bool:
+    return _type(node) in _EXACT
+
+
+def _type(node: exp.Expr) -> object:
+    return node.type.this if node.type is not None else exp.DType.UNKNOWN
