@@ -35,7 +35,7 @@ class TableKind(StrEnum):
 class TableRef:
     """A table the caller may read. It need not exist.
 
-    `view` is COLUMNS or TABLES for the information schema of the dataset; then `table` is empty.
+    `view` is COLUMNS or TABLES for the information schema of the dataset, and `table` the same.
     """
 
     kind: TableKind
@@ -114,11 +114,10 @@ def _ref(table: exp.Table, scope: Scope) -> TableRef:
     path = path_of(table)
     view = ""
     if len(path) > 1 and path[-2].upper() == INFORMATION_SCHEMA and path[-1].upper() in _VIEWS:
-        path, view = (*path[:-2], "*"), path[-1].upper()
+        path, view = (*path[:-2], path[-1].upper()), path[-1].upper()
     dataset_and_table = _within_project(path, scope)
     if dataset_and_table is not None:
         dataset, name = dataset_and_table
-        name = "" if view else name
         if dataset == CENTRAL_DATASET:
             return TableRef(kind=TableKind.CENTRAL, dataset=dataset, table=name, view=view)
         if dataset in scope.datasets:
