@@ -21,8 +21,9 @@ Place = Callable[[TableRef], exp.Expr]
 def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
     """The one DuckDB statement that means what `resolved` means.
 
-    `place` gives what stands for a table: an exp.Table with catalog and db, or an exp.Subquery;
-    of what stands for a view of the information schema only catalog and db are used. `columns` gives a table's columns, empty when they are not known.
+    `place` gives what stands for a table: an exp.Table or an exp.Subquery; of what stands for a
+    view of the information schema only catalog and db are used. `columns` gives a table's
+    columns, empty when they are not known.
     Raises Invalid, code sql_refused, for what has no exact translation.
     """
     tree = resolved.tree.copy()

@@ -31,6 +31,7 @@ _DATE_PARTS = {
     "MINUTE",
     "SECOND",
 }
+_DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
 _FORMATS = set("YmdHMSbBaAyjpI%")
 _STEP_HINT = "give the step a `sql_duckdb`"
 
@@ -227,6 +228,8 @@ RULES: dict[type[exp.Expr], Rule] = {
 
 def apply_rules(tree: exp.Query) -> None:
     """Run every rule over the tree, operands before what holds them."""
+    for literal in list(tree.find_all(exp.Literal)):
+        _keep_float(literal)
     for node in reversed(list(tree.walk(bfs=False))):
         rule = RULES.get(type(node))
         if rule is None:
@@ -237,6 +240,18 @@ def apply_rules(tree: exp.Query) -> None:
         if new is not node and not isinstance(node, exp.DataType):
             new.type = node.type
         place.replace(new)
+
+
+def _keep_float(literal: exp.Literal) -> None:
+    """1.5 is FLOAT64 where it makes its surroundings so; DuckDB takes it for a decimal."""
+    around = literal.parent
+    while isinstance(around, exp.Neg | exp.Paren):
+        around = around.parent
+    if literal.is_string or not _DECIMAL.fullmatch(literal.name) or isinstance(around, exp.Cast):
+        return
+    alone = isinstance(around, exp.Select | exp.Alias)
+    if around is not None and (alone or _type(around) == exp.DType.DOUBLE):
+        literal.replace(exp.Literal.number(f"{literal.name}e0"))
 
 
 def _rounded(node: exp.Expr) -> exp.Expr:
