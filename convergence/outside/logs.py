@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final, TypeGuard
 
 from typing_extensions import override
 
@@ -108,42 +108,62 @@ class Logs:
         logging.getLogger().setLevel(self._level_before)
 
 
-class JsonLine(logging.Formatter):
-    """One line of ASCII JSON: line ends, controls and bidi marks of any text come out escaped."""
+class Line(logging.Formatter):
+    """What the two forms of a line share: texts without secrets, then cut, in this order."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__()
         self._redact = redact
+
+    def message(self, record: logging.LogRecord) -> str:
+        return self._text(record.getMessage())
+
+    def facts(self, record: logging.LogRecord) -> dict[str, str | float | None]:
+        """Numbers and None as they are, everything else as text; the context comes first."""
+        facts = {**_context.get(), **getattr(record, "facts", {})}
+        return {
+            name: value if _is_scalar(value) else self._text(str(value))
+            for name, value in list(facts.items())[:MAX_FACTS]
+        }
+
+    def trace(self, record: logging.LogRecord) -> str:
+        """The stack trace, "" when there is none."""
+        if not record.exc_info or record.exc_info[0] is None:
+            return ""
+        text = self._redact(self.formatException(record.exc_info))
+        half = MAX_TRACE // 2
+        return text if len(text) <= MAX_TRACE else f"{text[:half]}\n… cut …\n{text[-half:]}"
+
+    def _text(self, text: str) -> str:
+        text = self._redact(text)
+        return text if len(text) <= MAX_FACT else f"{text[:MAX_FACT]}…"
+
+
+class JsonLine(Line):
+    """One line of ASCII JSON: line ends, controls and bidi marks of any text come out escaped."""
 
     @override
     def format(self, record: logging.LogRecord) -> str:
         head = {
             "timestamp": _timestamp(record),
             "severity": record.levelname,
-            "message": _cut(record.getMessage(), MAX_FACT),
+            "message": self.message(record),
             "logger": record.name,
         }
-        facts = {name: _fact(value) for name, value in _facts(record).items()}
-        line = {**head, **facts, **head}
-        if trace := _trace(self, record):
+        line = {**head, **self.facts(record), **head}
+        if trace := self.trace(record):
             line["exception"] = trace
-        return self._redact(json.dumps(line, separators=(",", ":")))
+        return json.dumps(line, separators=(",", ":"))
 
 
-class PlainLine(logging.Formatter):
+class PlainLine(Line):
     """For a person: time, severity, message, facts; a stack trace below."""
-
-    def __init__(self, redact: Redactor) -> None:
-        super().__init__()
-        self._redact = redact
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        facts = "".join(f"  {name}={_fact(value)}" for name, value in _facts(record).items())
-        message = _cut(record.getMessage(), MAX_FACT)
-        head = escaped(f"{_timestamp(record)} {record.levelname:<8} {message}{facts}")
-        trace = _trace(self, record).splitlines()
-        return self._redact("\n    ".join([head, *map(escaped, trace)]))
+        facts = "".join(f"  {name}={value}" for name, value in self.facts(record).items())
+        head = f"{_timestamp(record)} {record.levelname:<8} {self.message(record)}{facts}"
+        return "\n    ".join(map(escaped, [head, *self.trace(record).splitlines()]))
 
 
 def _timestamp(record: logging.LogRecord) -> str:
@@ -151,26 +171,5 @@ def _timestamp(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _facts(record: logging.LogRecord) -> dict[str, object]:
-    facts = {**_context.get(), **getattr(record, "facts", {})}
-    return dict(list(facts.items())[:MAX_FACTS])
-
-
-def _fact(value: object) -> Any:  # noqa: ANN401 - a JSON scalar
-    if value is None or isinstance(value, int):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    return _cut(str(value), MAX_FACT)
-
-
-def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    if not record.exc_info or record.exc_info[0] is None:
-        return ""
-    text = formatter.formatException(record.exc_info)
-    half = MAX_TRACE // 2
-    return text if len(text) <= MAX_TRACE else f"{text[:half]}\n… cut …\n{text[-half:]}"
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[:length]}…"
+def _is_scalar(value: object) -> TypeGuard[float | None]:
+    return value is None or (isinstance(value, int | float) and math.isfinite(value))
