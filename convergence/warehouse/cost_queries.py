@@ -65,7 +65,8 @@ def _conditions(query: CostQuery) -> list[exp.Expr]:
     within = exp.Between(
         this=day, low=_day(query.date_from.isoformat()), high=_day(query.date_to.isoformat())
     )
-    return [within, *(_is_one_of(name, ids) for name, ids in query.filters.items())]
+    asked = [(name, ids) for name, ids in query.filters.items() if ids]
+    return [within, *(_is_one_of(name, ids) for name, ids in asked)]
 
 
 def _is_one_of(dimension: Dimension, ids: tuple[str, ...]) -> exp.Expr:

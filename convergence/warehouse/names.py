@@ -104,9 +104,10 @@ def _number(table: exp.Table, number: int) -> None:
     if not table.alias:
         name = exp.to_identifier(path_of(table)[-1], quoted=True)
         table.set("alias", exp.TableAlias(this=name))
-    table.set("this", exp.to_identifier(f"ref {number}", quoted=True))
-    table.set("db", None)
-    table.set("catalog", None)
+    anonymous = exp.to_identifier(f"ref {number}", quoted=True)
+    anonymous.update_positions(table.parts[-1])
+    for name, part in (("this", anonymous), ("db", None), ("catalog", None)):
+        table.set(name, part)
     table.meta["ref"] = number
 
 

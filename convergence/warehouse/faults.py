@@ -1,0 +1,82 @@
+"""What DuckDB found wrong with a translated query, told of the query that was sent."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+from sqlglot import exp
+
+from convergence.errors import Invalid
+from convergence.warehouse.names import Resolved
+from convergence.warehouse.statement import refused
+
+CODE = "sql_invalid"
+
+_NO_COLUMN = re.compile(
+    r'Referenced column "(.+?)" not found|does not have a column named "(.+?)"'
+    r'|Could not find key "(.+?)" in struct'
+)
+_NO_ALIAS = re.compile(r'Referenced table "(.+?)" not found')
+_NO_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
+_UNGROUPED = re.compile(r'column "(.+?)" must appear in the GROUP BY clause')
+_AMBIGUOUS = re.compile(r'Ambiguous reference to column name "(.+?)"')
+_QUOTED = re.compile(r'"([^"]+)"')
+
+
+def sql_fault(resolved: Resolved, message: str) -> Invalid:
+    """The error to raise for DuckDB's `message`: names and places are those of BigQuery's SQL."""
+    if found := _NO_COLUMN.search(message):
+        name = next(group for group in found.groups() if group)
+        return _unknown("column", name, resolved, _QUOTED.findall(message[found.end() :]))
+    if found := _NO_ALIAS.search(message):
+        return _unknown("table", found[1], resolved, _QUOTED.findall(message[found.end() :]))
+    if found := _NO_TABLE.search(message):
+        return _no_table(found[1].rpartition(".")[2], resolved)
+    if found := _UNGROUPED.search(message):
+        return _fault(
+            f"column {found[1]} is neither grouped nor aggregated",
+            at=_named(resolved, found[1]),
+            hint="add it to GROUP BY, or use ANY_VALUE",
+        )
+    if found := _AMBIGUOUS.search(message):
+        return _fault(
+            f"column {found[1]} is in more than one table",
+            at=_named(resolved, found[1]),
+            hint="write the table's alias before it",
+        )
+    return _fault(first_sentence(message), hint="the statement was read, but cannot be run")
+
+
+def first_sentence(message: str) -> str:
+    """DuckDB's first line, without its kind of error."""
+    line = message.splitlines()[0] if message else "the query cannot be run"
+    return re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", line)[:300]
+
+
+def _unknown(what: str, name: str, resolved: Resolved, candidates: Iterable[str]) -> Invalid:
+    close = get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return _fault(
+        f"there is no {what} {name}",
+        at=_named(resolved, name),
+        hint=f"did you mean {close[0]}?" if close else "",
+    )
+
+
+def _no_table(name: str, resolved: Resolved) -> Invalid:
+    tables = resolved.tree.find_all(exp.Table)
+    refs = ((table, resolved.ref_of(table)) for table in tables)
+    at = next((table for table, ref in refs if ref and ref.table.lower() == name.lower()), None)
+    return _fault(
+        f"there is no table {name}",
+        at=at,
+        hint="`SELECT table_name FROM dataset.INFORMATION_SCHEMA.TABLES` lists the tables",
+    )
+
+
+def _named(resolved: Resolved, name: str) -> exp.Expr | None:
+    names = resolved.tree.find_all(exp.Identifier)
+    return next((node for node in names if node.name.lower() == name.lower()), None)
+
+
+def _fault(what: str, *, at: exp.Expr | None = None, hint: str = "") -> Invalid:
+    return refused(what, at=at if at is not None else "", code=CODE, hint=hint)
