@@ -142,7 +142,11 @@ def make_tenant(tenant_id: str, plan: Plan = Plan.SCALE) -> Tenant:
     )
 
 
-def make_run(run_id: str = "r1", tenant_id: str = "acme", **changes: object) -> Run:
+def make_run(
+    run_id: str = "r1",
+    tenant_id: str = "acme",
+    **changes: Any,  # noqa: ANN401 - any field
+) -> Run:
     run = Run(
         run_id=run_id,
         tenant_id=tenant_id,
@@ -161,7 +165,11 @@ def make_run(run_id: str = "r1", tenant_id: str = "acme", **changes: object) -> 
     return replace(run, **changes)
 
 
-def make_load(load_id: str = "l1", run_id: str = "r1", **changes: object) -> Load:
+def make_load(
+    load_id: str = "l1",
+    run_id: str = "r1",
+    **changes: Any,  # noqa: ANN401 - any field
+) -> Load:
     totals = {MoneyKey("202411", "regular", "EUR"): Total(2, Decimal("1.5"), Decimal("-0.25"))}
     load = Load(
         load_id=load_id,

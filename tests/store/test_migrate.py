@@ -15,7 +15,7 @@ def shape(database: Database) -> dict[str, object]:
     """All that a database knows of its tables, in the order of their columns."""
     with database.read() as tx:
         inspector = sa.inspect(tx.connection)
-        tables = {
+        tables: dict[str, object] = {
             name: {
                 "columns": [
                     {**column, "type": repr(column["type"])}
@@ -33,10 +33,12 @@ def shape(database: Database) -> dict[str, object]:
             if name not in IGNORED
         }
         if database.is_sqlite:
-            query = (
-                "SELECT name, sql FROM sqlite_master WHERE type = 'index' OR sql LIKE '%AUTOINC%'"
-            )
-            tables["written as"] = dict(tx.connection.exec_driver_sql(query).all())
+            written = tx.connection.exec_driver_sql("SELECT tbl_name, name, sql FROM sqlite_master")
+            tables["written as"] = {
+                name: sorted(line.strip(", ") for line in (sql or "").splitlines())
+                for table, name, sql in written
+                if table not in IGNORED
+            }
         return tables
 
 
