@@ -1,18 +1,15 @@
 """Mail, against a real SMTP server."""
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from hypothesis import given
 from hypothesis import strategies as st
-from typing_extensions import override
 
 from convergence.errors import Invalid, StepFailed, StepInterrupted
 from convergence.outside.clock import Clock
@@ -21,16 +18,6 @@ from convergence.outside.notify import Mail, NoMailer, SmtpMailer, check_address
 ADMIN = frozenset({"admin@acme.example"})
 LIST = "data-ops@example.com"
 CEO = "ceo@acme.example"
-
-
-class Sink(Controller):
-    """Listens on a free port."""
-
-    @override
-    def _trigger_server(self) -> None:
-        assert isinstance(self.server, asyncio.Server)
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()  # type: ignore[no-untyped-call]
 
 
 @dataclass
@@ -77,11 +64,8 @@ def inbox() -> Inbox:
 
 
 @pytest.fixture
-def port(inbox: Inbox) -> Iterator[int]:
-    sink = Sink(inbox, "127.0.0.1", 0, authenticator=_login, auth_require_tls=False)
-    sink.start()
-    yield sink.port
-    sink.stop()
+def port(inbox: Inbox, listen: Callable[..., int]) -> int:
+    return listen(inbox, authenticator=_login, auth_require_tls=False)
 
 
 @pytest.fixture
