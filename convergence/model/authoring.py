@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,7 +13,7 @@ from convergence.model import graph
 from convergence.model.binding import BUILT_INS, LATE, NAME
 from convergence.model.finding import MAX_FINDINGS, Finding, Path, nearest
 from convergence.model.template import OnFailure, Step, StepTrigger, Template, Variable
-from convergence.model.template_keys import StepKeys, TemplateKeys
+from convergence.model.template_keys import MAX_STEPS, StepKeys, TemplateKeys
 from convergence.model.validation import problems, without_consequences
 
 StepModels = Mapping[str, type[BaseModel]]
@@ -30,15 +31,14 @@ def check(raw: object, step_models: StepModels) -> list[Finding]:
     """Everything that is wrong with a template; `step_models` check each step type's own keys."""
     if not isinstance(raw, dict):
         return [Finding((), "expected a mapping with pipeline_id, steps and more")]
-    findings = problems(TemplateKeys, raw)
+    findings = problems(TemplateKeys, raw) + _name_problems(raw)
     steps = raw.get("steps")
-    steps = steps[:200] if isinstance(steps, list) else []
+    steps = steps[:MAX_STEPS] if isinstance(steps, list) else []
     for index, step in enumerate(steps):
-        if isinstance(step, dict):
+        if isinstance(step, dict) and len(findings) <= MAX_FINDINGS:
             findings += _step_problems(step, index, step_models)
-    findings += _name_problems(raw)
-    if nodes := _nodes(steps):
-        findings += graph.check(nodes)
+    if len(findings) <= MAX_FINDINGS:
+        findings += graph.check(_nodes(steps))
     return without_consequences(findings)
 
 
@@ -166,7 +166,7 @@ def _name_problems(raw: Mapping[str, Any]) -> list[Finding]:
             known = _known_at(path, raw, declared)
             matches = {match[0]: match for match in _WRITTEN.finditer(text)}
             found = (_name_problem(path, match, known) for match in matches.values())
-            findings += filter(None, found)
+            findings += islice(filter(None, found), MAX_FINDINGS)
     return findings[: MAX_FINDINGS + 1]
 
 
@@ -195,7 +195,9 @@ def _known_at(path: Path, raw: Mapping[str, Any], declared: frozenset[str]) -> f
         return BUILT_INS | declared
     if path[2] == "variables":
         return BUILT_INS | LATE | declared
-    return BUILT_INS | LATE | declared | _keys_of(raw["steps"][path[1]].get("variables"))
+    step = raw["steps"][path[1]]
+    own = step.get("variables") if isinstance(step, dict) else None
+    return BUILT_INS | LATE | declared | _keys_of(own)
 
 
 def _texts(value: object, path: Path) -> Iterator[tuple[Path, str]]:

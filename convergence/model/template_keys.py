@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from convergence.model import binding
 from convergence.model.template import OnFailure, Retry, SourceFamily, StepTrigger
 
+V = TypeVar("V")
+MAX_STEPS = 200
+
 Name = Annotated[str, Field(pattern=f"^{binding.NAME.pattern}$")]
 StepId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")]
 Text = Annotated[str, Field(max_length=2000)]
 Retries = Annotated[int, Field(ge=0, le=10)]
-V = TypeVar("V")
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
 
 
@@ -137,7 +139,7 @@ class TemplateKeys(Keys):
     schedule: Text | None = Field(default=None, description="Shown; schedules are made per tenant")
     variables: dict[Name, VariableKeys] = {}
     timeout_minutes: Annotated[float, Field(gt=0, le=1440, allow_inf_nan=False)] = 30
-    steps: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=200)]
+    steps: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_STEPS)]
     parameters: dict[Name, VariableKeys] = _older({}, "use variables")
     timeout_seconds: Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)] | None = _older(
         None, "use timeout_minutes"

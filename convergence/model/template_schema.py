@@ -1,5 +1,6 @@
 """The JSON Schema of a template, for editors; made from the models that check templates."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,16 +20,21 @@ def json_schema(step_models: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
     names = {model: refs[model, "validation"]["$ref"].split("/")[-1] for model in models}
     step = defs.pop(names[StepKeys])
     for ps_type, model in sorted(step_models.items()):
-        defs[f"step {ps_type}"] = _step(step, defs[names[model]], ps_type)
+        defs[f"step.{ps_type}"] = _step(step, defs[names[model]], ps_type)
     for model in set(step_models.values()):
         defs.pop(names[model])
     root = defs.pop(names[TemplateKeys])
-    kinds = [{"$ref": f"#/$defs/step {ps_type}"} for ps_type in sorted(step_models)]
+    kinds = [{"$ref": f"#/$defs/step.{ps_type}"} for ps_type in sorted(step_models)]
     root["properties"]["steps"]["items"] = {"anyOf": kinds}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **_with_scalars({**root, "title": "Pipeline template", "$defs": defs}),
     }
+
+
+def schema_text(step_models: Mapping[str, type[BaseModel]]) -> str:
+    """`configs/pipeline-template.schema.json`, to which the templates' first line points."""
+    return json.dumps(json_schema(step_models), indent=2) + "\n"
 
 
 def _step(step: Mapping[str, Any], own: Mapping[str, Any], ps_type: str) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def problems(
         model.model_validate(value)
     except ValidationError as error:
         items = error.errors(include_url=False)[:MAX_FINDINGS]
-        return [_finding(item, value, at, _known(model, item["loc"], siblings)) for item in items]
+        found = [_finding(item, value, at, _known(model, item["loc"], siblings)) for item in items]
+        return _once_each(found)
     return []
 
 
@@ -85,6 +86,16 @@ def without_consequences(findings: Collection[Finding]) -> list[Finding]:
         if found.message != MISSING
         or not (found.path in meant or (is_nested and len(found.path) == 1))
     ]
+
+
+def _once_each(findings: list[Finding]) -> list[Finding]:
+    """One for each place: a union complains once for each of its members."""
+    best: dict[tuple[Path, bool], Finding] = {}
+    for found in findings:
+        place = (found.path, found.at_key)
+        if place not in best or (found.suggestion and not best[place].suggestion):
+            best[place] = found
+    return list(best.values())
 
 
 def _known(model: type[BaseModel], loc: Path, siblings: Collection[str]) -> Collection[str]:

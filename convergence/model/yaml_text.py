@@ -5,7 +5,7 @@ works on the parser's events, so that no input nests deeper or grows larger than
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -16,7 +16,8 @@ from convergence.model.finding import MAX_FINDINGS, Finding, Path
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
-MAX_NODES = 20_000
+MAX_NODES = 10_000
+MAX_ENTRIES = 1_000
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _FOREIGN = re.compile(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -117,7 +118,7 @@ def read(text: str, *, file: str) -> Document:
     document = Document(file, lines=text.splitlines())
     try:
         _refuse_foreign(text, document)
-        _Reader(document).read(text.removeprefix("\ufeff"))
+        _Reader(document, text.removeprefix("\ufeff")).read()
     except _Stop as stop:
         document.is_whole = False
         document.refuse(stop.mark, *stop.args)
@@ -152,20 +153,19 @@ def _refuse_foreign(text: str, document: Document) -> None:
 class _Reader:
     """Builds one document from the parser's events."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, text: str) -> None:
         self._document = document
-        self._events: Iterator[Any] = iter(())
+        self._next: Callable[[], Any] = _LOADER(text).get_event
         self._nodes = 0
 
-    def read(self, text: str) -> None:
-        self._events = yaml.parse(text, Loader=_LOADER)
-        next(self._events)  # the stream starts
-        start = next(self._events)
+    def read(self) -> None:
+        self._next()  # the stream starts
+        start = self._next()
         if not isinstance(start, yaml.DocumentStartEvent):
             raise _Stop(Span(0, 0, 0), "the file is empty")
-        self._document.value = self._node(next(self._events), ())
-        next(self._events)  # the document ends
-        end = next(self._events)
+        self._document.value = self._node(self._next(), ())
+        self._next()  # the document ends
+        end = self._next()
         if not isinstance(end, yaml.StreamEndEvent):
             raise _Stop(
                 end.start_mark or Span(0, 0, 0),
@@ -175,9 +175,10 @@ class _Reader:
 
     def _node(self, event: Any, path: Path) -> Any:  # noqa: ANN401 - a JSON-like tree
         self._count(event, len(path))
-        start, end = event.start_mark, event.end_mark
-        self._document.values[path] = Span(start.line, start.column, end.line)
-        self._refuse_extras(event)
+        start = event.start_mark
+        self._document.values[path] = Span(start.line, start.column, event.end_mark.line)
+        if event.anchor or getattr(event, "tag", None):
+            self._refuse_extras(event)
         if isinstance(event, yaml.ScalarEvent):
             is_null = event.implicit[0] and event.value in _NULLS
             return None if is_null else event.value
@@ -190,13 +191,15 @@ class _Reader:
 
     def _list(self, path: Path) -> list[Any]:
         items: list[Any] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
+            self._check_entries(event, items)
             items.append(self._node(event, (*path, len(items))))
         return items
 
     def _mapping(self, path: Path) -> dict[str, Any]:
         items: dict[str, Any] = {}
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+        while not isinstance(event := self._next(), yaml.MappingEndEvent):
+            self._check_entries(event, items)
             key = self._key(event)
             if key is None:
                 self._skip()
@@ -207,7 +210,7 @@ class _Reader:
             else:
                 mark = event.start_mark
                 self._document.keys[*path, key] = Span(mark.line, mark.column, mark.line)
-                items[key] = self._node(next(self._events), (*path, key))
+                items[key] = self._node(self._next(), (*path, key))
         return items
 
     def _key(self, event: Any) -> str | None:  # noqa: ANN401 - events have no common type
@@ -215,7 +218,8 @@ class _Reader:
         if not isinstance(event, yaml.ScalarEvent):
             raise _Stop(event.start_mark, "a key that is not a text", "quote a text with { or [")
         self._count(event, 0)
-        self._refuse_extras(event)
+        if event.anchor or event.tag:
+            self._refuse_extras(event)
         if event.value == "<<" and event.implicit[0]:
             self._refuse(event, "merge keys (<<) are not allowed", "write the keys out")
             return None
@@ -225,7 +229,7 @@ class _Reader:
         """Pass over the next value."""
         depth = 0
         while True:
-            event = next(self._events)
+            event = self._next()
             self._count(event, depth)
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
@@ -238,6 +242,10 @@ class _Reader:
             raise _Stop(event.start_mark, f"more than {MAX_NODES:,} values")
         if depth >= MAX_DEPTH:
             raise _Stop(event.start_mark, f"nested deeper than {MAX_DEPTH} levels")
+
+    def _check_entries(self, event: Any, items: Sized) -> None:  # noqa: ANN401 - as above
+        if len(items) >= MAX_ENTRIES:
+            raise _Stop(event.start_mark, f"more than {MAX_ENTRIES:,} entries in one place")
 
     def _refuse_extras(self, event: Any) -> None:  # noqa: ANN401 - as above
         anchor = event.anchor or ""
