@@ -1,0 +1,300 @@
+"""The warehouse on DuckDB: a file per dataset under `home`/warehouse, one process at a time."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from sqlglot import exp
+from typing_extensions import override
+
+from convergence.errors import Invalid, NotFound, StepFailed, WarehouseError
+from convergence.model.cancel import CancelToken
+from convergence.model.source import GrantedSource
+from convergence.model.table import Column, TableSchema
+from convergence.warehouse import dialect, export, names, staging, tables
+from convergence.warehouse.base import (
+    LoadRecord,
+    QueryLimits,
+    Result,
+    Scope,
+    Staged,
+    StagedTotals,
+    StageRequest,
+    Warehouse,
+)
+from convergence.warehouse.files import Shapes, first_line, match_files
+from convergence.warehouse.instances import Folders, Instances, lock_down
+from convergence.warehouse.interrupt import interruptible
+from convergence.warehouse.locks import Part, PartLocks
+from convergence.warehouse.reading import Prepared, prepare
+from convergence.warehouse.schemas import central_schemas
+from convergence.warehouse.staging import Loads, StagedLoad
+from convergence.warehouse.statement import parse
+from convergence.warehouse.types import bigquery_type
+
+OPERATOR = names.CENTRAL_DATASET
+"""The dataset whose file holds the published copies of all tenants."""
+
+_LOOKED_AT = 5
+"""So many of a source's newest files tell its kind."""
+
+
+class DuckdbWarehouse(Warehouse):
+    """`folders` gives the folders that a dataset's tenant may read files from, at this moment."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        folders: Folders,
+        memory_limit: str = "1GB",
+        threads: int = 2,
+        max_open: int = 32,
+    ) -> None:
+        self._instances = Instances(
+            home, folders, memory_limit=memory_limit, threads=threads, max_open=max_open
+        )
+        self._locks = PartLocks()
+        self._shapes = Shapes()
+        self._loads = Loads(self._instances, self._locks, self._shapes)
+
+    @override
+    def check(self) -> None:
+        self._instances.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryFile(dir=self._instances.root) as probe:
+                probe.write(b"\0" * 4096)
+        except OSError as error:
+            raise WarehouseError(
+                f"{self._instances.root} cannot be written to: {error.strerror}",
+                code="warehouse_not_writable",
+                hint="check the owner and the free space of CDP_HOME",
+            ) from error
+        with self._alone(()) as cursor:
+            dialect.self_test(lambda sql: cursor.execute(sql).fetchall()[0][0])
+
+    @override
+    def ensure_dataset(self, dataset: str) -> bool:
+        is_new = not self._instances.exists(dataset)
+        with self._instances.lend(dataset, create=True) as cursor:
+            for schema in central_schemas().values():
+                self._ensure(cursor, dataset, schema)
+        return is_new
+
+    @override
+    def drop_dataset(self, dataset: str) -> None:
+        self._instances.drop(dataset)
+
+    @override
+    def ensure_table(self, dataset: str, schema: TableSchema) -> bool:
+        with self._instances.lend(dataset) as cursor, _told():
+            return self._ensure(cursor, dataset, schema)
+
+    @override
+    def evolve(self, dataset: str, schema: TableSchema) -> Sequence[str]:
+        with (
+            self._instances.lend(dataset) as cursor,
+            self._locks.hold(Part(dataset, schema.name)),
+            _told(),
+        ):
+            return tables.widen(cursor, _place(dataset, schema.name), schema)
+
+    @override
+    def columns(self, dataset: str, table: str) -> tuple[Column, ...]:
+        with self._instances.lend(dataset) as cursor:
+            return tables.columns(cursor, _place(dataset, table))
+
+    @override
+    def stage(self, request: StageRequest, cancel: CancelToken) -> Staged:
+        return self._loads.stage(request, cancel)
+
+    @override
+    def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals:
+        return self._loads.totals(_own(staged), cancel)
+
+    @override
+    def publish(self, staged: Staged, record: LoadRecord) -> None:
+        self._loads.publish(_own(staged), record)
+
+    @override
+    def discard(self, staged: Staged) -> None:
+        self._loads.discard(_own(staged))
+
+    @override
+    def is_published(self, dataset: str, load_id: str) -> bool:
+        with self._instances.lend(dataset) as cursor:
+            return staging.is_published(cursor, dataset, load_id)
+
+    @override
+    def query(
+        self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
+    ) -> Result:
+        resolved = names.resolve(parse(sql), scope)
+        if resolved.tree.args.get("limit") is None:
+            resolved = replace(resolved, tree=resolved.tree.limit(limits.rows + 1))
+        with self._prepared(scope, resolved) as (cursor, prepared):
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            with interruptible(cursor, cancel, limits.seconds):
+                cursor.execute(prepared.sql)
+                rows = cursor.fetchmany(limits.rows + 1)
+            columns = tuple((d[0], bigquery_type(d[1])) for d in cursor.description or ())
+        return Result(
+            columns=columns,
+            rows=[tuple(_value(value) for value in row) for row in rows[: limits.rows]],
+            truncated=len(rows) > limits.rows,
+            sql=prepared.sql,
+        )
+
+    @override
+    def explain(self, scope: Scope, sql: str) -> str:
+        with self._prepared(scope, names.resolve(parse(sql), scope)) as (cursor, prepared):
+            nothing = exp.Subquery(
+                this=exp.Var(this=prepared.sql), alias=exp.to_identifier("rows_")
+            )
+            cursor.execute(exp.select("*").from_(nothing).limit(0).sql("duckdb"))
+        return prepared.sql
+
+    @override
+    def upsert(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        key: tuple[str, ...],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        if not rows:
+            return
+        with self._instances.lend(dataset) as cursor, _told():
+            self._ensure(cursor, dataset, schema)
+            with self._locks.hold(Part(dataset, schema.name)):
+                tables.upsert(cursor, _place(dataset, schema.name), schema, key, rows)
+
+    @override
+    def upsert_central(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        key: tuple[str, ...],
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        self.ensure_operator()
+        for place in (dataset, OPERATOR):
+            self.upsert(place, schema, key, rows)
+
+    def ensure_operator(self) -> None:
+        """Make the file that holds all tenants' published copies, if it is not there."""
+        if not self._instances.exists(OPERATOR):
+            self.ensure_dataset(OPERATOR)
+
+    @override
+    def source_kind(self, source: GrantedSource) -> GrantedSource:
+        states = match_files(source.files) if source.files else ()
+        newest = sorted(states, key=lambda state: state.mtime_ns)[-_LOOKED_AT:]
+        folders = (export.folder_of(source.files),) if source.files else ()
+        with self._alone(folders) as cursor:
+            shapes = self._shapes.of(cursor, newest)
+        return replace(source, kind=export.kind_of(source, shapes))
+
+    @override
+    def storage_bytes(self, dataset: str) -> int:
+        return self._instances.size(dataset)
+
+    @override
+    def close(self) -> None:
+        self._instances.close()
+
+    def _ensure(self, cursor: duckdb.DuckDBPyConnection, dataset: str, schema: TableSchema) -> bool:
+        place = _place(dataset, schema.name)
+        if tables.exists(cursor, place):
+            return False
+        with self._locks.hold(Part(dataset, schema.name)):
+            is_new = not tables.exists(cursor, place)
+            tables.create(cursor, place, schema)
+            return is_new
+
+    @contextmanager
+    def _prepared(
+        self, scope: Scope, resolved: names.Resolved
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prepared]]:
+        """A cursor where the statement's tables are, and the statement; DuckDB's errors told."""
+        dataset = _dataset_of(scope, resolved)
+        if dataset == OPERATOR:
+            self.ensure_operator()
+        with_sources = any(ref.source is not None for ref in resolved.refs)
+        with self._instances.lend(dataset, with_sources=with_sources) as cursor:
+            try:
+                prepared = prepare(cursor, dataset, resolved, shapes=self._shapes)
+            except StepFailed as failed:
+                raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
+            with _told():
+                yield cursor, prepared
+
+    @contextmanager
+    def _alone(self, folders: tuple[Path, ...]) -> Iterator[duckdb.DuckDBPyConnection]:
+        """An instance of its own, without any dataset, that sees `folders` alone."""
+        connection = duckdb.connect(config={"async_threads": 1})
+        try:
+            lock_down(
+                connection,
+                folders=folders,
+                scratch=self._instances.root / ".scratch" / OPERATOR,
+                memory_limit="256MB",
+                threads=1,
+            )
+            yield connection
+        finally:
+            connection.close()
+
+
+def _place(dataset: str, table: str) -> exp.Table:
+    """Copies of central tables lie in a schema of their own, in every file."""
+    schema = tables.CENTRAL if table in central_schemas() else tables.OWN
+    return tables.table(dataset, table, schema=schema)
+
+
+def _dataset_of(scope: Scope, resolved: names.Resolved) -> str:
+    own = {ref.dataset for ref in resolved.refs if ref.kind is names.TableKind.DATASET}
+    if own:
+        return min(own)
+    if scope.tenant_id is None:
+        return OPERATOR
+    if not scope.datasets:
+        raise NotFound(f"tenant {scope.tenant_id} has no dataset", code="dataset_not_found")
+    return min(scope.datasets)
+
+
+def _own(staged: Staged) -> StagedLoad:
+    if not isinstance(staged, StagedLoad):
+        raise TypeError(f"{type(staged).__name__} was not staged by this warehouse")
+    return staged
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """DuckDB's errors as ours: what the statement did wrong is Invalid."""
+    try:
+        yield
+    except duckdb.CatalogException as error:
+        raise Invalid(first_line(error), code="table_not_found") from error
+    except duckdb.OutOfMemoryException as error:
+        raise Invalid(
+            f"the statement needs more memory than it may use: {first_line(error)}",
+            code="query_too_large",
+            hint="ask for fewer rows, days or groups",
+        ) from error
+    except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
+        raise WarehouseError(
+            f"the warehouse broke: {first_line(error)}", hint="see the log; try again"
+        ) from error
+    except duckdb.Error as error:
+        raise Invalid(first_line(error), code="sql_failed") from error
+
+
+def _value(value: object) -> object:
+    """DuckDB gives times with pytz's UTC: Python's own is what everyone compares with."""
+    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value

@@ -1,0 +1,68 @@
+"""End a statement of DuckDB from outside: a tripped token, or a limit of time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from threading import Event, Thread, Timer
+
+import duckdb
+
+from convergence.errors import Cancelled
+from convergence.model.cancel import CancelToken
+
+AGAIN_SECONDS = 0.05
+
+
+@contextmanager
+def interruptible(
+    cursor: duckdb.DuckDBPyConnection, cancel: CancelToken | None, seconds: float | None = None
+) -> Iterator[None]:
+    """While inside, a trip or the end of `seconds` breaks off what the cursor runs.
+
+    Raises the token's reason, or Cancelled with the code query_timeout.
+    """
+    breaker = _Breaker(cursor, seconds)
+    try:
+        with cancel.breaking(breaker.start) if cancel is not None else nullcontext():
+            yield
+    except duckdb.InterruptException:
+        if cancel is not None:
+            cancel.check()
+        if breaker.is_late:
+            raise Cancelled(
+                f"the statement took longer than {seconds:g} s",
+                code="query_timeout",
+                hint="ask for fewer rows or days",
+            ) from None
+        raise
+    finally:
+        breaker.stop()
+
+
+class _Breaker:
+    """Interrupts again and again: DuckDB forgets what comes just before a statement starts."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, seconds: float | None) -> None:
+        self._cursor = cursor
+        self._ended = Event()
+        self._timer = Timer(seconds, self._time_out) if seconds is not None else None
+        self.is_late = False
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+
+    def start(self) -> None:
+        Thread(target=self._interrupt, daemon=True).start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _time_out(self) -> None:
+        self.is_late = True
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        while not self._ended.is_set():
+            self._cursor.interrupt()
+            self._ended.wait(AGAIN_SECONDS)

@@ -1,0 +1,217 @@
+"""Which rows a load writes and which it replaces, as trees of DuckDB's SQL."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
+from sqlglot import exp
+
+from convergence.errors import StepFailed
+from convergence.model.table import Column, Mode, TableSchema
+from convergence.warehouse import exact, fill, tables
+from convergence.warehouse.base import StageRequest, Value, WriteMode
+from convergence.warehouse.files import day_bounds
+from convergence.warehouse.types import bigquery_type, children
+
+Given = Mapping[str, DuckDBPyType]
+"""The columns of a query, with their types."""
+
+_ROWS = "rows_of_query"
+_ASIDE = "rows_to_merge"
+_STAMPS = frozenset({"x_run_id", "x_source", "x_ingested_at"})
+_USAGE = "usage_start_time"
+
+
+def target(request: StageRequest) -> exp.Table:
+    return tables.table(request.dataset, request.table)
+
+
+def is_billing(request: StageRequest) -> bool:
+    return request.schema is not None and request.schema.is_billing
+
+
+def is_billing_day(request: StageRequest) -> bool:
+    """Whether the load is one day of an export: then no other day of it need be read."""
+    return is_billing(request) and request.mode is WriteMode.REPLACE_PARTITION
+
+
+def rows_of(sql: str) -> exp.Select:
+    """All rows of a statement that is already DuckDB's."""
+    inner = exp.Subquery(this=exp.Var(this=sql), alias=exp.to_identifier(_ROWS))
+    return exp.select("*").from_(inner)
+
+
+def values(request: StageRequest, given: Given, columns: tuple[Column, ...]) -> dict[str, exp.Expr]:
+    """What to insert by column: the query's, then the stamps. Floats become money exactly.
+
+    Raises StepFailed for columns that the table lacks.
+    """
+    live = {column.name: column for column in columns}
+    unknown = sorted(given.keys() - live.keys())
+    if unknown:
+        raise StepFailed(
+            f"the query gives {', '.join(unknown)}, which {request.table} does not have",
+            code="unknown_column",
+            hint="rename them to columns of the table: " + ", ".join(live),
+        )
+    stamps = {name: value for name, value in request.stamps.items() if name in live}
+    found = {
+        name: _value(name, type_, live[name])
+        for name, type_ in given.items()
+        if not _is_stamped(request, name)
+    }
+    return found | {
+        name: fill.literal(value, exp.column(name))
+        for name, value in stamps.items()
+        if name not in found
+    }
+
+
+def inferred(request: StageRequest, given: Given) -> TableSchema:
+    """The shape of a table that nobody has said: the query's columns and the stamps."""
+    columns = [_inferred(name, type_) for name, type_ in given.items()]
+    columns += [
+        Column(name=name, type=_stamp_type(value))
+        for name, value in request.stamps.items()
+        if name not in given
+    ]
+    return TableSchema(name=request.table, columns=tuple(columns))
+
+
+def replaced(request: StageRequest, columns: tuple[Column, ...]) -> exp.Expr:
+    """The rows that the load takes the place of."""
+    if request.mode is WriteMode.MERGE:
+        aside = exp.select("1").from_(exp.to_identifier(_ASIDE))
+        same = (
+            exp.NullSafeEQ(
+                this=exp.column(name, table=_ASIDE, quoted=True),
+                expression=exp.column(name, table=request.table, quoted=True),
+            )
+            for name in request.merge_keys
+        )
+        return exp.Exists(this=aside.where(*same))
+    return written(request, columns)
+
+
+def written(request: StageRequest, columns: tuple[Column, ...]) -> exp.Expr:
+    """The rows that the load has written, once it has."""
+    if request.mode in {WriteMode.APPEND, WriteMode.MERGE}:
+        return _is("x_run_id", request.stamps["x_run_id"])
+    conditions: list[exp.Expr] = []
+    if any(column.name == "x_source" for column in columns):
+        conditions.append(_is("x_source", request.key.source))
+    if request.mode is WriteMode.REPLACE_PARTITION:
+        conditions.append(_day(request, columns).eq(_literal(request.key.day)))
+    return exp.and_(exp.true(), *conditions)
+
+
+def strays(request: StageRequest, columns: tuple[Column, ...]) -> exp.Select:
+    """Days, other than the load's, with the number of rows the load has written there."""
+    mine = _is("x_run_id", request.stamps["x_run_id"])
+    day = _day(request, columns)
+    stray: exp.Expr = exp.and_(
+        mine, exp.NullSafeNEQ(this=day, expression=_literal(request.key.day))
+    )
+    if is_billing(request):
+        start, end = (_literal(moment) for moment in day_bounds(request.key.day))
+        usage = exp.column(_USAGE, quoted=True)
+        day = exp.cast(usage, "DATE", dialect="duckdb")
+        outside = exp.or_(usage < start, usage >= end)
+        stray = exp.and_(written(request, columns), outside)
+    return (
+        exp.select(exp.alias_(day, "day"), exp.Count(this=exp.Star()))
+        .from_(target(request))
+        .where(stray)
+        .group_by("1")
+        .order_by("1")
+    )
+
+
+def set_aside(
+    cursor: duckdb.DuckDBPyConnection,
+    request: StageRequest,
+    rows: exp.Select,
+    names: tuple[str, ...],
+) -> exp.Select:
+    """Keep the rows to merge in a table of their own. Raises StepFailed when keys repeat."""
+    aside = exp.table_(_ASIDE)
+    create = exp.Create(
+        this=aside,
+        kind="TABLE",
+        replace=True,
+        properties=exp.Properties(expressions=[exp.TemporaryProperty()]),
+        expression=_aliased(rows, names),
+    )
+    cursor.execute(create.sql("duckdb"))
+    keys = [exp.column(name, quoted=True) for name in request.merge_keys]
+    repeated = exp.select(*keys).from_(aside).group_by(*keys).having("COUNT(*) > 1").limit(3)
+    found = cursor.execute(repeated.sql("duckdb")).fetchall()
+    if found:
+        raise StepFailed(
+            f"{request.table}: the query gives several rows for one key: {found}",
+            code="merge_key_repeated",
+            hint="merge_keys must tell the rows apart: " + ", ".join(request.merge_keys),
+        )
+    return exp.select(*(exp.column(name, quoted=True) for name in names)).from_(aside)
+
+
+def _aliased(rows: exp.Select, names: tuple[str, ...]) -> exp.Select:
+    values_ = [
+        exp.alias_(value, name, quoted=True)
+        for value, name in zip(rows.expressions, names, strict=True)
+    ]
+    return rows.select(*values_, append=False)
+
+
+def _is_stamped(request: StageRequest, name: str) -> bool:
+    """Whether the stamp stands before what the query says: lineage, and the day of a bill."""
+    always = _STAMPS | ({request.partition_by} if is_billing(request) else set())
+    return name in always and name in request.stamps
+
+
+def _value(name: str, type_: DuckDBPyType, column: Column) -> exp.Expr:
+    value = exp.column(name, table=_ROWS, quoted=True)
+    if column.type.startswith("NUMERIC") and type_.id in {"double", "float"}:
+        return exact.from_double(exp.cast(value, "DOUBLE", dialect="duckdb"))
+    return value
+
+
+def _inferred(name: str, type_: DuckDBPyType) -> Column:
+    if type_.id == "list":
+        element = _inferred(name, children(type_)["child"])
+        return Column(name=name, type=element.type, mode=Mode.REPEATED, fields=element.fields)
+    if type_.id == "struct":
+        fields = tuple(_inferred(member, child) for member, child in children(type_).items())
+        return Column(name=name, type="STRUCT", fields=fields)
+    return Column(name=name, type=bigquery_type(type_))
+
+
+def _stamp_type(value: Value) -> str:
+    if isinstance(value, datetime):
+        return "TIMESTAMP"
+    if isinstance(value, date):
+        return "DATE"
+    if isinstance(value, bool):
+        return "BOOL"
+    return "INT64" if isinstance(value, int) else "STRING"
+
+
+def _day(request: StageRequest, columns: tuple[Column, ...]) -> exp.Expr:
+    column = next((c for c in columns if c.name == request.partition_by), None)
+    if column is None:
+        raise StepFailed(
+            f"{request.table} has no column {request.partition_by} to tell days apart",
+            code="unknown_column",
+            hint="give destination.partition_by a DATE or TIMESTAMP column of the table",
+        )
+    value = exp.column(request.partition_by, quoted=True)
+    return value if column.type == "DATE" else exp.cast(value, "DATE", dialect="duckdb")
+
+
+def _is(name: str, value: Value) -> exp.Expr:
+    return exp.column(name, quoted=True).eq(_literal(value))
+
+
+def _literal(value: Value) -> exp.Expr:
+    return fill.literal(value, exp.null())

@@ -1,0 +1,77 @@
+"""A statement that passed the gate, and the sources it reads, as what DuckDB runs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+
+import duckdb
+from sqlglot import exp
+
+from convergence.errors import NotFound
+from convergence.model.source import GrantedSource
+from convergence.model.table import Column
+from convergence.warehouse import export, tables
+from convergence.warehouse.dialect import to_duckdb
+from convergence.warehouse.export import Sight
+from convergence.warehouse.files import Shapes, match_files
+from convergence.warehouse.names import Resolved, TableKind, TableRef
+from convergence.warehouse.schemas import gcp_export
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """DuckDB's statement, and the sources it reads, as they were looked at."""
+
+    sql: str
+    sights: tuple[Sight, ...]
+
+
+def prepare(
+    cursor: duckdb.DuckDBPyConnection,
+    dataset: str,
+    resolved: Resolved,
+    *,
+    shapes: Shapes,
+    day: date | None = None,
+) -> Prepared:
+    """Translate for the instance of `dataset`; of sources only `day` is read, if there is one.
+
+    Raises Invalid, and StepFailed that names a file which cannot be read.
+    """
+    sources = {ref.source for ref in resolved.refs if ref.source is not None}
+    sights = {source: look(cursor, source, shapes, day) for source in sources}
+
+    def own(ref: TableRef) -> exp.Table:
+        schema = tables.CENTRAL if ref.kind is TableKind.CENTRAL else tables.OWN
+        return tables.table(dataset, ref.table, schema=schema)
+
+    def place(ref: TableRef) -> exp.Expr:
+        if ref.source is None:
+            return own(ref)
+        return export.relation(sights[ref.source]).subquery(copy=False)
+
+    def columns(ref: TableRef) -> tuple[Column, ...]:
+        if ref.source is not None:
+            return gcp_export().columns
+        try:
+            return tables.columns(cursor, own(ref)) if ref.table else ()
+        except NotFound:
+            return ()
+
+    sql = to_duckdb(resolved, place=place, columns=columns)
+    return Prepared(sql=sql, sights=tuple(sights[source] for source in _ordered(sources)))
+
+
+def look(
+    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Shapes, day: date | None
+) -> Sight:
+    """The source's files at this moment. Raises StepFailed, Invalid."""
+    states = match_files(source.files) if source.files else ()
+    sight = Sight(source=source, shapes=shapes.of(cursor, states), day=day)
+    export.check_kind(source, export.kind_of(source, sight.shapes))
+    export.check_readable(sight)
+    return sight
+
+
+def _ordered(sources: Iterable[GrantedSource]) -> list[GrantedSource]:
+    return sorted(sources, key=lambda source: source.table)

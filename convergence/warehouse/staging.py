@@ -1,0 +1,275 @@
+"""One load into DuckDB, from its query to its commit: an open transaction is what is staged."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import duckdb
+from sqlglot import exp
+
+from convergence.errors import StepFailed, WarehouseError
+from convergence.model.cancel import CancelToken
+from convergence.model.load import LoadKey, SourceState
+from convergence.model.money import totals_to_json
+from convergence.model.table import Column
+from convergence.warehouse import fill, names, parts, tables
+from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, WriteMode
+from convergence.warehouse.files import Shapes
+from convergence.warehouse.instances import Instances
+from convergence.warehouse.interrupt import interruptible
+from convergence.warehouse.locks import Part, PartLocks
+from convergence.warehouse.reading import Prepared, prepare
+from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sums import TableSums, source_sums, table_sums
+from convergence.warehouse.trouble import check_unchanged, explain_failure
+
+LOADS = "x_meta_loads"
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class StagedLoad:
+    """Rows in a transaction that is still open, and all that it holds."""
+
+    request: StageRequest
+    cursor: duckdb.DuckDBPyConnection
+    prepared: Prepared
+    columns: tuple[Column, ...]
+    rows: int
+    previous: TableSums
+    holds: ExitStack
+    totals: StagedTotals | None = None
+    is_open: bool = True
+    is_published: bool = False
+
+    @property
+    def key(self) -> LoadKey:
+        return self.request.key
+
+
+class Loads:
+    """The acts of a load, over the instances of all datasets."""
+
+    def __init__(self, instances: Instances, locks: PartLocks, shapes: Shapes) -> None:
+        self._instances = instances
+        self._locks = locks
+        self._shapes = shapes
+
+    def stage(self, request: StageRequest, cancel: CancelToken) -> StagedLoad:
+        """Delete what is replaced and insert the new rows; the transaction stays open."""
+        tree = fill.fill(request.sql, request.names, request.parameters)
+        resolved = names.resolve(tree, request.scope)
+        day = request.key.day if parts.is_billing_day(request) else None
+        with ExitStack() as holds:
+            cursor = holds.enter_context(self._instances.lend(request.dataset, with_sources=True))
+            is_new = not tables.exists(cursor, parts.target(request))
+            holds.enter_context(self._locks.hold(_part(request, is_new=is_new), cancel.check))
+            prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, day=day)
+            with self._explained(request, prepared, cursor), interruptible(cursor, cancel):
+                staged = _write(request, prepared, cursor)
+            staged.holds = holds.pop_all()
+            return staged
+
+    def totals(self, staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
+        """The sums of both sides. When they cannot be taken, the load is discarded."""
+        self._check_open(staged)
+        try:
+            with (
+                self._explained(staged.request, staged.prepared, staged.cursor),
+                interruptible(staged.cursor, cancel),
+            ):
+                staged.totals = _totals(staged)
+        finally:
+            if staged.totals is None:
+                self.discard(staged)
+        return staged.totals
+
+    def publish(self, staged: StagedLoad, record: LoadRecord) -> None:
+        """Commit the rows and their record together."""
+        if staged.is_published:
+            return
+        self._check_open(staged)
+        if staged.totals is None:
+            raise WarehouseError("publish before totals: nothing is proven", code="not_proven")
+        try:
+            with self._explained(staged.request, staged.prepared, staged.cursor):
+                _insert_record(staged, staged.totals, record)
+                staged.cursor.execute("COMMIT")
+            staged.is_published = True
+        finally:
+            self.discard(staged)
+
+    def discard(self, staged: StagedLoad) -> None:
+        """Let go of all that is held; what is not committed is gone."""
+        staged.is_open = False
+        staged.holds.close()
+
+    def _check_open(self, staged: StagedLoad) -> None:
+        if not staged.is_open:
+            raise WarehouseError(
+                f"{staged.key.table} {staged.key.day}: nothing is staged any more",
+                code="not_staged",
+                hint="stage the load again",
+            )
+
+    @contextmanager
+    def _explained(
+        self, request: StageRequest, prepared: Prepared, cursor: duckdb.DuckDBPyConnection
+    ) -> Iterator[None]:
+        """Make DuckDB's errors StepFailed, after the transaction was rolled back."""
+        try:
+            yield
+        except duckdb.Error as error:
+            self._instances.note(request.dataset, error)
+            _roll_back(cursor)
+            where = f"{request.dataset}.{request.table}"
+            raise explain_failure(cursor, error, where, prepared.sights) from error
+
+
+def is_published(cursor: duckdb.DuckDBPyConnection, dataset: str, load_id: str) -> bool:
+    """Whether the load's record is visible."""
+    place = tables.table(dataset, LOADS)
+    if not tables.exists(cursor, place):
+        return False
+    query = exp.select(exp.Count(this=exp.Star())).from_(place)
+    query = query.where(exp.column("load_id").eq(exp.Placeholder()))
+    return bool(cursor.execute(query.sql("duckdb"), [load_id]).fetchall()[0][0])
+
+
+def _part(request: StageRequest, *, is_new: bool) -> Part:
+    """A day where the table stays as it is; otherwise the whole table."""
+    is_day = request.mode is WriteMode.REPLACE_PARTITION and request.schema is not None
+    day = request.key.day if is_day and not is_new else None
+    return Part(request.dataset, request.table, day)
+
+
+def _write(
+    request: StageRequest, prepared: Prepared, cursor: duckdb.DuckDBPyConnection
+) -> StagedLoad:
+    query = parts.rows_of(prepared.sql)
+    cursor.execute(query.limit(0).sql("duckdb"))
+    given = {column[0]: column[1] for column in cursor.description or ()}
+    columns = _ensure_tables(request, given, cursor)
+    values = parts.values(request, given, columns)
+    rows = query.select(*values.values(), append=False)
+    if request.limit is not None:
+        rows = rows.limit(request.limit)
+    cursor.execute("BEGIN")
+    if request.mode is WriteMode.MERGE:
+        rows = parts.set_aside(cursor, request, rows, tuple(values))
+    replaced = parts.replaced(request, columns)
+    previous = table_sums(
+        cursor, parts.target(request), columns, replaced, is_billing=parts.is_billing(request)
+    )
+    cursor.execute(exp.delete(parts.target(request), where=replaced).sql("duckdb"))
+    names_ = [exp.to_identifier(name, quoted=True) for name in values]
+    insert = exp.insert(rows, parts.target(request), columns=names_, copy=False)
+    count = cursor.execute(insert.sql("duckdb")).fetchall()[0][0]
+    return StagedLoad(
+        request=request,
+        cursor=cursor,
+        prepared=prepared,
+        columns=columns,
+        rows=count,
+        previous=previous,
+        holds=ExitStack(),
+    )
+
+
+def _ensure_tables(
+    request: StageRequest, given: parts.Given, cursor: duckdb.DuckDBPyConnection
+) -> tuple[Column, ...]:
+    """Make the tables that are not there; a table without a schema grows with its query."""
+    record = tables.table(request.dataset, LOADS)
+    if not tables.exists(cursor, record):
+        tables.create(cursor, record, load_schema(LOADS))
+    target = parts.target(request)
+    schema = request.schema or parts.inferred(request, given)
+    if not tables.exists(cursor, target):
+        tables.create(cursor, target, schema)
+    elif request.schema is None:
+        tables.widen(cursor, target, schema)
+    return tables.columns(cursor, target)
+
+
+def _totals(staged: StagedLoad) -> StagedTotals:
+    request, cursor = staged.request, staged.cursor
+    is_billing = parts.is_billing(request)
+    written = table_sums(
+        cursor,
+        parts.target(request),
+        staged.columns,
+        parts.written(request, staged.columns),
+        is_billing=is_billing,
+    )
+    if request.mode is WriteMode.REPLACE_PARTITION:
+        _check_day(staged, written)
+    source = None
+    state = SourceState(
+        files=tuple(shape.state for sight in staged.prepared.sights for shape in sight.to_read)
+    )
+    if is_billing:
+        sums = source_sums(cursor, staged.prepared.sights, request.table)
+        source, state = sums.totals, sums.state
+    check_unchanged(staged.prepared.sights)
+    return StagedTotals(
+        rows=staged.rows,
+        loaded=written.totals,
+        source=source,
+        previous=staged.previous.totals,
+        previous_rows=staged.previous.rows,
+        content_hash=written.content_hash,
+        state=state,
+        matched=frozenset(shape.path for sight in staged.prepared.sights for shape in sight.shapes),
+        sql=staged.prepared.sql,
+    )
+
+
+def _check_day(staged: StagedLoad, written: TableSums) -> None:
+    """Rows that a reload of the day would not replace must not be published."""
+    request = staged.request
+    strays = []
+    if written.rows != staged.rows or parts.is_billing(request):
+        query = parts.strays(request, staged.columns)
+        strays = staged.cursor.execute(query.sql("duckdb")).fetchall()
+    if strays or written.rows != staged.rows:
+        seen = ", ".join(f"{count} on {day}" for day, count in strays[:5])
+        raise StepFailed(
+            f"{request.table} {request.key.day}: rows fall on another day: {seen}",
+            code="other_day",
+            hint=f"filter the query by the day; {request.partition_by} must be the run's date",
+        )
+
+
+def _insert_record(staged: StagedLoad, totals: StagedTotals, record: LoadRecord) -> None:
+    source = None if totals.source is None else json.dumps(totals_to_json(totals.source))
+    row = {
+        "load_id": record.load_id,
+        "run_id": record.run_id,
+        "attempt": record.attempt,
+        "table_name": staged.key.table,
+        "load_date": staged.key.day,
+        "x_source": staged.key.source,
+        "row_count": totals.rows,
+        "totals": json.dumps(totals_to_json(totals.loaded)),
+        "previous_totals": json.dumps(totals_to_json(totals.previous)),
+        "source_totals": source,
+        "source_state": json.dumps(totals.state.to_json()),
+        "content_hash": totals.content_hash,
+        "template_hash": record.template_hash,
+        "is_sample": record.is_sample,
+        "loaded_at": record.loaded_at,
+    }
+    values = exp.Values(expressions=[exp.Tuple(expressions=[exp.Placeholder() for _ in row])])
+    place = tables.table(staged.request.dataset, LOADS)
+    insert = exp.insert(
+        values, place, columns=[exp.to_identifier(name, quoted=True) for name in row]
+    )
+    staged.cursor.execute(insert.sql("duckdb"), list(row.values()))
+
+
+def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    try:
+        cursor.execute("ROLLBACK")
+    except duckdb.Error:
+        return  # there was no transaction, or the instance is beyond use

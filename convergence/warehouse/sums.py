@@ -1,0 +1,161 @@
+"""The sums that prove a load: of rows in a table, and of a source, each by its own query."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+import duckdb
+from sqlglot import exp, parse_one
+
+from convergence.errors import StepFailed
+from convergence.model.load import FileState, SourceState
+from convergence.model.money import MoneyKey, Total, Totals
+from convergence.model.table import Column
+from convergence.warehouse.export import Sight, relation, totals_columns
+from convergence.warehouse.files import FILE_COLUMN
+from convergence.warehouse.schemas import gcp_export
+
+WHOLE = MoneyKey("", "", "")
+"""The one key of a table that holds no money."""
+
+NOT_BUSINESS = frozenset({"x_run_id", "x_ingested_at"})
+"""Columns that differ between two loads of the same rows."""
+
+_HASH_MODULUS = 2**128
+_CREDITS = parse_one("LIST_SUM(LIST_TRANSFORM(credits, LAMBDA c : c.amount))", dialect="duckdb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSums:
+    """Totals of some rows of a table, and a hash of them that no order changes."""
+
+    totals: Totals
+    content_hash: str
+
+    @property
+    def rows(self) -> int:
+        return sum(total.rows for total in self.totals.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSums:
+    totals: Totals
+    state: SourceState
+
+
+def table_sums(
+    cursor: duckdb.DuckDBPyConnection,
+    table: exp.Table,
+    columns: Sequence[Column],
+    where: exp.Expr,
+    *,
+    is_billing: bool,
+) -> TableSums:
+    """Sums of the rows `where`; a table without money has the one key WHOLE."""
+    keys: list[exp.Expr] = [exp.Literal.string("") for _ in range(3)]
+    amounts: list[exp.Expr] = [exp.null() for _ in range(2)]
+    if is_billing:
+        keys = [_text(_column(name)) for name in ("invoice_month", "cost_type", "currency")]
+        amounts = [exp.func("SUM", _column(name)) for name in ("cost", "credits_total")]
+    hashed = [_column(column.name) for column in columns if column.name not in NOT_BUSINESS]
+    row_hash = exp.cast(exp.Anonymous(this="hash", expressions=hashed), "HUGEINT", dialect="duckdb")
+    query = exp.select(
+        *(exp.alias_(key, f"key_{index}") for index, key in enumerate(keys)),
+        exp.Count(this=exp.Star()),
+        *amounts,
+        exp.func("SUM", row_hash),
+    )
+    query = query.from_(table).where(where).group_by("key_0", "key_1", "key_2")
+    found = cursor.execute(query.sql("duckdb")).fetchall()
+    digest = sum(int(row[6]) for row in found) % _HASH_MODULUS
+    totals = {MoneyKey(*row[:3]): _total(*row[3:6]) for row in found}
+    return TableSums(totals=totals, content_hash=f"{digest:032x}")
+
+
+def source_sums(
+    cursor: duckdb.DuckDBPyConnection, sights: Iterable[Sight], table: str
+) -> SourceSums:
+    """The day's sums, straight from the files; and which of them held rows.
+
+    Raises StepFailed for rows without a usage time: they would be in no day.
+    """
+    totals: dict[MoneyKey, Total] = {}
+    files: list[FileState] = []
+    newest: datetime | None = None
+    for sight in sights:
+        groups = [_Group(*row) for row in cursor.execute(_source_query(sight)).fetchall()]
+        _check_timed(groups, table)
+        for group in groups:
+            key = MoneyKey(group.invoice_month, group.cost_type, group.currency)
+            totals[key] = totals.get(key, Total()) + _total(group.rows, group.cost, group.credits)
+        files += _files_with_rows(sight, groups)
+        times = [group.newest for group in groups if group.newest is not None]
+        newest = max([*times, *([newest] if newest else [])], default=None)
+    newest = newest.astimezone(UTC) if newest else None
+    return SourceSums(totals=totals, state=SourceState(max_export_time=newest, files=tuple(files)))
+
+
+class _Group(NamedTuple):
+    """A row of the source's sums: one file, one key."""
+
+    file: str
+    invoice_month: str
+    cost_type: str
+    currency: str
+    rows: int
+    cost: Decimal | None
+    credits: Decimal | None
+    newest: datetime | None
+    timeless: int
+
+
+def _source_query(sight: Sight) -> str:
+    month = exp.Dot(this=_column("invoice"), expression=exp.to_identifier("month"))
+    rows = relation(sight, totals_columns(gcp_export()), with_file=True)
+    query = exp.select(
+        _column(FILE_COLUMN),
+        exp.alias_(_text(month), "key_0"),
+        exp.alias_(_text(_column("cost_type")), "key_1"),
+        exp.alias_(_text(_column("currency")), "key_2"),
+        exp.Count(this=exp.Star()),
+        exp.func("SUM", _column("cost")),
+        exp.func("SUM", _CREDITS.copy()),
+        exp.func("MAX", _column("export_time")),
+        exp.CountIf(this=exp.Is(this=_column("usage_start_time"), expression=exp.null())),
+    )
+    query = query.from_(rows.subquery("rows_of_source", copy=False))
+    return query.group_by(FILE_COLUMN, "key_0", "key_1", "key_2").sql("duckdb")
+
+
+def _check_timed(groups: Iterable[_Group], table: str) -> None:
+    timeless = sorted({group.file for group in groups if group.timeless})
+    if timeless:
+        raise StepFailed(
+            f"{table}: rows without usage_start_time in {', '.join(timeless)}",
+            code="required_null",
+            hint="such rows belong to no day; export the file again",
+        )
+
+
+def _files_with_rows(sight: Sight, groups: Iterable[_Group]) -> list[FileState]:
+    rows = Counter[str]()
+    for group in groups:
+        rows[group.file] += group.rows
+    return [
+        replace(shape.state, rows=rows[shape.path]) for shape in sight.to_read if rows[shape.path]
+    ]
+
+
+def _total(rows: int, cost: Decimal | None, credits_: Decimal | None) -> Total:
+    return Total(rows, cost or Decimal(0), credits_ or Decimal(0))
+
+
+def _column(name: str) -> exp.Column:
+    return exp.column(name, quoted=True)
+
+
+def _text(value: exp.Expr) -> exp.Expr:
+    return exp.func("COALESCE", value, exp.Literal.string(""))
