@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from convergence.model import graph
-from convergence.model.binding import BUILT_INS, LATE, NAME
+from convergence.model.binding import BUILT_INS, LATE, names_in
 from convergence.model.finding import MAX_FINDINGS, Finding, Path, nearest
 from convergence.model.template import OnFailure, Step, StepTrigger, Template, Variable
 from convergence.model.template_keys import MAX_STEPS, StepKeys, TemplateKeys
@@ -101,7 +101,7 @@ def _notices(keys: TemplateKeys, steps: Sequence[StepKeys]) -> Iterator[str]:
         yield "schedule is shown and starts nothing: schedules are made per tenant"
     for index, step in enumerate(steps):
         if step.dq_config is not None:
-            yield f"steps[{index}].dq_config is kept, its checks are not run"
+            yield f"steps[{index}].dq_config is kept with the template; its checks are not run"
 
 
 def _step_problems(step: Mapping[str, Any], index: int, step_models: StepModels) -> list[Finding]:
@@ -178,10 +178,10 @@ def _name_problem(path: Path, match: re.Match[str], known: frozenset[str]) -> Fi
     if name != match["name"] or (name.lower() in known and name != name.lower()):
         message = f"{shown} is not how a name is written"
         return Finding(path, message, right, needle=match[0])
-    if not NAME.fullmatch(name):
+    if not names_in(match[0]):
         return None
     meant = nearest(name, known)
-    suggestion = f"{{{meant}}}" if meant else f"declare {name} in variables"
+    suggestion = f"{{{meant}}}" if meant else f"declare {name[:60]} in variables"
     return Finding(path, f"{shown} is not a known name here", suggestion, needle=match[0])
 
 

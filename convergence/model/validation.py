@@ -1,7 +1,7 @@
 """What a pydantic model refuses, in the words of an author of templates."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -117,10 +117,15 @@ def _finding(item: Mapping[str, Any], value: object, at: Path, known: Collection
         suggestion = f"{path[-1]}: {example}" if example and path else _in_quotes(item["input"])
         return Finding(path, f"expected {expected}, got {quoted(item['input'])}", suggestion)
     if kind in {"enum", "literal_error"}:
-        words = re.findall(r"'([^']*)'", str(item["ctx"]["expected"]))
-        message = f"expected one of {', '.join(words)}; got {quoted(item['input'])}"
+        expected = str(item["ctx"]["expected"])
+        words = re.findall(r"'([^']*)'", expected) or [expected]
+        message = f"expected {_one_of(words)}, got {quoted(item['input'])}"
         return Finding(path, message, nearest(str(item["input"]), words))
     return Finding(path, _message(item), at_key=is_key)
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"one of {', '.join(words)}"
 
 
 def _message(item: Mapping[str, Any]) -> str:

@@ -95,6 +95,7 @@ def test_a_variable_without_a_value_has_no_default(parse: Parse, written: str) -
         ("SELECT 1", '"SELECT {{ date }}"', (5, 29), "{date}"),
         ("SELECT 1", '"SELECT {DATE}"', (5, 29), "{date}"),
         ("SELECT 1", '"SELECT {dat}"', (5, 29), "{date}"),
+        ("SELECT 1", f'"SELECT {{{"x" * 70}}}"', (5, 29), f"declare {'x' * 60} in variables"),
         ("SELECT 1", '"SELECT {colour}"', (5, 29), "declare colour in variables"),
         ("    source", "    timeout_minutes: ten\n    source", (5, 22), "timeout_minutes: 10"),
         ("    source", "    trigger: on_failur\n    source", (5, 14), "on_failure"),
