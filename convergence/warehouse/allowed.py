@@ -43,7 +43,7 @@ SYNTAX = words(
     """Select Union Intersect Except Subquery With CTE From Join Where Group Having Qualify Order
     Ordered Limit Offset Distinct Rollup Cube GroupingSets Window WindowSpec Windows Table
     TableAlias Alias Aliases Unnest Pivot PivotAlias PivotAny UnpivotColumns Tuple Paren Star
-    Identifier Column Dot Bracket Literal RawString ByteString Null Boolean Var Parameter
+    Identifier Column Dot Bracket Literal RawString ByteString Null Boolean Var
     And Or Not EQ NEQ GT GTE LT LTE NullSafeEQ NullSafeNEQ Is In Between Like Escape Exists
     LikeProperty All Any
     Add Sub Mul Div Mod IntDiv Neg DPipe BitwiseAnd BitwiseOr BitwiseXor BitwiseNot
@@ -67,6 +67,7 @@ _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_ ]*")
 _HINTS = {
     "Version": "FOR SYSTEM_TIME AS OF reads history, which is not kept",
     "TableSample": "use WHERE and LIMIT",
+    "Parameter": "write the value itself",
     "SafeFunc": "leave SAFE. away: SAFE_CAST and SAFE_DIVIDE exist",
 }
 _WITHOUT_TABLE = words(

@@ -4,6 +4,7 @@ Works on the syntax tree, for SQL of tenants and of templates alike. A resolved 
 name of a physical table any more, only numbers; what the engine reads is put in by `to_duckdb`.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,12 +15,13 @@ from convergence.errors import Invalid
 from convergence.model.source import GrantedSource
 from convergence.warehouse.allowed import check_allowed
 from convergence.warehouse.base import Scope
-from convergence.warehouse.statement import refused, where
+from convergence.warehouse.statement import refused
 
 CENTRAL_DATASET = "tenants"
 LAYER = "gcp_silver_cost"
 """`{dataset}.gcp_silver_cost.{table}` is an old name of `{dataset}.{table}`."""
 INFORMATION_SCHEMA = "INFORMATION_SCHEMA"
+_TABLE_NAME = re.compile(r"[\w-]+")
 _VIEWS = frozenset({"COLUMNS", "TABLES"})
 
 
@@ -106,8 +108,9 @@ def _number(table: exp.Table, number: int) -> None:
         table.set("alias", exp.TableAlias(this=name))
     anonymous = exp.to_identifier(f"ref {number}", quoted=True)
     anonymous.update_positions(table.parts[-1])
-    for name, part in (("this", anonymous), ("db", None), ("catalog", None)):
-        table.set(name, part)
+    table.set("this", anonymous)
+    table.set("db", None)
+    table.set("catalog", None)
     table.meta["ref"] = number
 
 
@@ -119,6 +122,8 @@ def _ref(table: exp.Table, scope: Scope) -> TableRef:
     dataset_and_table = _within_project(path, scope)
     if dataset_and_table is not None:
         dataset, name = dataset_and_table
+        if not _TABLE_NAME.fullmatch(name):
+            raise _not_readable(table)
         if dataset == CENTRAL_DATASET:
             return TableRef(kind=TableKind.CENTRAL, dataset=dataset, table=name, view=view)
         if dataset in scope.datasets:
@@ -151,7 +156,7 @@ def _not_readable(table: exp.Table) -> Invalid:
     name = ".".join(path_of(table))[:200]
     return refused(
         f"table {name} is unknown or foreign: it cannot be read here",
-        at=where(table),
+        at=table.parts[0],
         code="table_not_readable",
         hint="your own tables are `dataset.table` or `project.dataset.table`; "
         "shared ones `tenants.table`; a source goes by the full name it was granted under",

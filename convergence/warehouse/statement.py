@@ -148,11 +148,7 @@ def _mark_variables(tokens: list[Token]) -> list[Token]:
 
 def _variable(tokens: list[Token], index: int) -> Token:
     opening, *rest = tokens[index : index + 3]
-    if (
-        len(rest) < 2
-        or rest[1].token_type != TokenType.R_BRACE
-        or not _NAME.fullmatch(rest[0].text)
-    ):
+    if not _is_name_in_braces(opening, rest):
         raise refused(
             "a brace that is not a variable",
             at=_token_place(opening),
@@ -177,6 +173,14 @@ def _variable(tokens: list[Token], index: int) -> Token:
         start=opening.start,
         end=closing.end,
     )
+
+
+def _is_name_in_braces(opening: Token, rest: Sequence[Token]) -> bool:
+    if len(rest) < 2 or rest[1].token_type != TokenType.R_BRACE:
+        return False
+    name, closing = rest
+    is_closed_up = opening.end + 1 == name.start and name.end + 1 == closing.start
+    return is_closed_up and _NAME.fullmatch(name.text) is not None
 
 
 def _touches(left: Token | None, right: Token | None) -> bool:
