@@ -221,16 +221,17 @@ def _nodes(steps: Sequence[object]) -> list[Step]:
     for step in steps:
         keys = step if isinstance(step, dict) else {}
         step_id, needed = keys.get("step_id"), keys.get("depends_on")
-        if not isinstance(step_id, str) or not isinstance(needed, list | None):
+        names = [step_id, *needed] if isinstance(needed, list) else [step_id, needed or ""]
+        if not all(isinstance(name, str) for name in names):
             return []
         triggers = [item for item in StepTrigger if item == keys.get("trigger")]
         nodes.append(
             Step(
-                step_id=step_id,
-                name=step_id,
+                step_id=names[0],
+                name=names[0],
                 ps_type="",
                 trigger=triggers[0] if triggers else StepTrigger.ALWAYS,
-                depends_on=None if needed is None else tuple(map(str, needed)),
+                depends_on=tuple(names[1:]) if isinstance(needed, list) else None,
             )
         )
     return nodes

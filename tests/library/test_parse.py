@@ -129,6 +129,8 @@ def test_a_mistake_is_shown_at_its_place_with_what_to_write(
         ("depends_on: load", "expected a list"),
         ("limit: many", "expected a whole number"),
         ("depends_on: [load]", "load -> load"),
+        ("trigger:", "on_failure, on_completion, got nothing"),
+        ("depends_on: [[a]]", "expected a text, got a list"),
     ],
 )
 def test_a_step_that_cannot_be_is_refused(faults: Faults, extra: str, said: str) -> None:
@@ -193,3 +195,24 @@ def test_a_cycle_is_named_in_order(faults: Faults) -> None:
     first = step.replace("step_id: load", "step_id: load\n    depends_on: [next]")
     (fault,) = faults(f"{head}steps:\n{first}{second}")
     assert "load -> next -> load" in fault.message
+
+
+def test_the_keys_of_design_have_their_effect(parse: Parse) -> None:
+    extra = "retry: {max_attempts: 2, backoff_seconds: 0.5}\n    on_failure: alert"
+    (step,) = parse(MINIMAL.replace("    source", f"    {extra}\n    source")).steps
+    assert step.retry == Retry(max_attempts=2, backoff_seconds=0.5)
+    assert step.on_failure is OnFailure.ALERT
+    assert (step.name, step.depends_on, step.trigger) == ("load", None, StepTrigger.ALWAYS)
+
+
+def test_names_are_checked_in_every_text(parse: Parse, faults: Faults) -> None:
+    text = f"{MINIMAL}description: 'of {{date}} with {{Braces}} and {{1}}'\n"
+    assert parse(text).description == "of {date} with {Braces} and {1}"
+    (fault,) = faults(text.replace("{date}", "{run_id}"))
+    assert "{run_id} is not a known name here" in fault.message
+
+
+def test_a_ps_type_that_is_no_text_is_one_fault(faults: Faults) -> None:
+    (fault,) = faults(MINIMAL.replace("gcp.bq_etl", "[gcp.bq_etl]"))
+    assert (fault.line, fault.column) == (4, 14)
+    assert "expected a text, got a list" in fault.message

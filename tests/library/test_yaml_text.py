@@ -18,6 +18,7 @@ Faults = Callable[[str], list[Fault]]
         ("a: 1\n---\nb: 2\n", (2, 1), "a second document"),
         ("a: 1\nb: 2\na: 3\n", (3, 1), "a second 'a'; the first is on line 1"),
         ("a: &x 1\n", (1, 4), "anchors"),
+        ("&x a: 1\n", (1, 1), "anchors"),
         ("a: 1\nb: *x\n", (2, 4), "aliases"),
         ("<<: {a: 1}\n", (1, 1), "merge keys"),
         ("a: !!int 3\n", (1, 4), "tags"),
