@@ -221,7 +221,7 @@ def _nodes(steps: Sequence[object]) -> list[Step]:
     for step in steps:
         keys = step if isinstance(step, dict) else {}
         step_id, needed = keys.get("step_id"), keys.get("depends_on")
-        names = [step_id, *needed] if isinstance(needed, list) else [step_id, needed or ""]
+        names: list[Any] = [step_id, *(needed if isinstance(needed, list) else [needed or ""])]
         if not all(isinstance(name, str) for name in names):
             return []
         triggers = [item for item in StepTrigger if item == keys.get("trigger")]
