@@ -1,0 +1,76 @@
+"""The `cdp` command: a file per noun. What a command works with is imported when it runs."""
+
+import platform
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from convergence import __version__
+from convergence.cli import (
+    config,
+    costs,
+    db,
+    doctor,
+    failures,
+    quota,
+    run,
+    runs,
+    serve,
+    sources,
+    sql,
+    templates,
+    tenants,
+)
+from convergence.cli.command import Call, Home, Server, command, group
+from convergence.cli.output import show_record
+
+app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
+for single in (serve, doctor, run, sql):
+    single.add_to(app)
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(sources.app, name="sources")
+app.add_typer(templates.app, name="templates")
+app.add_typer(runs.app, name="runs")
+app.add_typer(costs.app, name="costs")
+app.add_typer(quota.app, name="quota")
+app.add_typer(db.app, name="db")
+app.add_typer(config.app, name="config")
+
+
+@app.callback()
+def root(server: Server = None, home: Home = None) -> None:
+    """Every tenant's cloud bill in its own tables: once, on time and right to the cent."""
+
+
+@command(app, "version", examples=("cdp version", "cdp version -o json"))
+def version(call: Call) -> None:
+    """Say which version this is, and on which Python it runs."""
+    facts = {"version": __version__, "python": platform.python_version()}
+    show_record(facts, call.format)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. `cdp --help` names the commands."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(args=arguments, prog_name="cdp", standalone_mode=False)
+    except typer.TyperException as error:
+        return _misused(error)
+    except typer.Abort:
+        return failures.INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last wall: a person never sees a traceback
+        return failures.broke(error, debug="--debug" in arguments)
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: typer.TyperException) -> int:
+    """A command line that cannot be understood; or a noun alone, whose help was printed."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "cdp"
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(message, err=True)
+    else:
+        failures.complain(message, f"{path} --help")
+    return error.exit_code

@@ -1,0 +1,158 @@
+"""The checks of `cdp doctor`. Each gives one row, whatever it meets."""
+
+import platform
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable
+from functools import partial
+from glob import iglob
+from typing import Any
+
+from convergence.cli import db, serve
+from convergence.cli.embedded import alone
+from convergence.engine.service import Service
+from convergence.errors import CdpError, Conflict
+from convergence.outside.home import Holder, Home
+from convergence.settings import Settings
+from convergence.store import fleet
+
+OK, WARN, FAIL = "ok", "warn", "fail"
+OLDEST, TOO_NEW = (3, 11), (3, 14)
+LOW, VERY_LOW = 5 * 10**9, 5 * 10**8
+"""Bytes of free disk."""
+
+Row = dict[str, Any]
+Seen = tuple[str, str, str]
+"""Status, what was seen, how to fix it."""
+
+
+def checkup(settings: Settings) -> list[Row]:
+    """Every check, in an order in which the first failure explains the later ones."""
+    holder = Home(settings.home).holder()
+    rows = [
+        _row("python", _python),
+        _row("sqlite", lambda: (OK, sqlite3.sqlite_version, "")),
+        _row("home", lambda: _home(settings)),
+        _row("disk", lambda: _disk(settings)),
+        _row("secret files", lambda: _secret_files(settings)),
+        _row("port", lambda: _port(settings, holder)),
+        _row("mail", lambda: _mail(settings)),
+        _row("store", lambda: _store(settings)),
+    ]
+    if holder is not None:
+        seen = f"process {holder.pid} works in this home, since {holder.started_at}"
+        return [*rows, _row("warehouse", lambda: (WARN, seen, "stop it to check the rest as well"))]
+    return [*rows, *_inside(settings)]
+
+
+def _inside(settings: Settings) -> list[Row]:
+    """The checks that need the home for themselves."""
+    try:
+        with alone(settings) as service:
+            return [
+                _row("engine", lambda: _engine(service)),
+                _row("warehouse", lambda: _warehouse(service)),
+                *(
+                    _row(f"template {ref}", _template(service, ref))
+                    for ref in service.library.refs()
+                ),
+                *_sources(service),
+            ]
+    except CdpError as error:
+        return [_failed("parts", error)]
+
+
+def _row(name: str, check: Callable[[], Seen]) -> Row:
+    try:
+        status, seen, fix = check()
+    except CdpError as error:
+        return _failed(name, error)
+    return {"check": name, "status": status, "seen": seen, "fix": fix}
+
+
+def _failed(name: str, error: CdpError) -> Row:
+    return {"check": name, "status": FAIL, "seen": error.detail, "fix": error.hint}
+
+
+def _python() -> Seen:
+    seen = f"{platform.python_version()} on {platform.system()}"
+    if OLDEST <= sys.version_info < TOO_NEW:
+        return OK, seen, ""
+    return FAIL, seen, "use Python 3.11, 3.12 or 3.13"
+
+
+def _home(settings: Settings) -> Seen:
+    return OK, f"{Home(settings.home).ensure()} can be written", ""
+
+
+def _disk(settings: Settings) -> Seen:
+    free = shutil.disk_usage(settings.home).free
+    seen = f"{free / 10**9:.1f} GB free"
+    if free >= LOW:
+        return OK, seen, ""
+    return WARN if free >= VERY_LOW else FAIL, seen, "free some space, or move CDP_HOME"
+
+
+def _secret_files(settings: Settings) -> Seen:
+    files = [path for name in ("admin.key", "pepper") if (path := settings.home / name).exists()]
+    open_ones = [str(path) for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if open_ones:
+        return FAIL, f"others may read {', '.join(open_ones)}", f"chmod 600 {' '.join(open_ones)}"
+    seen = ", ".join(path.name for path in files)
+    return OK, f"{seen} with mode 0600" if seen else "none yet", ""
+
+
+def _port(settings: Settings, holder: Holder | None) -> Seen:
+    try:
+        serve.listen(settings.host, settings.port).close()
+    except Conflict as error:
+        if holder is not None and holder.url.endswith(f":{settings.port}"):
+            return OK, f"this home's server listens at {holder.url}", ""
+        return FAIL, error.detail, error.hint
+    return OK, f"{settings.host} port {settings.port} is free", ""
+
+
+def _mail(settings: Settings) -> Seen:
+    if settings.smtp_url is None:
+        return WARN, "no mail server is set, so no mail is sent", "set CDP_SMTP_URL"
+    return OK, "CDP_SMTP_URL is set", ""
+
+
+def _store(settings: Settings) -> Seen:
+    row = db.store_state(settings)
+    is_fine = row["state"] == db.CURRENT or settings.database_url is None
+    return (OK, row["detail"], "") if is_fine else (FAIL, row["detail"], "cdp db migrate")
+
+
+def _engine(service: Service) -> Seen:
+    _ = service.queue
+    with service.database.read() as tx:
+        return OK, f"its tables answer; {len(fleet.live_runs(tx))} runs are live", ""
+
+
+def _warehouse(service: Service) -> Seen:
+    service.warehouse.check()
+    return OK, f"{service.home.path / 'warehouse'} can be written", ""
+
+
+def _template(service: Service, ref: str) -> Callable[[], Seen]:
+    return lambda: (OK, f"{len(service.library.get(ref).steps)} steps", "")
+
+
+def _sources(service: Service) -> list[Row]:
+    with service.database.read() as tx:
+        found = fleet.sources(tx)
+    return [
+        _row(f"source {source.table}", partial(_files, source.files))
+        for source in found
+        if source.files
+    ]
+
+
+def _files(files: str) -> Seen:
+    matches = sum(1 for _ in iglob(files, recursive=True))  # noqa: PTH207 - absolute globs
+    if not matches:
+        return WARN, f"no file matches {files}", "check the glob; has the export arrived?"
+    return OK, f"{matches} match {files}", ""

@@ -1,0 +1,118 @@
+"""What all commands share: their common options, two examples in the help, how they end."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convergence.cli import failures
+from convergence.cli.output import Format
+from convergence.errors import CdpError
+
+if TYPE_CHECKING:
+    from convergence.client import Client
+    from convergence.settings import Settings
+
+Verb = Callable[..., None]
+"""Takes a Call, then its own arguments and options."""
+
+Server = Annotated[
+    str | None,
+    typer.Option("--server", envvar="CDP_SERVER", help="Ask the server at this URL."),
+]
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="The folder with the state: else CDP_HOME, else .cdp"),
+]
+Tenant = Annotated[
+    str, typer.Option("--tenant", "-t", envvar="CDP_TENANT", help="The tenant's id.")
+]
+AnyTenant = Annotated[
+    str | None, typer.Option("--tenant", "-t", envvar="CDP_TENANT", help="The tenant's id.")
+]
+
+
+def group(help_text: str) -> typer.Typer:
+    """A noun with verbs below it. Its help is plain text, which needs no further import."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of a command: how to answer, and where the state is."""
+
+    format: Format
+    server: str | None
+    home: Path | None
+    debug: bool
+
+    def client(self) -> AbstractContextManager["Client"]:
+        """The way to the service: a server, or this process. Raises CdpError."""
+        from convergence.cli.connect import connect
+
+        return connect(self.server, self.home)
+
+    def settings(self) -> "Settings":
+        from convergence.cli.connect import read_settings
+
+        return read_settings(self.home)
+
+
+def _common(
+    ctx: typer.Context,
+    output: Annotated[
+        Format, typer.Option("--output", "-o", help="How to print the answer.")
+    ] = Format.TABLE,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
+    server: Server = None,
+    home: Home = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
+) -> Call:
+    """The options that each command has besides its own."""
+    root = ctx.find_root().params
+    return Call(
+        format=Format.JSON if as_json else output,
+        server=server or root.get("server"),
+        home=home or root.get("home"),
+        debug=debug,
+    )
+
+
+def command(app: typer.Typer, name: str, *, examples: Sequence[str]) -> Callable[[Verb], Verb]:
+    """Add a verb to a noun."""
+
+    def add(verb: Verb) -> Verb:
+        _, *own = inspect.signature(verb, eval_str=True).parameters.values()
+        common = inspect.signature(_common, eval_str=True).parameters
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [p.replace(kind=keyword) for p in (*own, *common.values())]
+
+        @functools.wraps(verb)
+        def run(**given: Any) -> None:  # noqa: ANN401 - what the command line gave
+            call = _common(**{key: given.pop(key) for key in common})
+            try:
+                verb(call, **given)
+            except CdpError as error:
+                failures.report(error, debug=call.debug)
+                raise typer.Exit(failures.exit_code(error)) from error
+
+        run.__dict__["__signature__"] = inspect.Signature(parameters)
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        app.command(name, epilog=_epilog(examples))(run)
+        return run
+
+    return add
+
+
+def _epilog(examples: Sequence[str]) -> str:
+    return "\n".join(("\b", "Examples:", *(f"  {example}" for example in examples)))

@@ -1,0 +1,311 @@
+"""The operator's way without a server: the same answers, from the parts in this process.
+
+Reads open the store alone. What needs the warehouse first takes the home, until `close`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from datetime import date, timedelta
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from pydantic import BaseModel, ValidationError
+
+from convergence import wiring
+from convergence.api import wire
+from convergence.engine import administer
+from convergence.engine.service import Service
+from convergence.errors import Cancelled, Conflict, Fault, Invalid, NotFound, Unavailable
+from convergence.model.cost import CostQuery, Dimension
+from convergence.model.day import FIRST_DAY, parse_day
+from convergence.model.run import LaunchRequest, RunFilter, Status, Trigger
+from convergence.model.tenant import Tenant
+from convergence.outside.home import Home, HomeLock
+from convergence.outside.logs import Logs
+from convergence.settings import Settings
+from convergence.store import fleet, keys, runs, tenants
+
+if TYPE_CHECKING:
+    from convergence.client import Watch
+Json = dict[str, Any]
+LAST_DAY = date(2999, 12, 31)
+M = TypeVar("M", bound=BaseModel)
+
+PAGE = 1000
+HOME_SECONDS = 30
+"""How long a busy home is waited for."""
+POLL_SECONDS = 0.2
+WORKER_SILENCE = timedelta(seconds=20)
+"""A worker that was heard of in this time lives."""
+
+
+class EmbeddedClient:
+    """Answers as the operator. Nothing is opened before it is needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._service = service = wiring.build(settings)
+        self._lock: HomeLock | None = None
+        secrets = (*settings.secret_values(), *service.secrets.values)
+        self._logs = Logs(service.home.path / "logs", level=settings.log_level, secrets=secrets)
+
+    def close(self) -> None:
+        self._service.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._logs.close()
+
+    def onboard(self, application: Json) -> Json:
+        from convergence.engine import ledger, onboard
+
+        self._take_home()
+        wanted = onboard.Application(**application)
+        onboarded = onboard.onboard(self._service, wanted)
+        ledger.publish(self._service)
+        return wire.onboarded_out(onboarded).model_dump(mode="json")
+
+    def tenants(self, *, limit: int) -> list[Json]:
+        found = islice(self._all_tenants(), limit)
+        return [wire.tenant_out(tenant).model_dump(mode="json") for tenant in found]
+
+    def tenant(self, tenant_id: str) -> Json:
+        with self._service.database.read() as tx:
+            return wire.tenant_out(tenants.get(tx, tenant_id)).model_dump(mode="json")
+
+    def keys(self, tenant_id: str) -> list[Json]:
+        with self._service.database.read() as tx:
+            tenants.get(tx, tenant_id)
+            found = keys.active(tx, tenant_id)
+        return [wire.key_out(key).model_dump(mode="json") for key in found]
+
+    def create_key(self, tenant_id: str, wanted: Json) -> Json:
+        asked = _checked(wire.ApiKeyIn, wanted)
+        key, text = administer.create_key(
+            self._service, tenant_id, key_name=asked.key_name, days=asked.expires_in_days
+        )
+        return wire.new_key_out(key, text).model_dump(mode="json")
+
+    def revoke_key(self, tenant_id: str, key_id: str) -> None:
+        administer.revoke_key(self._service, tenant_id, key_id)
+
+    def usage(self, tenant_id: str) -> Json:
+        found = administer.todays_usage(self._service, tenant_id)
+        return wire.usage_out(found.row, found.limits, found.use).model_dump(mode="json")
+
+    def set_limits(self, tenant_id: str, changes: Json) -> Json:
+        wanted = _checked(wire.LimitsPatch, changes).changes
+        administer.set_limits(self._service, tenant_id, wanted)
+        found = administer.todays_usage(self._service, tenant_id)
+        with self._service.database.read() as tx:
+            tenant = tenants.get(tx, tenant_id)
+        return wire.limits_out(tenant, found.limits, found.use).model_dump(mode="json")
+
+    def sources(self) -> list[Json]:
+        with self._service.database.read() as tx:
+            found = fleet.sources(tx)
+        return [wire.source_out(source).model_dump(mode="json") for source in found]
+
+    def add_source(self, source: Json) -> Json:
+        wanted = _checked(wire.SourceIn, source).to_source()
+        return wire.source_out(administer.put_source(self._service, wanted)).model_dump(mode="json")
+
+    def remove_source(self, table: str) -> None:
+        administer.remove_source(self._service, table)
+
+    def templates(self) -> list[Json]:
+        library = self._service.library
+        found = [library.get(ref) for ref in library.refs()]
+        return [wire.template_out(template).model_dump(mode="json") for template in found]
+
+    def template(self, ref: str) -> Json:
+        library = self._service.library
+        shown = wire.template_shown(library.get(ref), library.text(ref))
+        return shown.model_dump(mode="json")
+
+    def trigger(self, tenant_id: str, ref: str, wanted: Json) -> Json:
+        """Takes the home first, so that a run is not admitted that this process cannot execute."""
+        from convergence.engine.launch import launch
+
+        self._take_home()
+        today = self._service.clock.now().date()
+        day = wanted.get("date")
+        request = LaunchRequest(
+            tenant_id=tenant_id,
+            template=ref,
+            run_date=parse_day(day, today=today) if day else None,
+            trigger=Trigger.CLI,
+            trigger_by=wanted["trigger_by"],
+            variables=wanted["variables"],
+            allow_shrink=wanted.get("allow_shrink", False),
+        )
+        _ = self._service.queue  # opened before the admission, which would keep its tables locked
+        launched = launch(self._service, request)
+        message = "accepted" if launched.is_new else "a live run of the same day is there already"
+        return wire.accepted_out(launched.run, message).model_dump(mode="json")
+
+    def follow(self, run_id: str, watch: "Watch") -> Json:
+        """Execute the run, unless a worker of the same store lives, which will."""
+        from convergence.engine import ledger
+        from convergence.engine.execute import Executor
+
+        if self._has_worker():
+            from convergence.client import wait_for_end
+
+            return wait_for_end(self, run_id, watch)
+        executor = Executor(service=self._service, worker=f"cdp-run-{uuid4()}")
+        with ThreadPoolExecutor(1) as pool:
+            walking = pool.submit(executor.walk, self._tenant_of(run_id), run_id)
+            try:
+                while not wait([walking], POLL_SECONDS).done:
+                    watch(self.run(run_id))
+            except KeyboardInterrupt:
+                for token in executor.tokens.values():
+                    token.trip(Cancelled("interrupted by Ctrl-C"))
+                raise
+            finally:
+                walking.exception()
+                ledger.publish(self._service)
+        walking.result()
+        return self.run(run_id)
+
+    def run(self, run_id: str) -> Json:
+        tenant_id = self._tenant_of(run_id)
+        with self._service.database.read() as tx:
+            found, steps = runs.get(tx, tenant_id, run_id), runs.steps(tx, tenant_id, run_id)
+        return wire.run_with_steps(found, steps).model_dump(mode="json")
+
+    def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]:
+        wanted = _filter(chosen)
+        whose = [tenant_id] if tenant_id else [each.tenant_id for each in self._all_tenants()]
+        with self._service.database.read() as tx:
+            if tenant_id:
+                tenants.get(tx, tenant_id)
+            pages = [runs.page(tx, each, wanted, limit=limit, before=None) for each in whose]
+        newest = merge(*pages, key=lambda run: (run.created_at, run.run_id), reverse=True)
+        return [wire.run_out(run).model_dump(mode="json") for run in islice(newest, limit)]
+
+    def costs(self, tenant_id: str, question: Json) -> Json:
+        from convergence.engine import costs
+
+        self._take_home()
+        result = costs.summary(self._service, tenant_id, _cost_query(question))
+        if result.truncated:
+            raise Invalid(
+                f"more than {len(result.rows):,} groups",
+                code="too_many_groups",
+                hint="ask for fewer days or fewer groups",
+            )
+        return {"items": wire.items_out(result)}
+
+    def query(self, tenant_id: str | None, sql: str) -> Json:
+        from convergence.engine import costs
+
+        self._take_home()
+        return wire.result_out(costs.query(self._service, tenant_id, sql)).model_dump(mode="json")
+
+    def _all_tenants(self) -> Iterator[Tenant]:
+        """By id."""
+        after: str | None = None
+        while True:
+            with self._service.database.read() as tx:
+                part = fleet.tenants(tx, limit=PAGE, after=after)
+            yield from part
+            if len(part) < PAGE:
+                return
+            after = part[-1].tenant_id
+
+    def _take_home(self) -> None:
+        if self._lock is None:
+            self._lock = take_home(self._service.home)
+
+    def _has_worker(self) -> bool:
+        """Whether a worker in another place lives: on SQLite the home's holder is the only one."""
+        if self._service.database.is_sqlite:
+            return False
+        alive_since = self._service.clock.now() - WORKER_SILENCE
+        with self._service.database.read() as tx:
+            return any(worker.seen_at > alive_since for worker in fleet.workers(tx))
+
+    def _tenant_of(self, run_id: str) -> str:
+        with self._service.database.read() as tx:
+            tenant_id = fleet.run_tenant(tx, run_id)
+        if tenant_id is None:
+            raise NotFound(
+                f"Pipeline run {run_id} not found",
+                code="run_not_found",
+                hint="cdp runs ls names the newest",
+            )
+        return tenant_id
+
+
+def take_home(home: Home) -> HomeLock:
+    """Become the one process that works in this home. Raises Unavailable when it stays busy.
+
+    What a command has takes a moment, and is waited for; a server stays.
+    """
+    holder = home.holder()
+    try:
+        return home.lock(0 if holder and holder.url else HOME_SECONDS)
+    except Conflict as busy:
+        raise Unavailable(busy.detail, code=busy.code, hint=busy.hint) from busy
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[Service]:
+    """The parts, in a home that no other process works in."""
+    with take_home(Home(Home(settings.home).ensure())):
+        service = wiring.build(settings)
+        try:
+            yield service
+        finally:
+            service.close()
+
+
+def _filter(chosen: Json) -> RunFilter:
+    days = {name: chosen.get(name) for name in ("date_from", "date_to")}
+    return RunFilter(
+        statuses=frozenset(map(Status, chosen.get("status", ()))),
+        pipeline_id=chosen.get("pipeline_id"),
+        **{name: date.fromisoformat(day) if day else None for name, day in days.items()},
+    )
+
+
+def _cost_query(question: Json) -> CostQuery:
+    filters: dict[Dimension, list[str]] = defaultdict(list)
+    for text in question.get("filter", ()):
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise Invalid(f"{text[:40]!r} is not NAME=ID", code="invalid_filter")
+        filters[_dimension(name)].append(value)
+    names = [name.strip() for name in question.get("group_by", "").split(",")]
+    return CostQuery(
+        date_from=date.fromisoformat(question.get("from", FIRST_DAY.isoformat())),
+        date_to=date.fromisoformat(question.get("to", LAST_DAY.isoformat())),
+        group_by=tuple(_dimension(name) for name in names if name),
+        filters={dimension: tuple(values) for dimension, values in filters.items()},
+    )
+
+
+def _dimension(name: str) -> Dimension:
+    if name in list(Dimension):
+        return Dimension(name)
+    raise Invalid(
+        f"costs have no dimension {name[:40]!r}",
+        code="invalid_dimension",
+        hint=f"one of {', '.join(Dimension)}",
+    )
+
+
+def _checked(model: type[M], values: Json) -> M:
+    """The body as the wire reads it. Raises Invalid with every fault."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            Fault(message=each["msg"], pointer="/".join(map(str, each["loc"])))
+            for each in error.errors()
+        ]
+        raise Invalid("; ".join(map(str, faults)), faults=faults) from None

@@ -1,0 +1,79 @@
+"""`cdp quota`: what a tenant used today and this month, and what it may use."""
+
+from typing import Annotated, Any
+
+import typer
+
+from convergence.cli.command import Call, command, group
+from convergence.cli.output import Format, show_record, show_rows
+
+COLUMNS = ("quota", "used", "limit", "remaining")
+
+app = group("Quotas: what a tenant used, and may use.")
+
+TenantId = Annotated[
+    str, typer.Argument(help="The tenant's id.", metavar="TENANT", envvar="CDP_TENANT")
+]
+
+
+@command(app, "show", examples=("cdp quota show acme", "cdp quota show acme -o json"))
+def show(call: Call, *, tenant: TenantId) -> None:
+    """Show the use of this UTC day and month beside the limits."""
+    with call.client() as client:
+        usage = client.usage(tenant)
+    if call.format is Format.TABLE:
+        show_rows(_lines(usage), COLUMNS, call.format)
+    else:
+        show_record(usage, call.format)
+
+
+@command(
+    app,
+    "set",
+    examples=(
+        "cdp quota set acme --daily 25",
+        "cdp quota set acme --daily 100 --monthly 3000 --concurrent 10",
+    ),
+)
+def change(
+    call: Call,
+    *,
+    tenant: TenantId,
+    daily: Annotated[int | None, typer.Option(min=0, help="Runs a UTC day.")] = None,
+    monthly: Annotated[int | None, typer.Option(min=0, help="Runs a UTC month.")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=0, help="Runs at one moment.")] = None,
+    team_members: Annotated[int | None, typer.Option(min=0, help="People.")] = None,
+    providers: Annotated[int | None, typer.Option(min=0, help="Cloud providers.")] = None,
+) -> None:
+    """Change some of a tenant's limits; the others stay."""
+    from convergence.errors import Invalid
+
+    given = {
+        "daily_limit": daily,
+        "monthly_limit": monthly,
+        "concurrent_limit": concurrent,
+        "max_team_members": team_members,
+        "max_providers": providers,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not changes:
+        raise Invalid("no limit is given", hint="cdp quota set --help names them")
+    with call.client() as client:
+        show_record(client.set_limits(tenant, changes), call.format)
+
+
+def _lines(usage: dict[str, Any]) -> list[dict[str, Any]]:
+    used = {
+        "daily": usage["pipelines_run_today"],
+        "monthly": usage["pipelines_run_month"],
+        "concurrent": usage["concurrent_pipelines_running"],
+    }
+    return [
+        {
+            "quota": name,
+            "used": count,
+            "limit": usage["limits"][f"{name}_limit"],
+            "remaining": usage["quota_remaining"][name],
+        }
+        for name, count in used.items()
+    ]

@@ -1,0 +1,106 @@
+"""`cdp run`: run a template for a tenant and a day, and wait for its end."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from convergence.cli.command import Call, Tenant, command
+from convergence.cli.output import say, show_record
+from convergence.errors import Invalid, StepFailed
+
+
+def add_to(app: typer.Typer) -> None:
+    command(
+        app,
+        "run",
+        examples=(
+            "cdp run gcp/cost/cost_billing --tenant acme --date 2024-11-01",
+            "cdp run gcp/cost/cost_billing -t acme --var source=local.billing.export --no-wait",
+        ),
+    )(run)
+
+
+def run(
+    call: Call,
+    *,
+    template: Annotated[str, typer.Argument(metavar="PROVIDER/DOMAIN/TEMPLATE")],
+    tenant: Tenant,
+    date: Annotated[
+        str | None,
+        typer.Option(metavar="YYYY-MM-DD", help="The usage day; else yesterday (UTC)."),
+    ] = None,
+    var: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A variable of the template; repeatable."),
+    ] = None,
+    trigger_by: Annotated[str, typer.Option(help="Who or what asks for it.")] = "cli",
+    allow_shrink: Annotated[
+        bool, typer.Option("--allow-shrink", help="Accept a source that lost rows.")
+    ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Leave it to the server; print what was accepted.")
+    ] = False,
+) -> None:
+    """Run a template for a tenant and a day; exit 1 when the run fails."""
+    from convergence.cli.days import day
+    from convergence.cli.runs import show_run
+    from convergence.model.template import check_ref
+
+    wanted: dict[str, Any] = {"trigger_by": trigger_by, "variables": _variables(var or ())}
+    if date is not None:
+        wanted["date"] = day(date)
+    if allow_shrink:
+        wanted["allow_shrink"] = True
+    with call.client() as client:
+        accepted = client.trigger(tenant, check_ref(template), wanted)
+        run_id = accepted["pipeline_logging_id"]
+        if no_wait:
+            show_record(accepted, call.format)
+            return
+        say(f"run {run_id} of {accepted['pipeline_id']} is {accepted['status']}")
+        ended = client.follow(run_id, Progress())
+    show_run(ended, call.format)
+    _check_completed(ended)
+
+
+class Progress:
+    """Tells on stderr of each step that has begun or ended."""
+
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def __call__(self, run: dict[str, Any]) -> None:
+        for step in run["steps"]:
+            fact = (step["step_id"], step["status"])
+            if fact not in self._told:
+                self._told.add(fact)
+                say(f"step {step['step_id']} is {step['status']}")
+
+
+def _variables(given: Sequence[str]) -> dict[str, str]:
+    variables = {}
+    for item in given:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise Invalid(
+                f"--var {item[:80]!r} is not NAME=VALUE",
+                code="invalid_variable",
+                hint="for example --var source=local.billing.export",
+            )
+        variables[name] = value
+    return variables
+
+
+def _check_completed(run: dict[str, Any]) -> None:
+    """Raise StepFailed with the run's reason when it did not end well."""
+    from convergence.model.run import Status
+
+    if run["status"] == Status.COMPLETED:
+        return
+    reason = f": {run['error']}" if run["error"] else ""
+    raise StepFailed(
+        f"run {run['pipeline_logging_id']} is {run['status']}{reason}",
+        code=run["error_code"] or "run_failed",
+        hint=f"cdp runs show {run['pipeline_logging_id']}",
+    )

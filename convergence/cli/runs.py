@@ -1,0 +1,116 @@
+"""`cdp runs`: which runs there were, and one of them with its steps and its proof."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from convergence.cli.command import AnyTenant, Call, command, group
+from convergence.cli.output import Format, show_record, show_rows, write, write_table
+
+COLUMNS = (
+    "pipeline_logging_id",
+    "tenant_id",
+    "pipeline_id",
+    "run_date",
+    "status",
+    "trigger_type",
+    "trigger_by",
+    "created_at",
+    "duration_ms",
+)
+STEP_COLUMNS = ("step_id", "ps_type", "status", "row_count", "duration_ms", "error")
+TOTAL_COLUMNS = (
+    "step_id",
+    "invoice_month",
+    "cost_type",
+    "currency",
+    "rows",
+    "cost",
+    "credits",
+    "source_rows",
+    "source_cost",
+    "source_credits",
+)
+
+app = group("Runs: the executions of pipelines.")
+
+RunId = Annotated[str, typer.Argument(help="The run's id.", metavar="RUN_ID")]
+
+
+class RunStatus(StrEnum):
+    pending = "pending"
+    running = "running"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+@command(
+    app,
+    "ls",
+    examples=("cdp runs ls --tenant acme", "cdp runs ls --status failed --limit 10 -o json"),
+)
+def ls(
+    call: Call,
+    *,
+    tenant: AnyTenant = None,
+    status: Annotated[
+        list[RunStatus] | None, typer.Option(case_sensitive=False, help="Only these; repeatable.")
+    ] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Only this pipeline_id.")] = None,
+    date_from: Annotated[
+        str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First run date.")
+    ] = None,
+    date_to: Annotated[
+        str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last run date.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+) -> None:
+    """List runs, newest first; without a tenant those of all."""
+    from convergence.cli.days import day
+
+    given = {
+        "status": [each.value.upper() for each in status or ()],
+        "pipeline_id": pipeline,
+        "date_from": day(date_from),
+        "date_to": day(date_to),
+    }
+    chosen = {name: value for name, value in given.items() if value}
+    with call.client() as client:
+        show_rows(client.runs(tenant, chosen, limit=limit), COLUMNS, call.format)
+
+
+@command(app, "show", examples=("cdp runs show RUN_ID", "cdp runs show RUN_ID -o json"))
+def show(call: Call, *, run_id: RunId) -> None:
+    """Show a run, its steps, and the totals it loaded beside its source's."""
+    with call.client() as client:
+        show_run(client.run(run_id), call.format)
+
+
+def show_run(run: dict[str, Any], form: Format) -> None:
+    """A run for a person, or whole for a program."""
+    if form is not Format.TABLE:
+        show_record(run, form)
+        return
+    steps = run["steps"]
+    show_record({name: value for name, value in run.items() if name != "steps"}, form)
+    if steps:
+        write("")
+        write_table(steps, STEP_COLUMNS)
+    if totals := [line for step in steps for line in _totals(step)]:
+        write("")
+        write_table(totals, TOTAL_COLUMNS)
+
+
+def _totals(step: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a step loaded and what the source holds, by invoice month, cost type and currency."""
+    report = step.get("report") or {}
+    axes = ("invoice_month", "cost_type", "currency")
+    source = {tuple(row[axis] for axis in axes): row for row in report.get("source_totals", ())}
+    lines = []
+    for row in report.get("totals", ()):
+        theirs = source.get(tuple(row[axis] for axis in axes), {})
+        proof = {f"source_{name}": theirs.get(name) for name in ("rows", "cost", "credits")}
+        lines.append({"step_id": step["step_id"], **row, **proof})
+    return lines

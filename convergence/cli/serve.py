@@ -1,0 +1,128 @@
+"""`cdp serve`: the server of one home, with its worker; from the lock to the last answer."""
+
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from errno import EADDRINUSE
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convergence.cli.command import Call, command
+from convergence.cli.output import say
+from convergence.errors import Conflict, Invalid, Unavailable
+
+if TYPE_CHECKING:
+    from convergence.settings import Settings
+
+DRAIN_SECONDS = 10
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a wildcard is reached
+
+
+def add_to(app: typer.Typer) -> None:
+    command(
+        app,
+        "serve",
+        examples=("cdp serve", "cdp serve --host 0.0.0.0 --port 9000 --no-worker"),
+    )(serve)
+
+
+def serve(
+    call: Call,
+    *,
+    host: Annotated[str | None, typer.Option(help="Listen here; else CDP_HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes a free port; else CDP_PORT.")] = None,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Accept runs, and leave them for a worker.")
+    ] = False,
+) -> None:
+    """Serve the API, and execute runs, until Ctrl-C or SIGTERM."""
+    from convergence.cli.connect import read_settings
+    from convergence.outside.home import Home
+
+    settings = read_settings(call.home, host=host, port=port)
+    home = Home(settings.home)
+    home.ensure()
+    with home.lock() as lock, listen(settings.host, settings.port) as listening:
+        url = url_of(listening)
+        _serve(settings, listening, announce=lambda: lock.announce(url), with_worker=not no_worker)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises Conflict when the port is taken, Invalid for a bad address."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((str(address[0]), port), family=family, backlog=1024)
+    except OSError as error:
+        if error.errno == EADDRINUSE:
+            raise Conflict(
+                f"port {port} on {host} is in use by another program",
+                code="port_in_use",
+                hint="stop it, or choose another port: cdp serve --port N (or CDP_PORT)",
+            ) from error
+        raise Invalid(
+            f"cannot listen on {host} port {port}: {error.strerror or error}",
+            code="cannot_listen",
+            hint="choose an address of this machine and a port that this user may open",
+        ) from error
+
+
+def url_of(listening: socket.socket) -> str:
+    """How a command on this machine reaches it."""
+    host, port = listening.getsockname()[:2]
+    host = ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _serve(
+    settings: "Settings",
+    listening: socket.socket,
+    *,
+    announce: Callable[[], None],
+    with_worker: bool,
+) -> None:
+    """Open the parts, so that what is wrong is said here; then answer until a signal ends it."""
+    import uvicorn
+
+    from convergence import wiring
+    from convergence.outside.logs import Logs
+    from convergence.server import create_app
+
+    service = wiring.build(settings)
+    folder = service.home.path / "logs"
+    secrets = (*settings.secret_values(), *service.secrets.values)
+    is_watched = sys.stderr.isatty()
+    logs = Logs(folder, level=settings.log_level, secrets=secrets, terminal=is_watched)
+    try:
+        _ = service.database
+        server = uvicorn.Server(
+            uvicorn.Config(
+                create_app(service, with_worker=with_worker),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            )
+        )
+        announce()
+        _tell(settings, url_of(listening), with_worker=with_worker)
+        signal.signal(signal.SIGTERM, _end_quietly)
+        server.run(sockets=[listening])
+    finally:
+        logs.close()
+    if not server.started:
+        raise Unavailable(
+            "the server could not start", code="start_failed", hint=f"see {folder / 'cdp.log'}"
+        )
+
+
+def _tell(settings: "Settings", url: str, *, with_worker: bool) -> None:
+    key = "CDP_ADMIN_KEY" if settings.admin_key else str(settings.home / "admin.key")
+    say(f"serving {settings.home} at {url}" + ("" if with_worker else ", without a worker"))
+    say("no keys are needed (DISABLE_AUTH)" if settings.disable_auth else f"operator's key: {key}")
+    say(f"log: {settings.home / 'logs' / 'cdp.log'}; stop with Ctrl-C")
+
+
+def _end_quietly(number: int, frame: object) -> None:
+    """The server stopped in good order and raises its signal again: that is a good end."""

@@ -1,0 +1,93 @@
+"""`cdp sources`: which billing exports there are, and who may read how much of them."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from convergence.cli.command import Call, command, group
+from convergence.cli.output import show_record, show_rows
+
+COLUMNS = ("table", "files", "kind", "tenants")
+
+app = group("Sources: the billing exports that tenants may read.")
+
+
+class SourceKind(StrEnum):
+    AUTO = "auto"
+    GCP_STANDARD = "gcp_standard"
+    GCP_DETAILED = "gcp_detailed"
+    FOCUS = "focus"
+
+
+Table = Annotated[
+    str, typer.Argument(help="Its name in SQL; may end in _*", metavar="PROJECT.DATASET.TABLE")
+]
+
+
+@command(
+    app,
+    "add",
+    examples=(
+        "cdp sources add local.billing.export --files '/data/export/*.parquet' --tenant acme",
+        "cdp sources add local.billing.shared --files '/data/*.csv' --tenant acme --project p-1",
+    ),
+)
+def add(
+    call: Call,
+    *,
+    table: Table,
+    files: Annotated[
+        str | None, typer.Option(help="Glob of its files, quoted; they may come later.")
+    ] = None,
+    kind: Annotated[SourceKind, typer.Option(help="What the export is.")] = SourceKind.AUTO,
+    tenant: Annotated[
+        list[str] | None, typer.Option("--tenant", "-t", help="Who may read it; repeatable.")
+    ] = None,
+    account: Annotated[
+        list[str] | None, typer.Option(help="Narrow them to this billing account; repeatable.")
+    ] = None,
+    project: Annotated[
+        list[str] | None, typer.Option(help="Narrow them to this project; repeatable.")
+    ] = None,
+) -> None:
+    """Add a source, or replace the one of that name with all its grants."""
+    source = {
+        "table": table,
+        "files": str(Path(files).expanduser().absolute()) if files else None,
+        "kind": kind.value,
+        "tenants": [_grant(each, account or (), project or ()) for each in tenant or ()],
+    }
+    with call.client() as client:
+        show_record(client.add_source(source), call.format)
+
+
+@command(app, "ls", examples=("cdp sources ls", "cdp sources ls -o json"))
+def ls(call: Call) -> None:
+    """List the sources with the tenants that may read them."""
+    with call.client() as client:
+        show_rows(client.sources(), COLUMNS, call.format)
+
+
+@command(
+    app,
+    "rm",
+    examples=("cdp sources rm local.billing.export", "cdp sources rm local.billing.export --json"),
+)
+def remove(call: Call, *, table: Table) -> None:
+    """Forget a source. What was loaded from it stays."""
+    with call.client() as client:
+        client.remove_source(table)
+    show_record({"table": table, "removed": True}, call.format)
+
+
+def _grant(tenant: str, accounts: Sequence[str], projects: Sequence[str]) -> str | dict[str, Any]:
+    if not accounts and not projects:
+        return tenant
+    return {
+        "tenant": tenant,
+        "billing_account_ids": list(accounts),
+        "project_ids": list(projects),
+    }

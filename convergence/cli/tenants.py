@@ -1,0 +1,108 @@
+"""`cdp tenants`: who there is, a new one, and their keys."""
+
+from typing import Annotated
+
+import typer
+
+from convergence.cli.command import Call, command, group
+from convergence.cli.output import show_record, show_rows
+
+COLUMNS = ("tenant_id", "company_name", "subscription_plan", "status", "admin_email", "created_at")
+KEY_COLUMNS = ("api_key_id", "key_name", "created_at", "expires_at", "last_used_at")
+
+app = group("Tenants: who owns data, keys and limits.")
+keys = group("A tenant's API keys.")
+app.add_typer(keys, name="keys")
+
+TenantId = Annotated[str, typer.Argument(help="The tenant's id.", metavar="TENANT")]
+
+
+@command(
+    app,
+    "onboard",
+    examples=(
+        "cdp tenants onboard acme --email admin@acme.example",
+        'cdp tenants onboard acme --email admin@acme.example --company "Acme Inc" --plan SCALE',
+    ),
+)
+def onboard(
+    call: Call,
+    *,
+    tenant: TenantId,
+    email: Annotated[str, typer.Option(help="Address of the tenant's administrator.")],
+    company: Annotated[str | None, typer.Option(help="The company's name; else the id.")] = None,
+    plan: Annotated[str, typer.Option(help="STARTER, PROFESSIONAL or SCALE.")] = "STARTER",
+) -> None:
+    """Bring a tenant in: profile, tables and an API key, which is shown this one time."""
+    application = {
+        "tenant_id": tenant,
+        "company_name": company or tenant,
+        "admin_email": email,
+        "subscription_plan": plan.upper(),
+    }
+    with call.client() as client:
+        show_record(client.onboard(application), call.format)
+
+
+@command(app, "ls", examples=("cdp tenants ls", "cdp tenants ls --limit 20 -o json"))
+def ls(
+    call: Call, *, limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 1000
+) -> None:
+    """List the tenants, by id."""
+    with call.client() as client:
+        show_rows(client.tenants(limit=limit), COLUMNS, call.format)
+
+
+@command(app, "show", examples=("cdp tenants show acme", "cdp tenants show acme -o json"))
+def show(call: Call, *, tenant: TenantId) -> None:
+    """Show one tenant."""
+    with call.client() as client:
+        show_record(client.tenant(tenant), call.format)
+
+
+@command(
+    keys,
+    "create",
+    examples=(
+        "cdp tenants keys create acme --name ci",
+        "cdp tenants keys create acme --name ci --days 30 -o json",
+    ),
+)
+def create_key(
+    call: Call,
+    *,
+    tenant: TenantId,
+    name: Annotated[str, typer.Option(help="What the key is for.")],
+    days: Annotated[int, typer.Option(min=1, max=365, help="Days until it ends.")] = 90,
+) -> None:
+    """Make an API key. Its text is shown this one time."""
+    with call.client() as client:
+        key = client.create_key(tenant, {"key_name": name, "expires_in_days": days})
+        show_record(key, call.format)
+
+
+@command(keys, "ls", examples=("cdp tenants keys ls acme", "cdp tenants keys ls acme -o csv"))
+def list_keys(call: Call, *, tenant: TenantId) -> None:
+    """List a tenant's keys: public ids, never the keys."""
+    with call.client() as client:
+        show_rows(client.keys(tenant), KEY_COLUMNS, call.format)
+
+
+@command(
+    keys,
+    "revoke",
+    examples=(
+        "cdp tenants keys revoke acme 0A1b2C3d4E5f",
+        "cdp tenants keys revoke acme 0A1b2C3d4E5f -o json",
+    ),
+)
+def revoke_key(
+    call: Call,
+    *,
+    tenant: TenantId,
+    key: Annotated[str, typer.Argument(help="The key's public id.", metavar="KEY_ID")],
+) -> None:
+    """From now on a key opens nothing."""
+    with call.client() as client:
+        client.revoke_key(tenant, key)
+    show_record({"tenant_id": tenant, "api_key_id": key, "is_active": False}, call.format)

@@ -1,0 +1,299 @@
+"""A client of a running server: `cdp --server`. Speaks HTTP, answers JSON, raises our errors."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from ipaddress import ip_address
+from typing import Any, Protocol
+from urllib.parse import quote, urlsplit
+
+import httpx2
+from typing_extensions import override
+
+from convergence.errors import (
+    Cancelled,
+    CdpError,
+    Conflict,
+    Fault,
+    Forbidden,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    Unauthenticated,
+    Unavailable,
+)
+
+Json = dict[str, Any]
+Watch = Callable[[Json], None]
+
+PAGE = 1000
+POLL_SECONDS = 0.3
+PATIENCE = httpx2.Timeout(10, read=3700)
+"""Seconds: a query may take as long as the server allows; it answers by itself then."""
+ERRORS: Mapping[int, type[CdpError]] = {
+    401: Unauthenticated,
+    403: Forbidden,
+    404: NotFound,
+    408: Cancelled,
+    409: Conflict,
+    429: Unavailable,
+}
+
+
+class Client(Protocol):
+    """What the commands ask of the service, in the shapes of the wire. Methods raise CdpError."""
+
+    def close(self) -> None: ...
+
+    def onboard(self, application: Json) -> Json: ...
+    def tenants(self, *, limit: int) -> list[Json]: ...
+    def tenant(self, tenant_id: str) -> Json: ...
+
+    def keys(self, tenant_id: str) -> list[Json]: ...
+    def create_key(self, tenant_id: str, wanted: Json) -> Json: ...
+    def revoke_key(self, tenant_id: str, key_id: str) -> None: ...
+
+    def usage(self, tenant_id: str) -> Json: ...
+    def set_limits(self, tenant_id: str, changes: Json) -> Json: ...
+
+    def sources(self) -> list[Json]: ...
+    def add_source(self, source: Json) -> Json: ...
+    def remove_source(self, table: str) -> None: ...
+
+    def templates(self) -> list[Json]: ...
+    def template(self, ref: str) -> Json: ...
+
+    def trigger(self, tenant_id: str, ref: str, wanted: Json) -> Json:
+        """Ask for a run; the accepted one, or the live one of the same pipeline and date."""
+        ...
+
+    def follow(self, run_id: str, watch: Watch) -> Json:
+        """Wait for a run's end, telling `watch` of it meanwhile; the run with its steps."""
+        ...
+
+    def run(self, run_id: str) -> Json: ...
+    def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]: ...
+
+    def costs(self, tenant_id: str, question: Json) -> Json: ...
+    def query(self, tenant_id: str | None, sql: str) -> Json: ...
+
+
+class HttpClient(Client):
+    """Asks the server at `url`: as the tenant of `api_key`, or else as the operator."""
+
+    def __init__(self, url: str, *, api_key: str | None, admin_key: str | None) -> None:
+        host = _check(url)
+        self._url = url
+        self._tenant_key = {"X-API-Key": api_key} if api_key else {}
+        self._admin_key = {"X-Admin-Key": admin_key} if admin_key else {}
+        self._http = httpx2.Client(
+            base_url=f"{url.rstrip('/')}/api/v1", timeout=PATIENCE, trust_env=not _is_local(host)
+        )
+
+    @override
+    def close(self) -> None:
+        self._http.close()
+
+    @override
+    def onboard(self, application: Json) -> Json:
+        return self._operate("POST", "/tenants/onboard", body=application)
+
+    @override
+    def tenants(self, *, limit: int) -> list[Json]:
+        return list(self._pages("/tenants", {}, limit, self._operator))
+
+    @override
+    def tenant(self, tenant_id: str) -> Json:
+        return self._ask("GET", f"/tenants/{_part(tenant_id)}")
+
+    @override
+    def keys(self, tenant_id: str) -> list[Json]:
+        return list(self._pages(f"/tenants/{_part(tenant_id)}/api-keys", {}, PAGE, self._caller))
+
+    @override
+    def create_key(self, tenant_id: str, wanted: Json) -> Json:
+        return self._ask("POST", f"/tenants/{_part(tenant_id)}/api-keys", body=wanted)
+
+    @override
+    def revoke_key(self, tenant_id: str, key_id: str) -> None:
+        self._ask("DELETE", f"/tenants/{_part(tenant_id)}/api-keys/{_part(key_id)}")
+
+    @override
+    def usage(self, tenant_id: str) -> Json:
+        return self._ask("GET", f"/tenants/{_part(tenant_id)}/usage")
+
+    @override
+    def set_limits(self, tenant_id: str, changes: Json) -> Json:
+        return self._operate("PATCH", f"/tenants/{_part(tenant_id)}/limits", body=changes)
+
+    @override
+    def sources(self) -> list[Json]:
+        return list(self._pages("/sources", {}, PAGE, self._operator))
+
+    @override
+    def add_source(self, source: Json) -> Json:
+        return self._operate("POST", "/sources", body=source)
+
+    @override
+    def remove_source(self, table: str) -> None:
+        self._operate("DELETE", f"/sources/{_part(table)}")
+
+    @override
+    def templates(self) -> list[Json]:
+        return list(self._pages("/pipelines/templates", {}, PAGE, self._caller))
+
+    @override
+    def template(self, ref: str) -> Json:
+        return self._ask("GET", f"/pipelines/templates/{quote(ref)}")
+
+    @override
+    def trigger(self, tenant_id: str, ref: str, wanted: Json) -> Json:
+        path = f"/pipelines/run/{_part(tenant_id)}/{quote(ref)}"
+        return self._ask("POST", path, body=wanted)
+
+    @override
+    def follow(self, run_id: str, watch: Watch) -> Json:
+        return wait_for_end(self, run_id, watch)
+
+    @override
+    def run(self, run_id: str) -> Json:
+        return self._ask("GET", f"/pipelines/runs/{_part(run_id)}")
+
+    @override
+    def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]:
+        return list(self._pages("/pipelines/runs", _of(tenant_id) | chosen, limit, self._caller))
+
+    @override
+    def costs(self, tenant_id: str, question: Json) -> Json:
+        return self._ask("GET", "/costs", params=_of(tenant_id) | question)
+
+    @override
+    def query(self, tenant_id: str | None, sql: str) -> Json:
+        return self._ask("POST", "/query", params=_of(tenant_id), body={"sql": sql})
+
+    @property
+    def _caller(self) -> dict[str, str]:
+        """A tenant's key, where there is one, is what the caller wants to be."""
+        return self._tenant_key or self._admin_key
+
+    @property
+    def _operator(self) -> dict[str, str]:
+        return self._admin_key or self._tenant_key
+
+    def _ask(
+        self, method: str, path: str, params: Json | None = None, body: Json | None = None
+    ) -> Json:
+        return self._send(method, path, params=params, json=body, headers=self._caller)
+
+    def _operate(self, method: str, path: str, body: Json | None = None) -> Json:
+        return self._send(method, path, json=body, headers=self._operator)
+
+    def _pages(
+        self, path: str, params: Json, limit: int, headers: dict[str, str]
+    ) -> Iterator[Json]:
+        cursor: str | None = None
+        while limit > 0:
+            part = {**params, "limit": min(limit, PAGE), **({"cursor": cursor} if cursor else {})}
+            page = self._send("GET", path, params=part, headers=headers)
+            yield from page["items"]
+            limit -= len(page["items"])
+            cursor = page.get("next_cursor")
+            if cursor is None:
+                return
+
+    def _send(self, method: str, path: str, **what: Any) -> Json:  # noqa: ANN401 - as httpx2 takes it
+        try:
+            answer = self._http.request(method, path, **what)
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise Unavailable(
+                f"the server at {self._url} cannot be reached: {error}",
+                code="server_unreachable",
+                hint="is it running? cdp serve; is --server right?",
+            ) from error
+        try:
+            content: Json = answer.json() if answer.content else {}
+        except ValueError as error:
+            raise Unavailable(
+                f"what answers at {self._url} ({answer.status_code}) is no Convergence server",
+                code="not_our_server",
+                hint="check --server",
+            ) from error
+        if answer.is_success:
+            return content
+        raise _error(answer.status_code, content)
+
+
+def wait_for_end(client: Client, run_id: str, watch: Watch) -> Json:
+    """Ask for a run until it is over; the run with its steps."""
+    while True:
+        run = client.run(run_id)
+        watch(run)
+        if run["end_time"] is not None:
+            return run
+        time.sleep(POLL_SECONDS)
+
+
+def _error(status: int, problem: Json) -> CdpError:
+    """The error that the server met, of the same family."""
+    detail = str(problem.get("detail") or problem.get("title") or f"status {status}")
+    code = str(problem.get("code", ""))
+    if code.startswith("quota_exceeded."):
+        return _quota_error(detail, problem)
+    hint = str(problem.get("hint") or "")
+    if status >= 500:
+        seen = f"look for request {problem.get('request_id')} in the server's log"
+        return Unavailable(detail, code=code, hint=hint or seen)
+    kind = ERRORS.get(status, Invalid)
+    return kind(
+        detail, code=code, hint=hint, faults=[_fault(each) for each in problem.get("errors", [])]
+    )
+
+
+def _quota_error(detail: str, problem: Json) -> QuotaExceeded:
+    resets = problem.get("reset_at")
+    error = QuotaExceeded(
+        detail,
+        kind=str(problem["quota_type"]),
+        current=int(problem["current_usage"]),
+        limit=int(problem["limit"]),
+        reset_at=datetime.fromisoformat(resets) if resets else None,
+    )
+    error.hint = str(problem.get("hint") or "")
+    return error
+
+
+def _fault(said: Json) -> Fault:
+    known = Fault.__dataclass_fields__.keys()
+    return Fault(**{name: value for name, value in said.items() if name in known})
+
+
+def _part(text: str) -> str:
+    """One segment of a path."""
+    return quote(text, safe="")
+
+
+def _of(tenant_id: str | None) -> Json:
+    return {} if tenant_id is None else {"tenant_id": tenant_id}
+
+
+def _check(url: str) -> str:
+    """The host of a server's URL. Raises Invalid."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname if parts.scheme in {"http", "https"} and parts.port != 0 else None
+    except ValueError:
+        host = None
+    if host is None:
+        raise Invalid(
+            f"--server {url[:200]!r} is not a server's URL",
+            code="invalid_server",
+            hint="for example http://127.0.0.1:8080",
+        )
+    return host
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
