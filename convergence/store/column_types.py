@@ -73,6 +73,10 @@ class Gigabytes(sa.TypeDecorator[Decimal]):
         return None if value is None else Decimal(value).quantize(Decimal("0.01"))
 
 
-def kept(column: sa.Column[Any], now: datetime) -> sa.ColumnElement[datetime]:
+def kept(
+    column: sa.Column[Any], now: datetime | sa.BindParameter[Any]
+) -> sa.ColumnElement[datetime]:
     """The moment a column holds already, else `now`."""
-    return sa.func.coalesce(column, sa.literal(now, UtcDateTime))
+    return sa.func.coalesce(
+        column, sa.literal(now, UtcDateTime) if isinstance(now, datetime) else now
+    )

@@ -7,9 +7,10 @@ refuses becomes `Unavailable` here, and nowhere else.
 
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -29,6 +30,7 @@ _RECORD = sa.table("alembic_version", sa.column("version_num"))
 BUSY_SECONDS = 30.0
 """How long a writer waits for its turn."""
 
+_COUNTED = {"preserve_rowcount": True}
 _HINT = "check that the database runs and that CDP_DATABASE_URL is right"
 _HINTS = {
     "file is not a database": "this is no SQLite file: move it away, or restore a backup",
@@ -49,15 +51,18 @@ class ReadTx:
 
     connection: sa.Connection
 
+    @property
+    def dialect(self) -> str:
+        return self.connection.dialect.name
+
 
 @dataclass(frozen=True, slots=True)
 class WriteTx(ReadTx):
     """A transaction that may write. Only the engine opens one."""
 
-    def write(self, statement: sa.Executable) -> int:
+    def write(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> int:
         """How many rows the statement wrote."""
-        options = {"preserve_rowcount": True}
-        return self.connection.execute(statement, execution_options=options).rowcount
+        return self.connection.execute(statement, values, execution_options=_COUNTED).rowcount
 
 
 class Database:
@@ -119,11 +124,9 @@ class Database:
             ) from error
 
 
-def insert_into(tx: WriteTx, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT that knows ON CONFLICT in the dialect of this transaction."""
-    if tx.connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+def insert_into(table: sa.Table, dialect: str) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that knows ON CONFLICT."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def check_sqlite_version(python: tuple[int, ...], library: tuple[int, ...]) -> None:

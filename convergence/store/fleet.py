@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -124,13 +125,16 @@ def status_counts(tx: ReadTx) -> dict[tuple[str, Status], int]:
 
 def mark_dirty(tx: WriteTx, tenant_id: str, run_id: str | None) -> None:
     """Say that the published copies lack something. Every write of a published fact calls it."""
+    values = {"tenant_id": tenant_id, "run_id": run_id or "", "version": 1}
+    tx.connection.execute(_mark(tx.dialect), values)
+
+
+@cache
+def _mark(dialect: str) -> sa.Insert:
     table = t.ledger_dirty
-    statement = insert_into(tx, table).values(tenant_id=tenant_id, run_id=run_id or "", version=1)
-    tx.write(
-        statement.on_conflict_do_update(
-            index_elements=[table.c.tenant_id, table.c.run_id],
-            set_={"version": table.c.version + 1},
-        )
+    return insert_into(table, dialect).on_conflict_do_update(
+        index_elements=[table.c.tenant_id, table.c.run_id],
+        set_={"version": table.c.version + 1},
     )
 
 
@@ -162,7 +166,7 @@ def clean(tx: WriteTx, published: Dirty) -> None:
 
 def beat(tx: WriteTx, worker: str, *, version: str, now: datetime) -> None:
     """A worker's sign of life."""
-    statement = insert_into(tx, t.workers).values(
+    statement = insert_into(t.workers, tx.dialect).values(
         worker=worker, version=version, started_at=now, seen_at=now
     )
     tx.write(

@@ -16,7 +16,7 @@ from convergence.store.tables import tenant_api_keys
 def add(tx: WriteTx, key: ApiKeyRecord, *, now: datetime) -> None:
     """Keep a new key, created `now`."""
     tx.write(
-        insert_into(tx, tenant_api_keys).values(
+        insert_into(tenant_api_keys, tx.dialect).values(
             api_key_id=key.key_id,
             tenant_id=key.tenant_id,
             api_key_hash=key.key_hash,

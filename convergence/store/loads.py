@@ -29,7 +29,7 @@ def acquire(  # noqa: PLR0913 - who, what and how long, all by name
     leases = load_leases.c
     taken = {"run_id": run_id, "attempt": attempt, "expires_at": now + timedelta(seconds=seconds)}
     is_mine = sa.and_(leases.run_id == run_id, leases.attempt <= attempt)
-    statement = insert_into(tx, load_leases).values(
+    statement = insert_into(load_leases, tx.dialect).values(
         tenant_id=tenant_id, **rows.key_values(key), **taken
     )
     written = tx.write(
@@ -75,7 +75,7 @@ def stage(tx: WriteTx, load: Load) -> None:
     _check_lease(tx, load)
     values = {**rows.load_values(load), "status": LoadStatus.STAGED.value, "published_at": None}
     written = tx.write(
-        insert_into(tx, loads)
+        insert_into(loads, tx.dialect)
         .values(**values)
         .on_conflict_do_update(
             index_elements=["load_id"],

@@ -1,24 +1,79 @@
 """Runs and their steps. Every change is a compare-and-set: who comes second changes nothing."""
 
+from collections.abc import Mapping
 from datetime import date, datetime
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 
 from convergence.errors import Conflict, NotFound
 from convergence.model.run import LIVE, MOVES, Run, RunFilter, Status, StepRun
 from convergence.store import rows, tenants
-from convergence.store.column_types import kept
+from convergence.store.column_types import UtcDateTime, kept
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.fleet import mark_dirty
 from convergence.store.tables import IS_LIVE, pipeline_runs, step_logs
 
 _RUN_STATUSES = frozenset(Status) - {Status.SKIPPED}
 
+# Statements are made once: making one takes longer than running it, and writers wait in line.
+_RUNS = pipeline_runs.c
+_NOW = sa.bindparam("now", type_=UtcDateTime)
+_IS_RUN = sa.and_(
+    _RUNS.run_id == sa.bindparam("of_run"), _RUNS.tenant_id == sa.bindparam("of_tenant")
+)
+_GET = sa.select(pipeline_runs).where(_IS_RUN)
+_LIVE = sa.select(pipeline_runs).where(
+    IS_LIVE,
+    *(
+        _RUNS[name] == sa.bindparam(name)
+        for name in ("tenant_id", "pipeline_id", "run_date", "parameter_hash")
+    ),
+)
+_CLAIM = (
+    sa.update(pipeline_runs)
+    .where(_IS_RUN, IS_LIVE)
+    .values(
+        status=Status.RUNNING.value,
+        attempt=_RUNS.attempt + 1,
+        worker=sa.bindparam("by"),
+        started_at=kept(_RUNS.started_at, _NOW),
+    )
+    .returning(pipeline_runs)
+)
+_FINISH = (
+    sa.update(pipeline_runs)
+    .where(
+        _IS_RUN,
+        _RUNS.attempt == sa.bindparam("of_attempt"),
+        _RUNS.status.in_(sa.bindparam("origins", expanding=True)),
+    )
+    .returning(pipeline_runs)
+)
+_REQUEST_CANCEL = (
+    sa.update(pipeline_runs)
+    .where(_IS_RUN, IS_LIVE)
+    .values(cancel_requested_at=kept(_RUNS.cancel_requested_at, _NOW))
+    .returning(pipeline_runs)
+)
+_MARK_SAMPLE = (
+    sa.update(pipeline_runs).where(_IS_RUN).values(is_sample=sa.true()).returning(pipeline_runs)
+)
+_ATTEMPT = sa.select(_RUNS.attempt).where(_IS_RUN).with_for_update(key_share=True)
+_STEPS = (
+    sa.select(step_logs)
+    .where(
+        step_logs.c.run_id == sa.bindparam("of_run"),
+        step_logs.c.tenant_id == sa.bindparam("of_tenant"),
+    )
+    .order_by(step_logs.c.step_index)
+)
+
 
 def insert(tx: WriteTx, run: Run) -> None:
     """Raises Conflict when the same pipeline, date and parameters are live already."""
-    statement = insert_into(tx, pipeline_runs).values(**rows.run_values(run))
-    if not tx.write(statement.on_conflict_do_nothing()):
+    if not tx.write(_insert(tx.dialect), rows.run_values(run)):
         raise Conflict(
             f"A run of {run.pipeline_id} for {run.run_date} is live already", code="run_live"
         )
@@ -29,22 +84,14 @@ def live(
     tx: ReadTx, tenant_id: str, *, pipeline_id: str, run_date: date, parameter_hash: str
 ) -> Run | None:
     """The live run of the same work, if there is one."""
-    runs = pipeline_runs
-    query = sa.select(runs).where(
-        IS_LIVE,
-        runs.c.tenant_id == tenant_id,
-        runs.c.pipeline_id == pipeline_id,
-        runs.c.run_date == run_date,
-        runs.c.parameter_hash == parameter_hash,
-    )
-    row = tx.connection.execute(query).one_or_none()
+    work = {"pipeline_id": pipeline_id, "run_date": run_date, "parameter_hash": parameter_hash}
+    row = tx.connection.execute(_LIVE, {"tenant_id": tenant_id, **work}).one_or_none()
     return rows.run(row) if row else None
 
 
 def get(tx: ReadTx, tenant_id: str, run_id: str) -> Run:
     """Raises NotFound, for another tenant's run too."""
-    query = sa.select(pipeline_runs).where(_is_run(tenant_id, run_id))
-    row = tx.connection.execute(query).one_or_none()
+    row = tx.connection.execute(_GET, _of(tenant_id, run_id)).one_or_none()
     if row is None:
         raise NotFound(
             f"Pipeline run {run_id} not found for tenant {tenant_id}", code="run_not_found"
@@ -72,18 +119,7 @@ def page(
 
 def claim(tx: WriteTx, tenant_id: str, run_id: str, *, worker: str, now: datetime) -> Run | None:
     """PENDING to RUNNING, or a takeover: the next attempt. None when the run is over."""
-    runs = pipeline_runs
-    return _change(
-        tx,
-        sa.update(runs)
-        .where(_is_run(tenant_id, run_id), IS_LIVE)
-        .values(
-            status=Status.RUNNING.value,
-            attempt=runs.c.attempt + 1,
-            worker=worker,
-            started_at=kept(runs.c.started_at, now),
-        ),
-    )
+    return _change(tx, _CLAIM, {**_of(tenant_id, run_id), "by": worker, "now": now})
 
 
 def finish(  # noqa: PLR0913 - the end of a run, all by name
@@ -101,58 +137,60 @@ def finish(  # noqa: PLR0913 - the end of a run, all by name
     if status in LIVE:
         raise ValueError(f"{status} is not an end")
     tenants.hold(tx, tenant_id)
-    runs = pipeline_runs
-    origins = [origin.value for origin, moves in MOVES.items() if status in moves]
-    return _change(
-        tx,
-        sa.update(runs)
-        .where(_is_run(tenant_id, run_id), runs.c.status.in_(origins), runs.c.attempt == attempt)
-        .values(status=status.value, ended_at=now, error_code=error_code, error=error),
-    )
+    expected = {
+        **_of(tenant_id, run_id),
+        "of_attempt": attempt,
+        "origins": [origin.value for origin, moves in MOVES.items() if status in moves],
+    }
+    end = {"status": status.value, "ended_at": now, "error_code": error_code, "error": error}
+    return _change(tx, _FINISH, expected | end)
 
 
 def request_cancel(tx: WriteTx, tenant_id: str, run_id: str, *, now: datetime) -> Run:
     """Ask a live run to end; a run that is over stays as it is. Raises NotFound."""
-    since = kept(pipeline_runs.c.cancel_requested_at, now)
-    change = sa.update(pipeline_runs).where(_is_run(tenant_id, run_id), IS_LIVE)
-    return _change(tx, change.values(cancel_requested_at=since)) or get(tx, tenant_id, run_id)
+    asked = _change(tx, _REQUEST_CANCEL, {**_of(tenant_id, run_id), "now": now})
+    return asked or get(tx, tenant_id, run_id)
 
 
 def mark_sample(tx: WriteTx, tenant_id: str, run_id: str) -> None:
     """Say that a step of this run was limited to some of the rows."""
-    _change(tx, sa.update(pipeline_runs).where(_is_run(tenant_id, run_id)).values(is_sample=True))
+    _change(tx, _MARK_SAMPLE, _of(tenant_id, run_id))
 
 
 def save_step(tx: WriteTx, step: StepRun) -> bool:
     """Write a step as it is now. False, and nothing written, from an attempt that is not the
     run's present one.
     """
-    runs = pipeline_runs
-    holder = sa.select(runs.c.attempt).where(_is_run(step.tenant_id, step.run_id))
     # The lock keeps a claim from slipping in between.
-    locked = tx.connection.execute(holder.with_for_update(key_share=True))
-    if locked.scalar_one_or_none() != step.attempt:
+    holder = tx.connection.execute(_ATTEMPT, _of(step.tenant_id, step.run_id))
+    if holder.scalar_one_or_none() != step.attempt:
         return False
-    values = rows.step_values(step)
-    tx.write(
-        insert_into(tx, step_logs)
-        .values(**values)
-        .on_conflict_do_update(index_elements=["run_id", "step_id"], set_=values)
-    )
+    tx.connection.execute(_save_step(tx.dialect), rows.step_values(step))
     mark_dirty(tx, step.tenant_id, step.run_id)
     return True
 
 
 def steps(tx: ReadTx, tenant_id: str, run_id: str) -> list[StepRun]:
     """In the order of the template."""
-    logs = step_logs
-    query = sa.select(logs).where(logs.c.tenant_id == tenant_id, logs.c.run_id == run_id)
-    found = tx.connection.execute(query.order_by(logs.c.step_index))
-    return [rows.step(row) for row in found]
+    return [rows.step(row) for row in tx.connection.execute(_STEPS, _of(tenant_id, run_id))]
 
 
-def _change(tx: WriteTx, change: sa.Update) -> Run | None:
-    row = tx.connection.execute(change.returning(pipeline_runs)).one_or_none()
+@cache
+def _insert(dialect: str) -> sa.Insert:
+    return insert_into(pipeline_runs, dialect).on_conflict_do_nothing()
+
+
+@cache
+def _save_step(dialect: str) -> sa.Insert:
+    statement = insert_into(step_logs, dialect)
+    return statement.on_conflict_do_update(
+        index_elements=["run_id", "step_id"],
+        set_={column.name: column for column in statement.excluded},
+    )
+
+
+def _change(tx: WriteTx, change: sa.Executable, values: Mapping[str, Any]) -> Run | None:
+    row = tx.connection.execute(change, values).one_or_none()
     if row is None:
         return None
     run = rows.run(row)
@@ -160,8 +198,8 @@ def _change(tx: WriteTx, change: sa.Update) -> Run | None:
     return run
 
 
-def _is_run(tenant_id: str, run_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(pipeline_runs.c.run_id == run_id, pipeline_runs.c.tenant_id == tenant_id)
+def _of(tenant_id: str, run_id: str) -> dict[str, Any]:
+    return {"of_tenant": tenant_id, "of_run": run_id}
 
 
 def _listing(

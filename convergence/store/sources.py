@@ -13,7 +13,9 @@ from convergence.store.tables import source_grants, sources, tenant_profiles
 def put(tx: WriteTx, source: Source, *, now: datetime) -> None:
     """Write a source; the grants it had before are replaced. Raises NotFound for a tenant."""
     values = {"files": source.files, "kind": source.kind.value}
-    statement = insert_into(tx, sources).values(table_name=source.table, **values, created_at=now)
+    statement = insert_into(sources, tx.dialect).values(
+        table_name=source.table, **values, created_at=now
+    )
     tx.write(
         statement.on_conflict_do_update(
             index_elements=["table_name"], set_={**values, "updated_at": now}
@@ -23,7 +25,7 @@ def put(tx: WriteTx, source: Source, *, now: datetime) -> None:
     _check_tenants(tx, {grant.tenant_id for grant in source.grants})
     for grant in source.grants:
         tx.write(
-            insert_into(tx, source_grants).values(
+            insert_into(source_grants, tx.dialect).values(
                 table_name=source.table,
                 tenant_id=grant.tenant_id,
                 billing_account_ids=list(grant.billing_account_ids),

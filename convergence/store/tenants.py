@@ -16,10 +16,17 @@ from convergence.store.tables import (
     tenant_variables,
 )
 
+_OF_TENANT = sa.bindparam("of_tenant", type_=sa.String())
+_GET = sa.select(tenant_profiles).where(tenant_profiles.c.tenant_id == _OF_TENANT)
+_LOCK = _GET.with_for_update(key_share=True)
+_LIMITS = sa.select(*(tenant_subscriptions.c[name] for name in rows.LIMIT_NAMES)).where(
+    tenant_subscriptions.c.tenant_id == _OF_TENANT
+)
+
 
 def create(tx: WriteTx, tenant: Tenant, limits: Limits, *, now: datetime) -> None:
     """Write the profile and the subscription. Raises Conflict when the id or dataset is taken."""
-    profile = insert_into(tx, tenant_profiles).values(
+    profile = insert_into(tenant_profiles, tx.dialect).values(
         tenant_id=tenant.tenant_id,
         company_name=tenant.company_name,
         admin_email=tenant.admin_email,
@@ -31,7 +38,7 @@ def create(tx: WriteTx, tenant: Tenant, limits: Limits, *, now: datetime) -> Non
     if not tx.write(profile.on_conflict_do_nothing()):
         raise Conflict(f"Tenant {tenant.tenant_id} already exists", code="tenant_exists")
     tx.write(
-        insert_into(tx, tenant_subscriptions).values(
+        insert_into(tenant_subscriptions, tx.dialect).values(
             subscription_id=f"sub_{tenant.tenant_id}",
             tenant_id=tenant.tenant_id,
             plan_name=tenant.plan.value,
@@ -44,8 +51,7 @@ def create(tx: WriteTx, tenant: Tenant, limits: Limits, *, now: datetime) -> Non
 
 def get(tx: ReadTx, tenant_id: str) -> Tenant:
     """Raises NotFound."""
-    query = sa.select(tenant_profiles).where(tenant_profiles.c.tenant_id == tenant_id)
-    return _found(tx, query, tenant_id)
+    return _found(tx, _GET, tenant_id)
 
 
 def lock(tx: WriteTx, tenant_id: str) -> Tenant:
@@ -54,13 +60,12 @@ def lock(tx: WriteTx, tenant_id: str) -> Tenant:
     On SQLite the gate sees to that. The lock lets rows that refer to the tenant be written.
     Raises NotFound.
     """
-    query = sa.select(tenant_profiles).where(tenant_profiles.c.tenant_id == tenant_id)
-    return _found(tx, query.with_for_update(key_share=True), tenant_id)
+    return _found(tx, _LOCK, tenant_id)
 
 
 def hold(tx: WriteTx, tenant_id: str) -> None:
     """`lock` without the tenant; costs nothing on SQLite."""
-    if tx.connection.dialect.name != "sqlite":
+    if tx.dialect != "sqlite":
         lock(tx, tenant_id)
 
 
@@ -85,11 +90,7 @@ def update(
 
 def limits(tx: ReadTx, tenant_id: str) -> Limits:
     """Raises NotFound."""
-    table = tenant_subscriptions
-    columns = (table.c[name] for name in rows.LIMIT_NAMES)
-    row = tx.connection.execute(
-        sa.select(*columns).where(table.c.tenant_id == tenant_id)
-    ).one_or_none()
+    row = tx.connection.execute(_LIMITS, {"of_tenant": tenant_id}).one_or_none()
     if row is None:
         raise _absent(tenant_id)
     return rows.limits(row)
@@ -122,7 +123,7 @@ def variables(tx: ReadTx, tenant_id: str) -> dict[str, str]:
 
 
 def set_variable(tx: WriteTx, tenant_id: str, name: str, value: str, *, now: datetime) -> None:
-    statement = insert_into(tx, tenant_variables).values(
+    statement = insert_into(tenant_variables, tx.dialect).values(
         tenant_id=tenant_id, name=name, value=value, updated_at=now
     )
     tx.write(
@@ -145,7 +146,7 @@ def delete_variable(tx: WriteTx, tenant_id: str, name: str) -> None:
 
 
 def _found(tx: ReadTx, query: sa.Select[tuple[object, ...]], tenant_id: str) -> Tenant:
-    row = tx.connection.execute(query).one_or_none()
+    row = tx.connection.execute(query, {"of_tenant": tenant_id}).one_or_none()
     if row is None:
         raise _absent(tenant_id)
     return rows.tenant(row)

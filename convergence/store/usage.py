@@ -4,8 +4,10 @@ Live runs are always counted, never added up, and a month is the sum of its days
 drift. On PostgreSQL `use` and `record_admission` are right only under `tenants.lock`.
 """
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,35 +29,50 @@ _OUTCOMES = {
     Status.CANCELLED: _USAGE.pipelines_cancelled_today,
 }
 
+_OF_TENANT = sa.bindparam("of_tenant", type_=sa.String())
+_LIVE = (
+    sa.select(sa.func.count())
+    .where(IS_LIVE, pipeline_runs.c.tenant_id == _OF_TENANT)
+    .scalar_subquery()
+)
+_ROW = sa.select(tenant_usage_quotas).where(
+    _USAGE.tenant_id == _OF_TENANT, _USAGE.usage_date == sa.bindparam("day")
+)
+_USE = sa.select(
+    sa.func.sum(_USAGE.pipelines_run_today).filter(_USAGE.usage_date == sa.bindparam("day")),
+    sa.func.sum(_USAGE.pipelines_run_today),
+    _LIVE,
+).where(
+    _USAGE.tenant_id == _OF_TENANT,
+    _USAGE.usage_date.between(sa.bindparam("first"), sa.bindparam("last")),
+)
+_HELD = _USAGE.concurrent_pipelines_running
+_RECOUNT = (
+    sa.update(tenant_usage_quotas)
+    .where(_USAGE.tenant_id == _OF_TENANT, sa.literal_column("0") < _HELD, _HELD > _LIVE)
+    .values(concurrent_pipelines_running=_LIVE)
+)
+
 
 def use(tx: ReadTx, tenant_id: str, day: date) -> Use:
     """What counts against the limits at this moment."""
-    first = day.replace(day=1)
-    today = sa.func.sum(_USAGE.pipelines_run_today).filter(_USAGE.usage_date == day)
-    month = sa.func.sum(_USAGE.pipelines_run_today)
-    query = sa.select(today, month, _live(tenant_id)).where(
-        _USAGE.tenant_id == tenant_id, _USAGE.usage_date.between(first, _last(day))
-    )
-    counts = tx.connection.execute(query).one()
+    values = {"of_tenant": tenant_id, "day": day, **_month(day)}
+    counts = tx.connection.execute(_USE, values).one()
     return Use(day=day, today=int(counts[0] or 0), month=int(counts[1] or 0), live=counts[2])
 
 
 def row(tx: ReadTx, tenant_id: str, day: date) -> UsageRow | None:
-    found = tx.connection.execute(
-        sa.select(tenant_usage_quotas).where(_is_day(tenant_id, day))
-    ).one_or_none()
+    found = tx.connection.execute(_ROW, {"of_tenant": tenant_id, "day": day}).one_or_none()
     return UsageRow(**found._mapping) if found else None
 
 
 def ensure_day(tx: WriteTx, tenant_id: str, day: date, limits: Limits, *, now: datetime) -> None:
     """The day has a row afterwards; one that is there stays as it is."""
-    statement = insert_into(tx, tenant_usage_quotas).values(
-        **_new_day(tenant_id, day, limits, now),
-        pipelines_run_month=_earlier(tenant_id, day),
-        concurrent_pipelines_running=_live(tenant_id),
-        max_concurrent_reached=_live(tenant_id),
-    )
-    if tx.write(statement.on_conflict_do_nothing()):
+    if row(tx, tenant_id, day) is not None:
+        return
+    used = use(tx, tenant_id, day)
+    insert = insert_into(tenant_usage_quotas, tx.dialect).on_conflict_do_nothing()
+    if tx.write(insert, _day_values(tenant_id, used, limits, now)):
         mark_dirty(tx, tenant_id, None)
 
 
@@ -63,28 +80,10 @@ def record_admission(
     tx: WriteTx, tenant_id: str, day: date, limits: Limits, *, now: datetime
 ) -> None:
     """Count a run that was just inserted, and copy the limits it was measured by."""
-    earlier, live = _earlier(tenant_id, day), _live(tenant_id)
-    always: dict[str, Any] = {
-        "concurrent_pipelines_running": live,
-        **_copied(limits),
-        "last_updated": now,
-        "last_pipeline_started_at": now,
-    }
-    today = {
-        **_new_day(tenant_id, day, limits, now),
-        **always,
-        "pipelines_run_today": 1,
-        "pipelines_run_month": earlier + 1,
-        "max_concurrent_reached": live,
-    }
-    changes = {
-        **always,
-        "pipelines_run_today": _USAGE.pipelines_run_today + 1,
-        "pipelines_run_month": earlier + _USAGE.pipelines_run_today + 1,
-        "max_concurrent_reached": _greater(_USAGE.max_concurrent_reached, live),
-    }
-    statement = insert_into(tx, tenant_usage_quotas).values(**today)
-    tx.write(statement.on_conflict_do_update(index_elements=["usage_id"], set_=changes))
+    used = use(tx, tenant_id, day)
+    used = replace(used, today=used.today + 1, month=used.month + 1)
+    values = _day_values(tenant_id, used, limits, now) | {"last_pipeline_started_at": now}
+    tx.connection.execute(_admission(tx.dialect), values)
     mark_dirty(tx, tenant_id, None)
 
 
@@ -102,13 +101,7 @@ def record_finish(tx: WriteTx, tenant_id: str, day: date, status: Status, *, now
             "last_updated": now,
         },
     )
-    live = _live(tenant_id)
-    held = _USAGE.concurrent_pipelines_running
-    tx.write(
-        sa.update(tenant_usage_quotas)
-        .where(_USAGE.tenant_id == tenant_id, held > sa.literal_column("0"), held > live)
-        .values(concurrent_pipelines_running=live, last_updated=now)
-    )
+    tx.connection.execute(_RECOUNT, {"of_tenant": tenant_id, "last_updated": now})
 
 
 def record_refusal(tx: WriteTx, tenant_id: str, day: date, *, now: datetime) -> None:
@@ -155,46 +148,50 @@ def _is_day(tenant_id: str, day: date) -> sa.ColumnElement[bool]:
     return sa.and_(_USAGE.tenant_id == tenant_id, _USAGE.usage_date == day)
 
 
-def _new_day(tenant_id: str, day: date, limits: Limits, now: datetime) -> dict[str, Any]:
+def _day_values(tenant_id: str, used: Use, limits: Limits, now: datetime) -> dict[str, Any]:
     return {
-        "usage_id": f"{tenant_id}_{day:%Y%m%d}",
+        "usage_id": f"{tenant_id}_{used.day:%Y%m%d}",
         "tenant_id": tenant_id,
-        "usage_date": day,
-        **_copied(limits),
+        "usage_date": used.day,
+        "pipelines_run_today": used.today,
+        "pipelines_run_month": used.month,
+        "concurrent_pipelines_running": used.live,
+        "max_concurrent_reached": used.live,
+        "daily_limit": limits.daily_limit,
+        "monthly_limit": limits.monthly_limit,
+        "concurrent_limit": limits.concurrent_limit,
         "last_updated": now,
         "created_at": now,
     }
 
 
-def _copied(limits: Limits) -> dict[str, int]:
-    return {
-        "daily_limit": limits.daily_limit,
-        "monthly_limit": limits.monthly_limit,
-        "concurrent_limit": limits.concurrent_limit,
-    }
-
-
-def _live(tenant_id: str) -> sa.ScalarSelect[int]:
-    query = sa.select(sa.func.count()).where(IS_LIVE, pipeline_runs.c.tenant_id == tenant_id)
-    return query.scalar_subquery()
-
-
-def _earlier(tenant_id: str, day: date) -> sa.ColumnElement[int]:
-    """Runs of the month of `day` on its other days."""
-    other = tenant_usage_quotas.alias("other")
-    query = sa.select(sa.func.sum(other.c.pipelines_run_today)).where(
-        other.c.tenant_id == tenant_id,
-        other.c.usage_date.between(day.replace(day=1), _last(day)),
-        other.c.usage_date != day,
+@cache
+def _admission(dialect: str) -> sa.Insert:
+    statement = insert_into(tenant_usage_quotas, dialect)
+    new = statement.excluded
+    changed = (
+        "pipelines_run_today",
+        "pipelines_run_month",
+        "concurrent_pipelines_running",
+        "daily_limit",
+        "monthly_limit",
+        "concurrent_limit",
+        "last_updated",
+        "last_pipeline_started_at",
     )
-    return sa.cast(sa.func.coalesce(query.scalar_subquery(), 0), sa.BigInteger)
+    peak = sa.func.coalesce(_USAGE.max_concurrent_reached, 0)
+    return statement.on_conflict_do_update(
+        index_elements=["usage_id"],
+        set_={
+            **{name: new[name] for name in changed},
+            "max_concurrent_reached": sa.case(
+                (peak < new.max_concurrent_reached, new.max_concurrent_reached), else_=peak
+            ),
+        },
+    )
 
 
-def _last(day: date) -> date:
-    """The last day of the month."""
-    return (day.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1)
-
-
-def _greater(column: sa.ColumnElement[int], value: sa.ScalarSelect[int]) -> sa.Case[int]:
-    known = sa.func.coalesce(column, 0)
-    return sa.case((known < value, value), else_=known)
+def _month(day: date) -> dict[str, date]:
+    """The first and the last day of the month."""
+    first = day.replace(day=1)
+    return {"first": first, "last": (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)}
