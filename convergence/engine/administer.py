@@ -20,7 +20,7 @@ from convergence.store import keys, sources, tenants, usage
 
 MAX_KEYS = 5
 TABLE = re.compile(
-    r"[A-Za-z][A-Za-z0-9_-]{0,62}\.[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,200}(\*)?"
+    r"[A-Za-z][A-Za-z0-9_-]{0,62}\.[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,200}(_\*)?"
 )
 
 

@@ -5,17 +5,30 @@ ISO 8601 in UTC with Z, decimals exact texts. Knows no HTTP framework.
 """
 
 from convergence.api.wire.problem import (
+    Alive,
     FaultOut,
-    LimitProblem,
+    Health,
     Problem,
+    QuotaProblem,
+    RateProblem,
     ReadinessProblem,
+    Ready,
     fault_out,
 )
-from convergence.api.wire.result import QueryIn, ResultOut, items_out, json_value, result_out
+from convergence.api.wire.result import (
+    CostItem,
+    CostsQuery,
+    QueryIn,
+    ResultOut,
+    items_out,
+    json_value,
+    result_out,
+)
 from convergence.api.wire.run import (
     RunAccepted,
     RunIn,
     RunOut,
+    RunsQuery,
     RunWithSteps,
     accepted_out,
     run_out,
@@ -52,12 +65,15 @@ from convergence.api.wire.tenant import (
 from convergence.api.wire.usage import LimitsOut, LimitsPatch, UsageOut, limits_out, usage_out
 
 __all__ = [
+    "Alive",
     "ApiKeyIn",
     "ApiKeyOut",
+    "CostItem",
+    "CostsQuery",
     "DryrunOut",
     "FaultOut",
     "GrantIn",
-    "LimitProblem",
+    "Health",
     "LimitsOut",
     "LimitsPatch",
     "NewApiKeyOut",
@@ -65,12 +81,16 @@ __all__ = [
     "Page",
     "Problem",
     "QueryIn",
+    "QuotaProblem",
+    "RateProblem",
     "ReadinessProblem",
+    "Ready",
     "ResultOut",
     "RunAccepted",
     "RunIn",
     "RunOut",
     "RunWithSteps",
+    "RunsQuery",
     "SourceIn",
     "SourceOut",
     "TemplateOut",

@@ -34,14 +34,23 @@ class Problem(Out):
     message: str
 
 
-class LimitProblem(Problem):
-    """429. A quota says which and when it resets; `retry_after` is in seconds."""
+class RateProblem(Problem):
+    """429 with the code `rate_limited`; `retry_after` is in seconds."""
 
-    retry_after: int | None = None
-    quota_type: str | None = None
-    current_usage: int | None = None
-    limit: int | None = None
-    reset_at: AwareDatetime | None = None
+    retry_after: int
+
+
+class QuotaProblem(Problem):
+    """429 with a code of `quota_exceeded.daily|monthly|concurrent`.
+
+    `reset_at` and `retry_after` are null for concurrent: that ends when one of the runs ends.
+    """
+
+    quota_type: str
+    current_usage: int
+    limit: int
+    reset_at: AwareDatetime | None
+    retry_after: int | None
 
 
 class ReadinessProblem(Problem):
@@ -52,3 +61,17 @@ class ReadinessProblem(Problem):
 
 def fault_out(fault: Fault) -> FaultOut:
     return FaultOut(**asdict(fault))
+
+
+class Alive(Out):
+    status: str
+    service: str
+    version: str
+
+
+class Health(Alive):
+    environment: str
+
+
+class Ready(Alive):
+    checks: dict[str, str]

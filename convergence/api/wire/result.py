@@ -5,9 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from convergence.api.wire.shape import In, Json, Out
 
@@ -31,6 +31,37 @@ class QueryIn(In):
     )
 
     sql: Annotated[str, Field(min_length=1, max_length=100_000)]
+
+
+class CostsQuery(BaseModel):
+    """Which costs. Days are usage days in UTC, both included; all there are when absent."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenant_id: str | None = Field(default=None, description="The operator's choice of a tenant")
+    date_from: str | None = Field(default=None, alias="from", description="YYYY-MM-DD")
+    date_to: str | None = Field(default=None, alias="to", description="YYYY-MM-DD")
+    group_by: str = Field(
+        default="",
+        max_length=200,
+        description="With commas: day, service, sku, project, invoice_month, cost_type, region",
+    )
+    filter: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=100)] = Field(
+        default_factory=list, description="`name=id`, such as `service=6F81-5844-456A`"
+    )
+    format: Literal["json", "csv"] = "json"
+
+
+class CostItem(Out):
+    """One group. Its ids and names are beside the sums, called by what was grouped by."""
+
+    model_config = ConfigDict(extra="allow")
+
+    currency: str | None
+    rows: int
+    cost: str | None
+    credits: str | None
+    net: str | None
 
 
 class ColumnOut(Out):

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from convergence.api.wire.shape import Json, Out
 from convergence.model.run import Run, Status, StepRun, Trigger
@@ -18,16 +19,37 @@ class RunIn(BaseModel):
         frozen=True,
         json_schema_extra={"examples": [{"date": "2024-11-01", "trigger_by": "docker_test"}]},
     )
-    __pydantic_extra__: dict[str, str]
+    __pydantic_extra__: dict[str, str | int]
 
     date: str | None = None
     trigger_by: str = "api_user"
     variables: dict[str, str] = {}
 
+    @model_validator(mode="after")
+    def _say_a_thing_once(self) -> Self:
+        if self.__pydantic_extra__.keys() & self.variables.keys():
+            raise ValueError("a variable stands in variables and beside it")
+        return self
+
     @property
     def all_variables(self) -> dict[str, str]:
         """Those of `variables`, and those that stand beside it."""
-        return {**self.__pydantic_extra__, **self.variables}
+        beside = {name: str(value) for name, value in self.__pydantic_extra__.items()}
+        return {**beside, **self.variables}
+
+
+class RunsQuery(BaseModel):
+    """Which runs to list; what is absent does not narrow. Days are YYYY-MM-DD, both included."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenant_id: str | None = Field(default=None, description="The operator's choice of a tenant")
+    status: list[Status] = Field(default_factory=list, description="One or several")
+    pipeline_id: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,200}$")] = None
+    date_from: str | None = Field(default=None, description="Usage days from here on")
+    date_to: str | None = Field(default=None, description="Usage days up to this one")
+    limit: Annotated[int, Field(ge=1, le=1000)] = 20
+    cursor: Annotated[str | None, Field(max_length=500)] = None
 
 
 class RunAccepted(Out):

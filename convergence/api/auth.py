@@ -1,0 +1,183 @@
+"""Who may call a route. Each declares one kind of access; a route without one stops the start.
+
+`public` everybody · `nearby` this machine, or the operator · `anyone` a tenant or the operator ·
+`tenant` the tenant named in the path, or the operator · `operator` the operator alone.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Path, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
+
+from convergence.api.rate import RateLimit
+from convergence.engine import access
+from convergence.engine.access import Caller
+from convergence.engine.meter import Meter
+from convergence.engine.service import Service
+from convergence.errors import CdpError, Forbidden, NotFound
+from convergence.model.tenant import TENANT_ID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What a route works with, and who is calling."""
+
+    service: Service
+    caller: Caller
+
+    def tenant_or_all(self, wanted: str | None) -> str | None:
+        """The tenant to answer for: the caller's own; the operator may name one, or None: all."""
+        if wanted is None:
+            return self.caller.tenant_id
+        return require(self.caller, wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantDoor(Door):
+    """`tenant_id` is the tenant that the path names, and the caller may act for it."""
+
+    tenant_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the application keeps for its routes."""
+
+    service: Service
+    limit: RateLimit
+    meter: Meter
+
+
+def public(request: Request) -> Service:
+    return _state(request).service
+
+
+def anyone(request: Request) -> Door:
+    state = _state(request)
+    caller = _identify(request, state)
+    if caller.tenant_id is not None:
+        state.meter.count(caller.tenant_id, state.service.clock.now().date())
+    return Door(service=state.service, caller=caller)
+
+
+def operator(request: Request) -> Door:
+    door = anyone(request)
+    door.caller.require_operator()
+    return door
+
+
+def tenant(
+    request: Request,
+    tenant_id: Annotated[str, Path(description="The tenant", examples=["docker_customer_3434x4"])],
+) -> TenantDoor:
+    door = anyone(request)
+    return TenantDoor(
+        service=door.service, caller=door.caller, tenant_id=require(door.caller, tenant_id)
+    )
+
+
+def nearby(request: Request) -> Service:
+    address = _address(request.client.host) if request.client else None
+    if address is not None and address.is_loopback:
+        return public(request)
+    return operator(request).service
+
+
+KINDS = frozenset({public, nearby, anyone, tenant, operator})
+
+Public = Annotated[Service, Depends(public)]
+Nearby = Annotated[Service, Depends(nearby)]
+Anyone = Annotated[Door, Depends(anyone)]
+TheTenant = Annotated[TenantDoor, Depends(tenant)]
+Operator = Annotated[Door, Depends(operator)]
+
+
+def require(caller: Caller, tenant_id: str) -> str:
+    """Give the id back. A foreign one raises the NotFound of an absent one."""
+    own = caller.tenant_id
+    if own == tenant_id or (own is None and TENANT_ID.fullmatch(tenant_id)):
+        return tenant_id
+    raise NotFound(f"Tenant not found: {tenant_id[:60]}", code="tenant_not_found")
+
+
+def kinds_of(route: APIRoute) -> frozenset[object]:
+    """The kinds of access that a route declares."""
+    return frozenset(_calls(route.dependant)) & KINDS
+
+
+def check_routes(routes: Iterable[BaseRoute]) -> None:
+    """Raise when a route does not declare exactly one kind of access."""
+    for route in routes:
+        if not isinstance(route, APIRoute) or len(kinds_of(route)) != 1:
+            raise TypeError(f"{route!r} declares no kind of access, or several")
+
+
+def _identify(request: Request, state: State) -> Caller:
+    """The caller, counted against its rate. Guessing is counted against the address."""
+    address = f"address {request.client.host if request.client else ''}"
+    state.limit.take(address, 0)
+    try:
+        caller = access.identify(
+            state.service, key=_key(request), admin_key=request.headers.get("X-Admin-Key")
+        )
+    except CdpError:
+        state.limit.take(address)
+        raise
+    if caller.is_open:
+        _check_same_site(request)
+    state.limit.take(caller.key_id or "operator")
+    return caller
+
+
+def _key(request: Request) -> str | None:
+    key = request.headers.get("X-API-Key")
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if key is None and scheme.lower() == "bearer" else key
+
+
+def _check_same_site(request: Request) -> None:
+    """Without keys, a page of another site must not be able to call through a visitor's browser.
+
+    Such a page names itself in Origin, or lets a public name of its own lead to this machine.
+    """
+    host = request.headers.get("Host", "")
+    origin = request.headers.get("Origin")
+    if not _is_local(host) or (origin is not None and origin.partition("://")[2] != host):
+        raise Forbidden(
+            "without keys, only this machine's own pages and programs may call",
+            code="cross_site",
+            hint="use http://localhost or an IP address, or switch authentication on",
+        )
+
+
+def _is_local(host: str) -> bool:
+    """Whether a Host header holds an address, or a name that no public server can have."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return "." not in name or name.endswith(".localhost") or _address(name) is not None
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _calls(dependant: Dependant) -> Iterable[object]:
+    for inner in dependant.dependencies:
+        yield inner.call
+        yield from _calls(inner)
+
+
+def _state(request: Request) -> State:
+    state: State = request.app.state.cdp
+    return state

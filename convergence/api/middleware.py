@@ -1,0 +1,115 @@
+"""What surrounds each request: its id, the last wall, headers, metrics, HEAD. Reads no body."""
+
+import re
+import time
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from convergence.api import problems
+from convergence.outside import logs
+from convergence.outside.logs import Log
+from convergence.outside.metrics import Metrics
+
+CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+"""A route that knows better sets its own."""
+
+log = Log(__name__)
+
+
+class RequestId:
+    """Gives each request an id: in the scope, on every log line, on every answer.
+
+    A client's own X-Request-ID is logged beside it. What no handler caught ends here.
+    """
+
+    def __init__(self, app: ASGIApp, *, always: dict[str, str]) -> None:
+        self._app = app
+        self._always = always
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["cdp.request_id"] = str(uuid4())
+        given = Headers(scope=scope).get("X-Request-ID", "")
+        client_id = given if CLIENT_ID.fullmatch(given) else None
+        has_begun = False
+
+        async def send_marked(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                headers = MutableHeaders(scope=message)
+                for name, value in (SECURITY | self._always).items():
+                    headers.setdefault(name, value)
+                headers["X-Request-ID"] = request_id
+                if client_id:
+                    headers["X-Client-Request-ID"] = client_id
+            await send(message)
+
+        with logs.bind(request_id=request_id, client_request_id=client_id):
+            try:
+                await self._app(scope, receive, send_marked)
+            except Exception:
+                log.exception("request broke", method=scope["method"], path=scope["path"])
+                if not has_begun:
+                    answer = problems.answer_unexpected(Request(scope))
+                    await answer(scope, receive, send_marked)
+
+
+class Measured:
+    """Counts and times requests by the template of their route."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, method, status = time.perf_counter(), scope["method"], 500
+
+        async def send_seen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_seen)
+        finally:
+            route = getattr(scope.get("route"), "path", "")
+            seconds = time.perf_counter() - began
+            self._metrics.http(method, route, status=status, seconds=seconds)
+
+
+class HeadAsGet:
+    """Answers HEAD as GET, without the body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        scope["method"] = "GET"
+        await self._app(scope, receive, send_head)

@@ -1,0 +1,202 @@
+"""Errors as answers: one table from the kind of an error to its status, one form for all."""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from convergence.api import wire
+from convergence.api.rate import RateLimited
+from convergence.errors import (
+    Cancelled,
+    CdpError,
+    Conflict,
+    Fault,
+    Forbidden,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    StepFailed,
+    Unauthenticated,
+    Unavailable,
+    WarehouseError,
+)
+from convergence.outside.logs import Log
+
+MEDIA_TYPE = "application/problem+json"
+MAX_FAULTS = 50
+
+STATUS: Mapping[type[CdpError], int] = {
+    Invalid: 422,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    QuotaExceeded: 429,
+    RateLimited: 429,
+    Unavailable: 503,
+    WarehouseError: 503,
+    StepFailed: 500,
+    Cancelled: 408,
+}
+BY_CODE: Mapping[str, int] = {"invalid_template_name": 404}
+"""A path that cannot be a template's is one that leads nowhere."""
+
+WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a field of this",
+    "json_invalid": "is not JSON",
+    "string_unicode": "must be text without broken characters",
+}
+LONGEST_POINTER = 100
+CHALLENGE = 'Bearer realm="cdp"'
+
+log = Log(__name__)
+
+
+def status_of(error: CdpError) -> int:
+    """400 for SQL that is wrong or refused; else by the kind of the error."""
+    if isinstance(error, Invalid) and error.code.startswith("sql"):
+        return 400
+    by_kind = (STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return BY_CODE.get(error.code) or next(by_kind, 500)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Our own errors. A fault of ours or of a dependency is logged with its stack trace."""
+    if not isinstance(error, CdpError):
+        raise TypeError(f"not one of ours: {error!r}") from error
+    status = status_of(error)
+    if status >= 500:
+        log.exception("request failed", code=error.code, status=status)  # noqa: LOG004 - called in one
+    problem = _problem(
+        request, status, code=error.code, detail=error.detail, hint=error.hint, faults=error.faults
+    )
+    if isinstance(error, QuotaExceeded | RateLimited):
+        limited = _with_limit(problem, error, request)
+        wait = limited.retry_after
+        return _answer(limited, {"Retry-After": str(wait)} if wait is not None else None)
+    return _answer(problem, {"WWW-Authenticate": CHALLENGE} if status == 401 else None)
+
+
+async def answer_http(request: Request, error: Exception) -> Response:
+    """What the framework refuses: no such route, another method, a body that cannot be read."""
+    if not isinstance(error, HTTPException):
+        raise TypeError(f"not one of the framework's: {error!r}") from error
+    title = HTTPStatus(error.status_code).phrase
+    detail = error.detail if error.detail != title else f"{title}: {request.method} on this path"
+    problem = _problem(
+        request, error.status_code, code=title.lower().replace(" ", "_"), detail=detail
+    )
+    return _answer(problem, dict(error.headers or {}))
+
+
+async def answer_invalid(request: Request, error: Exception) -> Response:
+    """A body or a parameter that does not fit. What was sent is never echoed."""
+    if not isinstance(error, RequestValidationError):
+        raise TypeError(f"not about a request: {error!r}") from error
+    faults = [_fault(item) for item in error.errors()[:MAX_FAULTS]]
+    first = f"{faults[0].pointer} {faults[0].message}" if faults else "it does not fit"
+    problem = _problem(
+        request,
+        422,
+        code="invalid_request",
+        detail=f"The request is not valid: {first}",
+        hint="see /docs for what this route takes",
+        faults=faults,
+    )
+    return _answer(problem)
+
+
+def answer_unexpected(request: Request) -> Response:
+    """A fault of ours. The cause is in the log alone."""
+    problem = _problem(
+        request,
+        500,
+        code="internal_error",
+        detail="An unexpected error occurred",
+        hint="the log has the cause under this request_id: logs/cdp.log in the server's home",
+    )
+    return _answer(problem.model_copy(update={"error": "Internal server error"}))
+
+
+def not_ready(request: Request, checks: Mapping[str, str]) -> Response:
+    failing = ", ".join(name for name, state in checks.items() if state != "ok")
+    problem = _problem(
+        request,
+        503,
+        code="not_ready",
+        detail=f"Not ready: {failing}",
+        hint="; ".join(state for state in checks.values() if state != "ok"),
+    )
+    return _answer(wire.ReadinessProblem(**problem.model_dump(), checks=dict(checks)))
+
+
+def _problem(
+    request: Request,
+    status: int,
+    *,
+    code: str,
+    detail: str,
+    hint: str = "",
+    faults: Sequence[Fault] = (),
+) -> wire.Problem:
+    title = HTTPStatus(status).phrase
+    return wire.Problem(
+        type=f"/docs#{code}",
+        title=title,
+        status=status,
+        detail=detail,
+        code=code,
+        request_id=request.scope["cdp.request_id"],
+        errors=[wire.fault_out(fault) for fault in faults],
+        hint=hint,
+        error=title,
+        message=detail,
+    )
+
+
+def _with_limit(
+    problem: wire.Problem, error: QuotaExceeded | RateLimited, request: Request
+) -> wire.QuotaProblem | wire.RateProblem:
+    shared = problem.model_dump()
+    if isinstance(error, RateLimited):
+        return wire.RateProblem(**shared, retry_after=error.retry_after)
+    retry_after = None
+    if error.reset_at is not None:
+        now = request.app.state.cdp.service.clock.now()
+        retry_after = max(1, math.ceil((error.reset_at - now).total_seconds()))
+    return wire.QuotaProblem(
+        **shared,
+        quota_type=error.kind,
+        current_usage=error.current,
+        limit=error.limit,
+        reset_at=error.reset_at,
+        retry_after=retry_after,
+    )
+
+
+def _fault(item: Mapping[str, Any]) -> Fault:
+    """What pydantic refuses, as a JSON pointer into the body, or `query/limit` and the like."""
+    where, *path = ("body",) if item["type"] == "json_invalid" else item["loc"]
+    parts = (str(part)[:LONGEST_POINTER].replace("~", "~0").replace("/", "~1") for part in path)
+    message = str(item["msg"])
+    return Fault(
+        message=WORDS.get(item["type"], message[:1].lower() + message[1:]),
+        pointer="/".join(("" if where == "body" else where, *parts)),
+    )
+
+
+def _answer(problem: wire.Problem, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(
+        problem.model_dump(mode="json"),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
+    )

@@ -1,0 +1,50 @@
+"""How many requests a key may make: a bucket for each, filled again as time goes by."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+
+from convergence.errors import CdpError
+
+MAX_BUCKETS = 100_000
+
+
+class RateLimited(CdpError):
+    """Too many requests; `retry_after` is in whole seconds."""
+
+    default_code = "rate_limited"
+
+    def __init__(self, *, per_minute: int, retry_after: int) -> None:
+        super().__init__(
+            f"More than {per_minute:,} requests in a minute",
+            hint=f"try again in {retry_after} s",
+        )
+        self.retry_after = retry_after
+
+
+class RateLimit:
+    """At most `per_minute` requests of one name at once, and as many in each minute after.
+
+    `seconds` is a clock that only moves forward. In memory: each process counts for itself.
+    """
+
+    def __init__(self, per_minute: int, seconds: Callable[[], float]) -> None:
+        self._per_minute = per_minute
+        self._seconds = seconds
+        self._lock = Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str, number: int = 1) -> None:
+        """Count `number` requests; 0 only asks. Raises RateLimited when there is no room left."""
+        with self._lock:
+            now = self._seconds()
+            level, since = self._buckets.get(name, (float(self._per_minute), now))
+            level = min(self._per_minute, level + (now - since) * self._per_minute / 60)
+            if level < 1:
+                wait = math.ceil((1 - level) * 60 / self._per_minute)
+                raise RateLimited(per_minute=self._per_minute, retry_after=wait)
+            self._buckets[name] = (level - number, now)
+            self._buckets.move_to_end(name)
+            if len(self._buckets) > MAX_BUCKETS:
+                self._buckets.popitem(last=False)

@@ -1,0 +1,152 @@
+"""Runs: ask for one, look at one, list them."""
+
+import re
+from datetime import UTC, date
+from itertools import chain
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from convergence.api import paging, wire
+from convergence.api.auth import Anyone, Door, TheTenant
+from convergence.api.pipelines import find_pipeline
+from convergence.engine.launch import Launched, launch
+from convergence.errors import NotFound
+from convergence.model.day import parse_day
+from convergence.model.run import LaunchRequest, Run, RunFilter, Trigger
+from convergence.store import fleet, runs, tenants
+
+router = APIRouter(prefix="/api/v1", tags=["runs"])
+
+RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+FAR = date(2999, 12, 31)
+ALL_TENANTS = 1_000_000
+LIVE_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"model": wire.RunAccepted, "description": "The live run of the same work"}
+}
+
+
+@router.post(
+    "/pipelines/run/{tenant_id}/{provider}/{domain}/{template_name}",
+    status_code=202,
+    operation_id="run_template",
+    responses=LIVE_ANSWER,
+)
+def run_template(
+    door: TheTenant,
+    provider: str,
+    domain: str,
+    template_name: str,
+    response: Response,
+    wanted: wire.RunIn | None = None,
+) -> wire.RunAccepted:
+    """Ask for a run of a template: 202, or 200 with the live run of the same work."""
+    launched = _launch(door, door.tenant_id, f"{provider}/{domain}/{template_name}", wanted)
+    message = f"Templated pipeline {template_name} triggered successfully for {door.tenant_id}"
+    return _accepted(launched, message, response)
+
+
+@router.post(
+    "/pipelines/run/{pipeline_id}",
+    status_code=202,
+    operation_id="run_pipeline",
+    responses=LIVE_ANSWER,
+    deprecated=True,
+)
+def run_pipeline(
+    door: Anyone, pipeline_id: str, response: Response, wanted: wire.RunIn | None = None
+) -> wire.RunAccepted:
+    """The same by the pipeline's id. The tenant is the caller, or the one in the id."""
+    pipeline = find_pipeline(door.service, pipeline_id, door.caller.tenant_id)
+    launched = _launch(door, pipeline.tenant_id, pipeline.template, wanted)
+    return _accepted(launched, f"Pipeline {pipeline_id} triggered successfully", response)
+
+
+@router.post(
+    "/tenants/{tenant_id}/pipelines/{pipeline_id}/run",
+    status_code=202,
+    operation_id="run_pipeline_of_tenant",
+    responses=LIVE_ANSWER,
+)
+def run_pipeline_of_tenant(
+    door: TheTenant, pipeline_id: str, response: Response, wanted: wire.RunIn | None = None
+) -> wire.RunAccepted:
+    """The same by tenant and the pipeline's id."""
+    pipeline = find_pipeline(door.service, pipeline_id, door.tenant_id)
+    launched = _launch(door, pipeline.tenant_id, pipeline.template, wanted)
+    return _accepted(launched, f"Pipeline {pipeline_id} triggered successfully", response)
+
+
+@router.get("/pipelines/runs/{pipeline_logging_id}", operation_id="get_run")
+def get_run(door: Anyone, pipeline_logging_id: str) -> wire.RunWithSteps:
+    """A run and its steps."""
+    run_id = pipeline_logging_id
+    if not RUN_ID.fullmatch(run_id):
+        raise _absent(run_id, door.caller.tenant_id)
+    with door.service.database.read() as tx:
+        tenant_id = door.caller.tenant_id or fleet.run_tenant(tx, run_id)
+        if tenant_id is None:
+            raise _absent(run_id, None)
+        run = runs.get(tx, tenant_id, run_id)
+        return wire.run_with_steps(run, runs.steps(tx, tenant_id, run_id))
+
+
+@router.get("/pipelines/runs", operation_id="list_runs")
+def list_runs(door: Anyone, wanted: Annotated[wire.RunsQuery, Query()]) -> wire.Page[wire.RunOut]:
+    """Runs, the newest first. The operator sees those of all tenants, or of `tenant_id`."""
+    tenant_id = door.tenant_or_all(wanted.tenant_id)
+    chosen = RunFilter(
+        statuses=frozenset(wanted.status),
+        pipeline_id=wanted.pipeline_id,
+        date_from=parse_day(wanted.date_from, today=FAR) if wanted.date_from else None,
+        date_to=parse_day(wanted.date_to, today=FAR) if wanted.date_to else None,
+    )
+    before = paging.read_moment(wanted.cursor)
+    limit = wanted.limit + 1
+    with door.service.database.read() as tx:
+        if tenant_id is None:
+            whose = [each.tenant_id for each in fleet.tenants(tx, limit=ALL_TENANTS, after=None)]
+        else:
+            whose = [tenants.get(tx, tenant_id).tenant_id]
+        parts = [runs.page(tx, each, chosen, limit=limit, before=before) for each in whose]
+    found = sorted(chain.from_iterable(parts), key=_age, reverse=True)
+    return paging.page_of(found[:limit], wanted.limit, key=_key, show=wire.run_out)
+
+
+def _launch(door: Door, tenant_id: str, template: str, wanted: wire.RunIn | None) -> Launched:
+    wanted = wanted or wire.RunIn()
+    today = door.service.clock.now().date()
+    request = LaunchRequest(
+        tenant_id=tenant_id,
+        template=template,
+        run_date=None if wanted.date is None else parse_day(wanted.date, today=today),
+        trigger=Trigger.API,
+        trigger_by=wanted.trigger_by,
+        variables=wanted.all_variables,
+    )
+    return launch(door.service, request)
+
+
+def _accepted(launched: Launched, message: str, response: Response) -> wire.RunAccepted:
+    run = launched.run
+    if launched.is_new:
+        return wire.accepted_out(run, f"{message} (async mode)")
+    response.status_code = 200
+    return wire.accepted_out(
+        run,
+        f"Pipeline {run.pipeline_id} already running or pending - "
+        f"returning existing execution {run.run_id}",
+    )
+
+
+def _absent(run_id: str, tenant_id: str | None) -> NotFound:
+    whose = f" for tenant {tenant_id}" if tenant_id else ""
+    return NotFound(f"Pipeline run {run_id[:60]} not found{whose}", code="run_not_found")
+
+
+def _age(run: Run) -> tuple[object, str]:
+    return run.created_at, run.run_id
+
+
+def _key(run: Run) -> tuple[str, str]:
+    return run.created_at.astimezone(UTC).isoformat(), run.run_id

@@ -1,0 +1,103 @@
+"""The application: routes, what surrounds them, how errors are answered. For `cdp serve`."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from typing_extensions import override
+
+from convergence import __version__
+from convergence.api import (
+    auth,
+    costs,
+    docs,
+    health,
+    problems,
+    query,
+    runs,
+    sources,
+    templates,
+    tenants,
+    usage,
+)
+from convergence.api.auth import State
+from convergence.api.middleware import HeadAsGet, Measured, RequestId
+from convergence.api.rate import RateLimit
+from convergence.engine.meter import Meter
+from convergence.engine.serve import FLUSH_SECONDS, start
+from convergence.engine.service import Service
+from convergence.errors import CdpError
+
+MAX_BODY = 256 * 1024
+ROOMS = (docs, health, runs, tenants, usage, sources, templates, costs, query)
+
+
+class Application(FastAPI):
+    """Describes itself with every error it may answer."""
+
+    @override
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            routes = [route for route in self.routes if isinstance(route, APIRoute)]
+            self.openapi_schema = docs.describe(routes)
+        return self.openapi_schema
+
+
+def create_app(service: Service, *, with_worker: bool) -> FastAPI:
+    """The application over a service whose home the caller holds. Starts it, and closes it.
+
+    Raises TypeError for a route that does not say who may call it.
+    """
+    always = {"X-Auth-Disabled": "true"} if service.config.auth_disabled else {}
+    app = Application(
+        title="Convergence Data Pipeline",
+        version=__version__,
+        lifespan=_lifespan(with_worker=with_worker),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_BODY,
+        middleware=[
+            Middleware(RequestId, always=always),
+            Middleware(Measured, metrics=service.metrics),
+            Middleware(HeadAsGet),
+        ],
+        exception_handlers={
+            CdpError: problems.answer_error,
+            HTTPException: problems.answer_http,
+            RequestValidationError: problems.answer_invalid,
+        },
+    )
+    for room in ROOMS:
+        app.router.routes.extend(room.router.routes)
+    auth.check_routes(app.routes)
+    limit = RateLimit(service.config.rate_limit, time.monotonic)
+    app.state.cdp = State(service=service, limit=limit, meter=Meter())
+    return app
+
+
+def _lifespan(*, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        state: State = app.state.cdp
+        serving = await run_in_threadpool(start, state.service, with_worker=with_worker)
+
+        def flush() -> None:
+            state.meter.flush(state.service)
+
+        serving.every(FLUSH_SECONDS, flush)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(flush)
+            await run_in_threadpool(serving.stop)
+
+    return lifespan
