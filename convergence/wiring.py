@@ -27,6 +27,7 @@ SHIPPED_CONFIGS = (
 def build(settings: Settings) -> Service:
     """A service that has opened nothing yet but its home. Raises Invalid and Unavailable."""
     home = Home(settings.home)
+    home.ensure()
     config = Config(
         home=home.path,
         database_url=settings.database_url_text(),

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
+from pydantic import ValidationError
+
 from convergence.engine.load import Loader
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, StepFailed, StepInterrupted
@@ -13,7 +15,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.run import Run
 from convergence.model.template import Step, Template
 from convergence.outside.logs import Log
-from convergence.steps.base import Report, StepContext
+from convergence.steps.base import Report, Settings, StepContext
 from convergence.store import sources, tenants
 from convergence.warehouse.base import Scope, Value
 
@@ -38,7 +40,7 @@ def attempt(
     """
     step_type = service.step_types[step.ps_type]
     tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
-    settings = step_type.settings.model_validate(tree)
+    settings = _settings(step, step_type.settings, tree)
     context = _context(service, run, step, names=names, token=token)
     with _deadlines(service, run, step, template=template, token=token):
         for trial in range(1, step.retry.max_attempts + 1):
@@ -51,6 +53,20 @@ def attempt(
                 log.info("step interrupted, trying again", trial=trial, error=error.detail)
                 _pause(step.retry.backoff_seconds * 2 ** (trial - 1), token)
     raise StepFailed("retry.max_attempts allows no attempt", code="no_attempt")
+
+
+def _settings(step: Step, model: type[Settings], tree: object) -> Settings:
+    """The filled settings, checked again: a value may not fit where a `{name}` did."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise StepFailed(
+            f"{step.step_id}: {where}: {first['msg']}",
+            code="invalid_settings",
+            hint="check the values of the variables it is made of",
+        ) from error
 
 
 def _context(

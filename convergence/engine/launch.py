@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 from convergence.engine.names import built_ins
-from convergence.engine.service import Service
+from convergence.engine.service import Queue, Service
 from convergence.errors import Forbidden, Invalid, QuotaExceeded
 from convergence.model import binding, quota
 from convergence.model.run import LaunchRequest, Run, Status
@@ -31,7 +31,7 @@ def launch(service: Service, request: LaunchRequest) -> Launched:
     Raises NotFound (template, tenant), Invalid (names, date), Forbidden (suspended tenant) and
     QuotaExceeded. When it returns, the run is stored and will end in a status with a reason.
     """
-    run = _prepare(service, request)
+    run, queue = _prepare(service, request), service.queue
     with service.database.write() as tx:
         tenant = tenants.lock(tx, request.tenant_id)
         _check_active(tenant)
@@ -44,13 +44,13 @@ def launch(service: Service, request: LaunchRequest) -> Launched:
         )
         if live is not None:
             return Launched(run=live, is_new=False)
-        refusal = _admit(service, tx, run)
+        refusal = _admit(service, tx, run, queue)
     if refusal is not None:
         raise refusal
     return Launched(run=run, is_new=True)
 
 
-def _admit(service: Service, tx: WriteTx, run: Run) -> QuotaExceeded | None:
+def _admit(service: Service, tx: WriteTx, run: Run, queue: Queue) -> QuotaExceeded | None:
     """Insert, count and enqueue; or record the refusal, which must be committed, and give it."""
     day = run.created_at.date()
     limits = tenants.limits(tx, run.tenant_id)
@@ -65,7 +65,7 @@ def _admit(service: Service, tx: WriteTx, run: Run) -> QuotaExceeded | None:
     usage.record_admission(tx, run.tenant_id, day, limits, now=run.created_at)
     if quota.warning_due(limits, use.today + 1):
         usage.claim_warning(tx, run.tenant_id, day, now=run.created_at)
-    service.queue.enqueue(tx, run.tenant_id, run.run_id)
+    queue.enqueue(tx, run.tenant_id, run.run_id)
     service.metrics.set_quota(
         run.tenant_id,
         daily=(use.today + 1) / limits.daily_limit,

@@ -56,7 +56,7 @@ class Destination(_Part):
     partition_by: str | None = None
     cluster_by: tuple[str, ...] = ()
     merge_keys: tuple[str, ...] = ()
-    recreate: Literal[False] = False
+    recreate: bool = False
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -65,6 +65,8 @@ class Destination(_Part):
                 f"write_mode {self.write_mode} would double cost in a billing table; "
                 "use replace_partition, which replaces the day of this source and only that"
             )
+        if self.recreate:
+            raise ValueError("recreate would drop every other day; a load replaces its own")
         if self.write_mode is WriteMode.MERGE and not self.merge_keys:
             raise ValueError("write_mode merge needs merge_keys, for example [id]")
         return self

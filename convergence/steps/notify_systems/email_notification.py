@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from convergence.outside.notify import Mail
 from convergence.steps.base import Report, Settings, StepContext
@@ -19,8 +19,10 @@ class EmailSettings(Settings):
     """`to_emails` is a list, or a text with commas."""
 
     to_emails: Annotated[Addresses, Field(min_length=1)]
-    subject: str = Field(min_length=1, max_length=998)
-    message: str
+    subject: str = Field(
+        min_length=1, max_length=998, validation_alias=AliasChoices("subject", "subject_template")
+    )
+    message: str = Field(validation_alias=AliasChoices("message", "body_template"))
     cc_emails: Addresses = ()
     bcc_emails: Addresses = ()
     from_email: str | None = None

@@ -1,0 +1,82 @@
+"""Step types for tests, and templates made of them."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from convergence.engine.execute import Executor
+from convergence.engine.launch import launch
+from convergence.engine.onboard import Onboarded
+from convergence.engine.service import Service
+from convergence.errors import StepFailed, StepInterrupted
+from convergence.library import Library
+from convergence.model.run import LaunchRequest, Run
+from convergence.steps.base import Report, Settings, StepContext
+from convergence.steps.registry import STEP_TYPES, step_models
+from convergence.store import runs
+
+
+class ActSettings(Settings):
+    act: str = "ok"
+    note: str = ""
+
+
+class Act:
+    """A step that does what it is told, and keeps a diary."""
+
+    settings: ClassVar[type[Settings]] = ActSettings
+    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    def __init__(self) -> None:
+        self.diary: list[str] = []
+
+    def run(self, settings: ActSettings, context: StepContext) -> Report:
+        self.diary.append(settings.note or settings.act)
+        match settings.act:
+            case "fail":
+                raise StepFailed("told to fail", code="told")
+            case "stumble":
+                if len(self.diary) < 3:
+                    raise StepInterrupted("told to stumble", code="told")
+            case "break":
+                raise ZeroDivisionError("told to break")
+            case "sleep":
+                while True:
+                    context.cancel.check()
+                    time.sleep(0.01)
+        return Report(rows=len(self.diary))
+
+
+@pytest.fixture
+def act(service: Service, tmp_path: Path) -> Act:
+    step = Act()
+    service.step_types = {**STEP_TYPES, "test.act": step}
+    (tmp_path / "configs/test/engine").mkdir(parents=True)
+    service.library = Library(tmp_path / "configs", step_models(service.step_types))
+    return step
+
+
+@pytest.fixture
+def walk(service: Service, tenant: Onboarded, act: Act, tmp_path: Path) -> Callable[..., Run]:
+    """Write a template of these steps, launch it and walk it to its end."""
+
+    def walk(*steps: str, head: str = "") -> Run:
+        text = "\n".join(
+            [
+                'pipeline_id: "{tenant_id}-test"',
+                "description: a test",
+                head,
+                "steps:",
+                *(f"  - {{{step}}}" for step in steps),
+            ]
+        )
+        (tmp_path / "configs/test/engine/steps.yml").write_text(text + "\n")
+        run = launch(service, LaunchRequest(tenant_id="acme", template="test/engine/steps")).run
+        Executor(service=service, worker="test").walk("acme", run.run_id)
+        with service.database.read() as tx:
+            return runs.get(tx, "acme", run.run_id)
+
+    return walk

@@ -1,0 +1,77 @@
+"""The published copies: what the store knows, in BigQuery SQL, for the tenant and the operator."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+from convergence.engine import costs, ledger
+from convergence.engine.onboard import Onboarded, onboard
+from convergence.engine.service import Service
+from convergence.store import fleet
+from tests.conftest import application
+from tests.engine.test_loads import DAY, run_day
+
+Export = Callable[..., Path]
+
+
+def test_runs_and_steps_are_published(service: Service, export: Export) -> None:
+    export((DAY, "1.5", "", "202411"), (DAY, "2", "", "202411"))
+    run = run_day(service)
+    ledger.publish(service)
+    sql = "SELECT pipeline_logging_id, status, duration_ms IS NOT NULL FROM x_meta_pipeline_runs"
+    assert costs.query(service, "acme", sql).rows == [(run.run_id, "COMPLETED", True)]
+    sql = "SELECT step_id, status, row_count FROM x_meta_step_logs ORDER BY step_index"
+    assert costs.query(service, "acme", sql).rows == [
+        ("extract_billing_costs", "COMPLETED", 2),
+        ("notify_on_failure", "SKIPPED", None),
+    ]
+
+
+def test_a_second_publishing_finds_nothing_to_do(service: Service, export: Export) -> None:
+    export((DAY, "1", "", "202411"))
+    run_day(service)
+    assert ledger.publish(service) > 0
+    assert ledger.publish(service) == 0
+
+
+def test_a_tenant_sees_its_own_central_rows_and_the_operator_all(
+    service: Service, tenant: Onboarded
+) -> None:
+    onboard(service, application("globex"))
+    ledger.publish(service)
+    sql = "SELECT tenant_id, subscription_plan FROM tenants.tenant_profiles ORDER BY 1"
+    assert costs.query(service, "acme", sql).rows == [("acme", "SCALE")]
+    assert costs.query(service, None, sql).rows == [("acme", "SCALE"), ("globex", "STARTER")]
+
+
+def test_keys_are_published_without_their_secret(service: Service, tenant: Onboarded) -> None:
+    ledger.publish(service)
+    ((row,),) = costs.query(service, "acme", "SELECT api_key FROM x_meta_api_keys").rows
+    assert row in tenant.api_key
+    assert tenant.api_key.split("_")[3] not in row
+
+
+def test_the_usage_row_of_the_seed_is_published(service: Service, export: Export) -> None:
+    export((DAY, "1", "", "202411"))
+    run_day(service)
+    ledger.publish(service)
+    sql = """
+        SELECT tenant_id, pipelines_run_today, daily_limit, concurrent_pipelines_running,
+          (daily_limit - pipelines_run_today) as remaining_daily, total_storage_used_gb
+        FROM `local.tenants.tenant_usage_quotas` WHERE tenant_id = 'acme'
+    """
+    ((*counts, stored),) = costs.query(service, "acme", sql).rows
+    assert counts == ["acme", 1, 100, 0, 99]
+    assert isinstance(stored, Decimal)
+
+
+def test_a_broken_tenant_holds_up_no_other(service: Service, tenant: Onboarded) -> None:
+    onboard(service, application("broken"))
+    service.warehouse.drop_dataset("broken")
+    (service.config.home / "warehouse" / "broken.duckdb").write_bytes(b"no database")
+    ledger.publish(service)
+    assert costs.query(service, "acme", "SELECT COUNT(*) FROM tenants.tenant_profiles").rows == [
+        (1,)
+    ]
+    with service.database.read() as tx:
+        assert {dirty.tenant_id for dirty in fleet.dirty(tx, 10)} == {"broken"}

@@ -1,0 +1,162 @@
+"""The rules of a load: published exactly once, equal to its source, or not at all."""
+
+import os
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from convergence.engine import costs
+from convergence.engine.execute import Executor
+from convergence.engine.launch import launch
+from convergence.engine.service import Service
+from convergence.model.load import LoadKey
+from convergence.model.run import LaunchRequest, Run, Status
+from convergence.store import loads, runs
+from tests.conftest import EXPORT
+
+Export = Callable[..., Path]
+DAY = "2024-11-01"
+KEY = LoadKey(table="billing_cost_daily", day=date(2024, 11, 1), source=EXPORT)
+
+
+def run_day(service: Service, day: str = DAY, **more: bool) -> Run:
+    """Launch the day and walk it to its end in this thread."""
+    request = LaunchRequest(
+        tenant_id="acme",
+        template="gcp/cost/cost_billing",
+        run_date=date.fromisoformat(day),
+        **more,  # type: ignore[arg-type]  # allow_shrink alone
+    )
+    launched = launch(service, request)
+    Executor(service=service, worker="test").walk("acme", launched.run.run_id)
+    with service.database.read() as tx:
+        return runs.get(tx, "acme", launched.run.run_id)
+
+
+def loaded(service: Service) -> tuple[int, Decimal, Decimal]:
+    sql = "SELECT COUNT(*), SUM(cost), SUM(credits_total) FROM billing_cost_daily"
+    ((rows, cost, credit),) = costs.query(service, "acme", sql).rows
+    return rows, cost, credit
+
+
+def test_a_day_is_loaded_with_its_proof(service: Service, export: Export) -> None:
+    export((DAY, "1.5", "-0.25", "202411"), (DAY, "2", "", "202411"), ("2024-11-02", "9", "", "x"))
+    run = run_day(service)
+    assert run.status is Status.COMPLETED
+    assert loaded(service) == (2, Decimal("3.5"), Decimal("-0.25"))
+    with service.database.read() as tx:
+        proof = loads.published(tx, "acme", KEY)
+    assert proof is not None
+    assert proof.totals == proof.source_totals
+
+
+def test_a_day_loaded_twice_has_the_same_rows(service: Service, export: Export) -> None:
+    export((DAY, "1.5", "-0.25", "202411"), (DAY, "1.5", "-0.25", "202411"))
+    run_day(service)
+    before = loaded(service)
+    assert run_day(service).status is Status.COMPLETED
+    assert loaded(service) == before == (2, Decimal(3), Decimal("-0.5"))
+
+
+def test_a_late_file_is_found_by_the_next_load(service: Service, export: Export) -> None:
+    export((DAY, "1", "", "202411"))
+    run_day(service)
+    export((DAY, "0.5", "", "202412"), name="late.csv")
+    run_day(service)
+    assert loaded(service) == (2, Decimal("1.5"), Decimal(0))
+
+
+def test_no_file_at_all_fails_as_source_missing(service: Service, export: Export) -> None:
+    run = run_day(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_missing")
+    assert EXPORT in (run.error or "")
+
+
+def test_a_day_without_rows_is_completed_with_none(service: Service, export: Export) -> None:
+    export(("2024-11-02", "1", "", "202411"))
+    assert run_day(service).status is Status.COMPLETED
+    assert loaded(service)[0] == 0
+
+
+def test_a_day_that_loses_all_rows_fails_and_keeps_them(service: Service, export: Export) -> None:
+    export((DAY, "1", "", "202411"))
+    run_day(service)
+    export(("2024-11-02", "1", "", "202411"))
+    run = run_day(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_shrank")
+    assert loaded(service) == (1, Decimal(1), Decimal(0))
+
+
+def test_a_file_that_vanished_fails_and_is_named(service: Service, export: Export) -> None:
+    export((DAY, "1", "", "202411"))
+    gone = export((DAY, "2", "", "202411"), name="b.csv")
+    run_day(service)
+    gone.unlink()
+    run = run_day(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_shrank")
+    assert "b.csv" in (run.error or "")
+    assert loaded(service)[0] == 2
+
+
+def test_a_renamed_file_is_no_loss(service: Service, export: Export) -> None:
+    path = export((DAY, "1", "", "202411"))
+    run_day(service)
+    path.rename(path.with_name("c.csv"))
+    assert run_day(service).status is Status.COMPLETED
+
+
+def test_a_loss_is_accepted_when_asked_for(service: Service, export: Export) -> None:
+    export((DAY, "1", "", "202411"))
+    gone = export((DAY, "2", "", "202411"), name="b.csv")
+    run_day(service)
+    gone.unlink()
+    assert run_day(service, allow_shrink=True).status is Status.COMPLETED
+    assert loaded(service) == (1, Decimal(1), Decimal(0))
+
+
+def test_a_file_that_changed_is_loaded_anew(service: Service, export: Export) -> None:
+    export((DAY, "1", "", "202411"))
+    run_day(service)
+    export((DAY, "0.7", "", "202411"))
+    run_day(service)
+    assert loaded(service) == (1, Decimal("0.7"), Decimal(0))
+
+
+def test_an_older_sight_of_the_source_is_refused(service: Service, export: Export) -> None:
+    path = export((DAY, "2", "", "202411"))
+    run_day(service)
+    export((DAY, "1", "", "202411"))
+    os.utime(path, (1, 1))
+    run = run_day(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_older")
+    assert loaded(service) == (1, Decimal(2), Decimal(0))
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"", "a.csv"),
+        (b"cost,currency\n1,EUR\n", "a.csv"),
+        (b"\x1f\x8b\x08\x00broken", "a.csv"),
+    ],
+)
+def test_a_broken_file_fails_the_day_and_is_named(
+    service: Service, export: Export, content: bytes, word: str
+) -> None:
+    export((DAY, "1", "", "202411")).write_bytes(content)
+    run = run_day(service)
+    assert run.status is Status.FAILED
+    assert word in (run.error or "")
+
+
+def test_a_cost_that_is_no_number_fails_the_day(service: Service, export: Export) -> None:
+    export((DAY, "1", "", "202411"))
+    run_day(service)
+    export((DAY, "twelve", "", "202411"))
+    run = run_day(service)
+    assert run.status is Status.FAILED
+    assert "a.csv" in (run.error or "")
+    assert loaded(service) == (1, Decimal(1), Decimal(0))
