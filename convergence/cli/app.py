@@ -22,8 +22,10 @@ from convergence.cli import (
     templates,
     tenants,
 )
-from convergence.cli.command import Call, Home, Server, command, group
+from convergence.cli.command import Call, command, group
 from convergence.cli.output import show_record
+
+COMMON = ("--server", "--home")
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
 for single in (serve, doctor, run, sql):
@@ -38,11 +40,6 @@ app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 
 
-@app.callback()
-def root(server: Server = None, home: Home = None) -> None:
-    """Every tenant's cloud bill in its own tables: once, on time and right to the cent."""
-
-
 @command(app, "version", examples=("cdp version", "cdp version -o json"))
 def version(call: Call) -> None:
     """Say which version this is, and on which Python it runs."""
@@ -52,7 +49,7 @@ def version(call: Call) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. `cdp --help` names the commands."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = _command_first(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(args=arguments, prog_name="cdp", standalone_mode=False)
     except typer.TyperException as error:
@@ -62,6 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - the last wall: a person never sees a traceback
         return failures.broke(error, debug="--debug" in arguments)
     return code if isinstance(code, int) else 0
+
+
+def _command_first(arguments: Sequence[str]) -> list[str]:
+    """`cdp --server URL runs ls` is `cdp runs ls --server URL`: each command has these options."""
+    rest, moved = list(arguments), list[str]()
+    while rest and rest[0].partition("=")[0] in COMMON:
+        count = 1 if "=" in rest[0] else 2
+        moved += rest[:count]
+        del rest[:count]
+    return rest + moved
 
 
 def _misused(error: typer.TyperException) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup, TyperOption
+from typing_extensions import override
 
 from convergence.cli import failures
 from convergence.cli.output import Format
@@ -37,13 +39,26 @@ AnyTenant = Annotated[
 ]
 
 
+class Noun(TyperGroup):
+    """A group of verbs. It has no option that must be read: that would import pydantic."""
+
+    @override
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False
+        return option
+
+
 def group(help_text: str) -> typer.Typer:
-    """A noun with verbs below it. Its help is plain text, which needs no further import."""
+    """A noun with verbs below it, whose help is plain text."""
     return typer.Typer(
+        cls=Noun,
         help=help_text,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        add_completion=False,
     )
 
 
@@ -69,7 +84,6 @@ class Call:
 
 
 def _common(
-    ctx: typer.Context,
     output: Annotated[
         Format, typer.Option("--output", "-o", help="How to print the answer.")
     ] = Format.TABLE,
@@ -79,13 +93,8 @@ def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
 ) -> Call:
     """The options that each command has besides its own."""
-    root = ctx.find_root().params
-    return Call(
-        format=Format.JSON if as_json else output,
-        server=server or root.get("server"),
-        home=home or root.get("home"),
-        debug=debug,
-    )
+    form = Format.JSON if as_json else output
+    return Call(format=form, server=server, home=home, debug=debug)
 
 
 def command(app: typer.Typer, name: str, *, examples: Sequence[str]) -> Callable[[Verb], Verb]:

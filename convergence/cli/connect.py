@@ -24,7 +24,9 @@ def connect(server: str | None, home: Path | None) -> Iterator["Client"]:
     if server is not None and home is not None:
         raise Invalid("--server and --home exclude each other", hint="leave one of them out")
     settings = read_settings(home)
-    client = _to_server(settings, server or _listening(settings.home)) or _embedded(settings)
+    own = _listening(settings.home)
+    url = server or own
+    client = _embedded(settings) if url is None else _to_server(settings, url, is_own=url == own)
     try:
         yield client
     finally:
@@ -37,22 +39,18 @@ def _listening(home: Path) -> str | None:
     return holder.url if holder and holder.url else None
 
 
-def _to_server(settings: Settings, url: str | None) -> "Client | None":
-    if url is None:
-        return None
+def _to_server(settings: Settings, url: str, *, is_own: bool) -> "Client":
+    """The key that lies in the home is shown to the home's own server alone."""
     from convergence.client import HttpClient
 
-    api_key = os.environ.get("CDP_API_KEY")
-    return HttpClient(url, api_key=api_key, admin_key=_admin_key(settings))
+    admin_key = settings.admin_key_text() or (_kept_key(settings.home) if is_own else None)
+    return HttpClient(url, api_key=os.environ.get("CDP_API_KEY"), admin_key=admin_key)
 
 
-def _admin_key(settings: Settings) -> str | None:
-    """The operator's key: as set, else that of the home, where this user may read it."""
-    given = settings.admin_key_text()
-    if given:
-        return given
+def _kept_key(home: Path) -> str | None:
+    """The operator's key, where this user may read it."""
     try:
-        return (settings.home / "admin.key").read_text("utf-8").strip() or None
+        return (home / "admin.key").read_text("utf-8").strip() or None
     except OSError:
         return None
 

@@ -12,6 +12,7 @@ from convergence.cli.command import Call, Tenant, command, group
 from convergence.cli.output import Format, Row, show_rows
 
 MONEY = ("cost", "credits", "net")
+FIGURES = ("currency", "rows", *MONEY)
 
 app = group("Costs: what was loaded, summed exactly.")
 
@@ -108,8 +109,9 @@ def _show(items: Sequence[Row], names: Sequence[str], form: Format) -> None:
 
 
 def _columns(items: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """Those of the answer; of an empty one what was asked for."""
-    return list(items[0]) if items else [*names, "currency", "rows", *MONEY]
+    """What was asked for, then the figures; an empty answer has the names that were asked."""
+    asked = [name for name in items[0] if name not in FIGURES] if items else names
+    return [*asked, *FIGURES]
 
 
 def _totals(items: Sequence[Row], label: str) -> list[Row]:

@@ -169,7 +169,9 @@ class EmbeddedClient:
                 walking.exception()
                 ledger.publish(self._service)
         walking.result()
-        return self.run(run_id)
+        ended = self.run(run_id)
+        watch(ended)
+        return ended
 
     def run(self, run_id: str) -> Json:
         tenant_id = self._tenant_of(run_id)

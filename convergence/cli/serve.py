@@ -115,6 +115,7 @@ def _serve(
         raise Unavailable(
             "the server could not start", code="start_failed", hint=f"see {folder / 'cdp.log'}"
         )
+    say("stopped")
 
 
 def _tell(settings: "Settings", url: str, *, with_worker: bool) -> None:
