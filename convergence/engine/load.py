@@ -79,16 +79,9 @@ class Loader:
                     code="totals_differ",
                     hint="does the query filter, join or limit? The old rows are still in place",
                 )
-        if published is not None:
-            if totals.state.is_older_than(published.source_state):
-                raise StepFailed(
-                    f"{key.source} on {key.day}: older than what load {published.load_id} "
-                    "published",
-                    code="source_older",
-                    hint="run it again: the source is read afresh",
-                )
-            if not (options.allow_shrink or self.run.allow_shrink):
-                _check_shrunk(key, totals, published)
+        if published is not None and not (options.allow_shrink or self.run.allow_shrink):
+            _check_shrunk(key, totals, published)
+            _check_older(key, totals, published)
         return None
 
     def _record(self, key: LoadKey, totals: StagedTotals, *, is_sample: bool) -> Load:
@@ -209,6 +202,15 @@ def _check_shrunk(key: LoadKey, totals: StagedTotals, published: Load) -> None:
         code="source_shrank",
         hint="put the files back, or accept the loss with allow_shrink (--allow-shrink)",
     )
+
+
+def _check_older(key: LoadKey, totals: StagedTotals, published: Load) -> None:
+    if totals.state.is_older_than(published.source_state):
+        raise StepFailed(
+            f"{key.source} on {key.day} is older than what load {published.load_id} published",
+            code="source_older",
+            hint="run it again; if old files were put back on purpose: allow_shrink",
+        )
 
 
 def _report(load: Load, sql: str) -> Report:

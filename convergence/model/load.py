@@ -59,17 +59,17 @@ class SourceState:
         )
 
     def is_older_than(self, other: "SourceState") -> bool:
-        """Whether this is an earlier sight of the source: no clock of it newer, one of them older.
+        """Whether this is an earlier sight of the source: a file of both is older, none is newer.
 
         A file that was rewritten has a newer modification time, so it is never taken for older,
-        even when its export times went back.
+        even when its export times went back. Without files the newest export time decides.
         """
-        mine, theirs = self._clocks(), other._clocks()
-        return all(a <= b for a, b in zip(mine, theirs, strict=True)) and mine != theirs
-
-    def _clocks(self) -> tuple[float, int]:
-        newest = self.max_export_time.timestamp() if self.max_export_time else 0.0
-        return newest, max((file.mtime_ns for file in self.files), default=0)
+        if not (self.files or other.files):
+            mine, theirs = self.max_export_time, other.max_export_time
+            return mine is not None and theirs is not None and mine < theirs
+        known = {file.path: file.mtime_ns for file in other.files}
+        ages = [file.mtime_ns - known[file.path] for file in self.files if file.path in known]
+        return any(age < 0 for age in ages) and not any(age > 0 for age in ages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

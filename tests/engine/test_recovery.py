@@ -1,5 +1,6 @@
 """A process that dies in a load: the next start ends the run, and the rows are right."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.kills
 @pytest.mark.parametrize("point", POINTS)
 def test_a_run_whose_process_is_killed_ends_with_the_right_rows(
     service: Service, export: Callable[..., Path], point: str
@@ -46,7 +48,12 @@ def test_a_run_whose_process_is_killed_ends_with_the_right_rows(
     home = service.config.home
     service.close()
     script = Path(__file__).with_name("killed.py")
-    died = subprocess.run([sys.executable, script, home, point], check=False, timeout=40)
+    died = subprocess.run(
+        [sys.executable, script, home, point],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+        timeout=40,
+    )
     assert died.returncode == -signal.SIGKILL
     again = build(Settings(home=home))
     serving = serve.start(again, with_worker=True)
