@@ -202,6 +202,13 @@ sa.Index(
     sqlite_where=IS_LIVE,
     postgresql_where=IS_LIVE,
 )
+sa.Index(
+    "ix_pipeline_runs_live",
+    pipeline_runs.c.tenant_id,
+    pipeline_runs.c.status,
+    sqlite_where=IS_LIVE,
+    postgresql_where=IS_LIVE,
+)
 # Each list of runs reads one of these backwards from a cursor; run_date filters inside the index.
 _PAGE = ("created_at", "run_id", "run_date")
 for _prefix in ((), ("status",), ("pipeline_id", "status")):

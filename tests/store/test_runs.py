@@ -2,6 +2,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -254,3 +255,34 @@ def _fits(run: Run, wanted: RunFilter) -> bool:
 
 def _cursor(paged: list[Run]) -> tuple[datetime, str] | None:
     return (paged[-1].created_at, paged[-1].run_id) if paged else None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (RunFilter(), "ix_pipeline_runs_page"),
+        (RunFilter(date_from=date(2024, 11, 1)), "ix_pipeline_runs_page"),
+        (RunFilter(statuses=frozenset(STATUSES)), "ix_pipeline_runs_page_status"),
+        (RunFilter(pipeline_id="p"), "ix_pipeline_runs_page_pipeline_id_status"),
+        (
+            RunFilter(pipeline_id="p", statuses=frozenset({Status.FAILED})),
+            "ix_pipeline_runs_page_pipeline_id_status",
+        ),
+    ],
+)
+def test_a_page_walks_an_index_and_sorts_nothing(
+    tx: WriteTx, wanted: RunFilter, index: str
+) -> None:
+    if tx.dialect != "sqlite":
+        pytest.skip("PostgreSQL plans by its statistics; SQLite has none and needs the index")
+    asked: list[tuple[str, tuple[object, ...]]] = []
+    sa.event.listen(
+        tx.connection, "before_cursor_execute", lambda *call: asked.append((call[2], call[3]))
+    )
+    runs.page(tx, "acme", wanted, limit=50, before=(NOW, "r1"))
+    for statement, values in asked.copy():
+        plan = tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        steps = [row.detail for row in plan]
+        assert len(steps) == 1
+        assert f"INDEX {index} (" in steps[0]
+        assert "created_at" in steps[0]

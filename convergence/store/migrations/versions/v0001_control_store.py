@@ -210,6 +210,13 @@ def _runs() -> None:
         sa.PrimaryKeyConstraint("run_id", name="pk_pipeline_runs"),
     )
     op.create_index(
+        "ix_pipeline_runs_live",
+        "pipeline_runs",
+        ["tenant_id", "status"],
+        sqlite_where=sa.text("status IN ('PENDING', 'RUNNING')"),
+        postgresql_where=sa.text("status IN ('PENDING', 'RUNNING')"),
+    )
+    op.create_index(
         "ix_pipeline_runs_page", "pipeline_runs", ["tenant_id", "created_at", "run_id", "run_date"]
     )
     op.create_index(
