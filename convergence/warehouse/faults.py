@@ -1,7 +1,6 @@
 """What DuckDB found wrong with a translated query, told of the query that was sent."""
 
 import re
-from collections.abc import Iterable
 from difflib import get_close_matches
 
 from sqlglot import exp
@@ -27,9 +26,9 @@ def sql_fault(resolved: Resolved, message: str) -> Invalid:
     """The error to raise for DuckDB's `message`: names and places are those of BigQuery's SQL."""
     if found := _NO_COLUMN.search(message):
         name = next(group for group in found.groups() if group)
-        return _unknown("column", name, resolved, _QUOTED.findall(message[found.end() :]))
+        return _unknown("column", name, resolved, message[found.end() :])
     if found := _NO_ALIAS.search(message):
-        return _unknown("table", found[1], resolved, _QUOTED.findall(message[found.end() :]))
+        return _unknown("table", found[1], resolved, message[found.end() :])
     if found := _NO_TABLE.search(message):
         return _no_table(found[1].rpartition(".")[2], resolved)
     if found := _UNGROUPED.search(message):
@@ -53,8 +52,9 @@ def first_sentence(message: str) -> str:
     return re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", line)[:300]
 
 
-def _unknown(what: str, name: str, resolved: Resolved, candidates: Iterable[str]) -> Invalid:
-    close = get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+def _unknown(what: str, name: str, resolved: Resolved, candidates: str) -> Invalid:
+    known = _QUOTED.findall(candidates.split("\nLINE ")[0])
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
     return _fault(
         f"there is no {what} {name}",
         at=_named(resolved, name),

@@ -168,7 +168,11 @@ def escaped_like(node: exp.Like) -> exp.Expr:
 
 def parsed_instant(node: exp.StrToTime) -> exp.Expr:
     if node.args.get("zone") is not None:
-        raise refused("PARSE_TIMESTAMP with a zone is not available here", at=node)
+        raise refused(
+            "PARSE_TIMESTAMP with a zone is not available here",
+            at=node,
+            hint="parse it with PARSE_DATETIME, then TIMESTAMP(datetime, zone)",
+        )
     return zoned(known_format(node))
 
 

@@ -1,0 +1,152 @@
+"""Costs: exact sums by group and currency, against an oracle in Decimal."""
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import duckdb
+import pytest
+from sqlglot import exp
+
+from convergence.errors import Invalid
+from convergence.model.cost import CostQuery, Dimension
+from convergence.warehouse.base import Scope
+from convergence.warehouse.cost_queries import summary
+from convergence.warehouse.dialect import to_duckdb
+from convergence.warehouse.names import resolve
+from convergence.warehouse.statement import parse
+
+SCOPE = Scope(project="p-1", tenant_id="acme", datasets=frozenset({"acme"}))
+FIRST, LAST = date(2024, 11, 1), date(2024, 11, 30)
+NAMES = str.split(
+    "ingestion_date service_id service_description sku_id sku_description project_id project_name"
+    " invoice_month cost_type location_region currency cost credits_total"
+)
+
+
+def bill_row(number: int) -> tuple[Any, ...]:
+    service, project = f"s{number % 3}", f"p{number % 4}" if number % 4 else None
+    return (
+        FIRST + timedelta(days=number % 40),
+        *(service, f"Service {service}", f"k{number % 5}", f"Sku {number % 5}"),
+        *(project, f"Project {project}" if project else None),
+        *("202411" if number % 2 else "202412", ("regular", "tax")[number % 7 == 0]),
+        *(None if number % 6 == 0 else "eu", ("EUR", "USD")[number % 2]),
+        Decimal(number * number) / 1_000_000_000,
+        None if number % 3 else Decimal(-number) / 1_000_000_000,
+    )
+
+
+ROWS = [bill_row(number) for number in range(400)]
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(config={"async_threads": 1}) as connection:
+        types = ["DATE", *["VARCHAR"] * 10, "DECIMAL(38,9)", "DECIMAL(38,9)"]
+        fields = ", ".join(f"{name} {type_}" for name, type_ in zip(NAMES, types, strict=True))
+        connection.execute(f"CREATE TABLE billing_cost_daily ({fields})")
+        marks = ", ".join("?" * len(NAMES))
+        connection.executemany(f"INSERT INTO billing_cost_daily VALUES ({marks})", ROWS)  # noqa: S608 - marks
+        yield connection
+
+
+def ask(engine: duckdb.DuckDBPyConnection, question: CostQuery) -> list[dict[str, Any]]:
+    sql = summary(question, project="p-1", dataset="acme").sql("bigquery")
+    translated = to_duckdb(
+        resolve(parse(sql), SCOPE),
+        place=lambda ref: exp.table_(ref.table, quoted=True),
+        columns=lambda _: (),
+    )
+    cursor = engine.execute(translated)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def oracle(*keys: str) -> dict[tuple[Any, ...], tuple[int, Decimal, Decimal]]:
+    totals: dict[tuple[Any, ...], tuple[int, Decimal, Decimal]] = {}
+    for row in (dict(zip(NAMES, row, strict=True)) for row in ROWS):
+        if FIRST <= row["ingestion_date"] <= LAST:
+            key = tuple(row[name] for name in (*keys, "currency"))
+            rows, cost, credits_sum = totals.get(key, (0, Decimal(0), Decimal(0)))
+            more = row["credits_total"] or Decimal(0)
+            totals[key] = (rows + 1, cost + row["cost"], credits_sum + more)
+    return totals
+
+
+@pytest.mark.parametrize(
+    ("group_by", "keys"),
+    [
+        ((), ()),
+        ((Dimension.DAY,), ("ingestion_date",)),
+        ((Dimension.SERVICE,), ("service_id",)),
+        ((Dimension.SKU, Dimension.PROJECT), ("sku_id", "project_id")),
+        ((Dimension.INVOICE_MONTH, Dimension.COST_TYPE), ("invoice_month", "cost_type")),
+        ((Dimension.REGION, Dimension.DAY), ("location_region", "ingestion_date")),
+    ],
+)
+def test_sums_are_exact_and_never_cross_currencies(
+    group_by: tuple[Dimension, ...], keys: tuple[str, ...], engine: duckdb.DuckDBPyConnection
+) -> None:
+    answer = ask(engine, CostQuery(date_from=FIRST, date_to=LAST, group_by=group_by))
+    shown = tuple("day" if key == "ingestion_date" else key for key in (*keys, "currency"))
+    got = {
+        tuple(row[key] for key in shown): (row["rows"], row["cost"], row["credits"])
+        for row in answer
+    }
+    assert got == oracle(*keys)
+    assert len(got) == len(answer)
+    assert all(row["net"] == row["cost"] + row["credits"] for row in answer)
+
+
+def test_groups_carry_their_names_and_the_dearest_comes_first(
+    engine: duckdb.DuckDBPyConnection,
+) -> None:
+    question = CostQuery(date_from=FIRST, date_to=LAST, group_by=(Dimension.SERVICE,))
+    answer = ask(engine, question)
+    assert [row["net"] for row in answer] == sorted((row["net"] for row in answer), reverse=True)
+    assert {(row["service_id"], row["service_description"]) for row in answer} == {
+        (f"s{number}", f"Service s{number}") for number in range(3)
+    }
+
+
+def test_days_come_in_order(engine: duckdb.DuckDBPyConnection) -> None:
+    question = CostQuery(date_from=FIRST, date_to=LAST, group_by=(Dimension.DAY,))
+    days = [row["day"] for row in ask(engine, question)]
+    assert days == sorted(days)
+    assert (days[0], days[-1]) == (FIRST, LAST)
+
+
+@pytest.mark.parametrize(
+    ("filters", "rows"),
+    [
+        ({Dimension.SERVICE: ("s1", "s2")}, lambda r: r["service_id"] in {"s1", "s2"}),
+        ({Dimension.PROJECT: ("",)}, lambda r: r["project_id"] is None),
+        ({Dimension.PROJECT: ("", "p1")}, lambda r: r["project_id"] in {None, "p1"}),
+        ({Dimension.DAY: ("2024-11-05",)}, lambda r: r["ingestion_date"] == date(2024, 11, 5)),
+        ({Dimension.COST_TYPE: ()}, lambda _: True),
+        ({Dimension.SKU: ("' OR 1=1 --\\",)}, lambda _: False),
+        (
+            {Dimension.REGION: ("eu",), Dimension.COST_TYPE: ("tax",)},
+            lambda r: r["location_region"] == "eu" and r["cost_type"] == "tax",
+        ),
+    ],
+)
+def test_filters_name_ids_and_the_empty_one_is_a_missing_one(
+    filters: dict[Dimension, tuple[str, ...]],
+    rows: Callable[[dict[str, Any]], bool],
+    engine: duckdb.DuckDBPyConnection,
+) -> None:
+    bill = [dict(zip(NAMES, row, strict=True)) for row in ROWS]
+    wanted = [r for r in bill if r["ingestion_date"] <= LAST and rows(r)]
+    answer = ask(engine, CostQuery(date_from=FIRST, date_to=LAST, filters=filters))
+    assert sum(row["rows"] for row in answer) == len(wanted)
+    assert sum(row["cost"] for row in answer) == sum(r["cost"] for r in wanted)
+
+
+def test_a_question_that_cannot_be_is_refused() -> None:
+    with pytest.raises(Invalid, match="is after"):
+        CostQuery(date_from=LAST, date_to=FIRST)
+    with pytest.raises(Invalid, match="not a day"):
+        CostQuery(date_from=FIRST, date_to=LAST, filters={Dimension.DAY: ("2024-13-01",)})
