@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from convergence.engine import load, serve
+from convergence.engine import serve
 from convergence.engine.service import Service
 from convergence.settings import Settings
+from convergence.store import loads
 from convergence.wiring import build
 
 
@@ -23,7 +24,7 @@ def die(*_: object, **__: object) -> None:
 def arm(service: Service, point: str) -> None:
     """Die before or after one call of the load."""
     when, name = point.split("_", 1)
-    owner: object = service.warehouse if hasattr(service.warehouse, name) else load.loads
+    owner: object = service.warehouse if hasattr(service.warehouse, name) else loads
     call = getattr(owner, name)
 
     def dying(*arguments: object, **named: object) -> object:

@@ -75,7 +75,7 @@ def _wait(service: Service, run_id: str) -> Run:
     for _ in range(300):
         with service.database.read() as tx:
             run = runs.get(tx, "acme", run_id)
-        if not run.is_live:
-            return run
+            if not run.is_live:
+                return run
         time.sleep(0.1)
-    raise AssertionError(f"still {run.status} after 30 s")
+    raise AssertionError(f"run {run_id} is still live after 30 s")

@@ -56,7 +56,9 @@ def test_a_failed_load_is_mailed_to_the_admin(
     (mail,) = inbox.mails
     assert mail["To"] == "finops@acme.example"
     assert mail["Subject"] == "[ALERT] Cost Billing Pipeline Failed - acme"
-    text = str(mail.get_payload(decode=True), "utf-8")
+    body = mail.get_payload(decode=True)
+    assert isinstance(body, bytes)
+    text = body.decode()
     assert "no file matches the source" in text
     assert "2024-11-01" in text
     with service.database.read() as tx:
