@@ -78,7 +78,8 @@ def pick(column: Column, available: Mapping[str, Found], prefix: str = "") -> ex
     members = _members(column, available, f"{name}.")
     if all(value is None for value in members.values()):
         return None
-    some = [_is_given(value) for value in members.values() if value is not None]
+    flat = (found for path, found in available.items() if path.startswith(f"{name}."))
+    some = [_is_given(found.value) for found in flat]
     return exp.Case(ifs=[exp.If(this=exp.or_(*some), true=_record(column, members))])
 
 

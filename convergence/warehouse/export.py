@@ -8,6 +8,7 @@ from here on.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cache, lru_cache
 from itertools import groupby
 
 from duckdb.sqltypes import DuckDBPyType
@@ -74,6 +75,7 @@ def relation(
     return union
 
 
+@cache
 def totals_columns(schema: ExportSchema) -> tuple[Column, ...]:
     """The columns that totals need, and of their records only the members that totals need."""
     members = {"invoice": {"month"}, "credits": {"amount"}}
@@ -119,10 +121,14 @@ def _build(shape: FileShape) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def _fault(shape: FileShape) -> str:
-    if shape.fault:
-        return shape.fault
+    return shape.fault or _misbuilt(shape.columns)
+
+
+@lru_cache(maxsize=256)
+def _misbuilt(columns: tuple[tuple[str, DuckDBPyType], ...]) -> str:
+    """What of the export's columns is missing or of a wrong type; empty when all is well."""
     schema = gcp_export()
-    available = _available(shape.columns)
+    available = _available(columns)
     lacking = sorted(path for path in schema.required if not _has(path, available))
     if lacking:
         return "it lacks the column " + ", ".join(lacking)
@@ -151,15 +157,24 @@ def _select(
     sight: Sight, shapes: list[FileShape], wanted: tuple[Column, ...], *, with_file: bool
 ) -> exp.Select:
     first = shapes[0]
-    available = _available(first.columns)
-    query = exp.select(*(_column(column, available) for column in wanted)).from_(
-        reader(first.format, first.columns, [shape.path for shape in shapes])
+    query = exp.Select(
+        expressions=[exp.Var(this=sql) for sql in _projection(first.columns, wanted)]
     )
+    query.from_(reader(first.format, first.columns, [shape.path for shape in shapes]), copy=False)
     if with_file:
-        query = query.select(exp.column(FILE_COLUMN))
-    for condition in _conditions(sight, available, with_file=with_file):
-        query = query.where(condition, copy=False)
+        query.select(exp.column(FILE_COLUMN), copy=False)
+    for condition in _conditions(sight, _available(first.columns), with_file=with_file):
+        query.where(condition, copy=False)
     return query
+
+
+@lru_cache(maxsize=256)
+def _projection(
+    columns: tuple[tuple[str, DuckDBPyType], ...], wanted: tuple[Column, ...]
+) -> tuple[str, ...]:
+    """DuckDB's SQL of the wanted columns; kept, since it costs more to write than to run."""
+    available = _available(columns)
+    return tuple(_column(column, available).sql("duckdb") for column in wanted)
 
 
 def _column(column: Column, available: Mapping[str, Found]) -> exp.Expr:

@@ -163,7 +163,6 @@ _CSV_OPTIONS: dict[str, exp.Expr] = {
     "quote": exp.Literal.string('"'),
     "escape": exp.Literal.string('"'),
     "nullstr": exp.Array(expressions=[exp.Literal.string(""), exp.Literal.string("NULL")]),
-    "max_line_size": exp.Literal.number(16_000_000),
 }
 
 

@@ -12,7 +12,7 @@ from convergence.warehouse.files import FileShape, changed_since, first_line
 _FULL = re.compile(
     r"No space left|File too large|disk quota|max_temp_directory_size", re.IGNORECASE
 )
-_NOT_NULL = re.compile(r"NOT NULL constraint failed: \S*?([^.\s]+)$", re.MULTILINE)
+_NOT_NULL = re.compile(r'NOT NULL constraint failed: \S*?([^."\s]+)"?$', re.MULTILINE)
 
 
 def explain_failure(

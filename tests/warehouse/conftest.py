@@ -1,0 +1,274 @@
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from convergence.model.cancel import CancelToken
+from convergence.model.load import LoadKey
+from convergence.model.source import GrantedSource, Kind
+from convergence.model.table import Column, TableSchema
+from convergence.warehouse.base import (
+    LoadRecord,
+    QueryLimits,
+    Result,
+    Scope,
+    Staged,
+    StagedTotals,
+    StageRequest,
+    Warehouse,
+)
+from convergence.warehouse.duckdb import DuckdbWarehouse
+from convergence.warehouse.export import folder_of
+from convergence.warehouse.schemas import gcp_export, load_schema, tenant_schemas
+
+PROJECT = "local"
+TABLE = "local.billing.gcp_billing_export_resource_v1_01ABCD"
+DAY = date(2025, 10, 1)
+NOW = datetime(2025, 10, 3, 6, 0, tzinfo=UTC)
+
+BILLING_SQL = """
+SELECT
+  billing_account_id, service.id AS service_id, service.description AS service_description,
+  sku.id AS sku_id, sku.description AS sku_description, usage_start_time, usage_end_time,
+  project.id AS project_id, project.name AS project_name, project.number AS project_number,
+  location.location AS location_location, location.region AS location_region,
+  location.zone AS location_zone, resource.name AS resource_name,
+  resource.global_name AS resource_global_name, cost, currency, currency_conversion_rate,
+  usage.amount AS usage_amount, usage.unit AS usage_unit,
+  usage.amount_in_pricing_units AS usage_amount_in_pricing_units,
+  usage.pricing_unit AS usage_pricing_unit, cost_type,
+  IFNULL((SELECT SUM(c.amount) FROM UNNEST(credits) AS c), 0) AS credits_total,
+  cost_at_list, invoice.month AS invoice_month,
+  TO_JSON_STRING(labels) AS labels_json, TO_JSON_STRING(system_labels) AS system_labels_json,
+  export_time AS x_source_export_time, TO_JSON_STRING(credits) AS x_credits_json,
+  TO_JSON_STRING(tags) AS x_tags_json, TO_JSON_STRING(project.labels) AS x_project_labels_json,
+  TO_JSON_STRING(adjustment_info) AS x_adjustment_json, TO_JSON_STRING(price) AS x_price_json,
+  consumption_model.id AS x_consumption_model_id, subscription.instance_id AS x_subscription_id,
+  seller_name AS x_seller_name, transaction_type AS x_transaction_type,
+  invoice.publisher_type AS x_publisher_type,
+  cost_at_effective_price_default AS x_cost_at_effective_price_default
+FROM `{source}`
+WHERE DATE(usage_start_time) = '{date}'
+"""
+
+
+@dataclass(kw_only=True)
+class Tenant:
+    """A tenant with a dataset and one export, and the acts of a load with defaults."""
+
+    warehouse: Warehouse
+    dataset: str
+    files: str
+    narrowing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def scope(self) -> Scope:
+        source = GrantedSource(table=TABLE, files=self.files, kind=Kind.AUTO, **self.narrowing)
+        return Scope(
+            project=PROJECT,
+            tenant_id=self.dataset,
+            datasets=frozenset({self.dataset}),
+            sources=(source,),
+        )
+
+    def request(self, day: date = DAY, *, run_id: str = "run-1", **changes: Any) -> StageRequest:  # noqa: ANN401 - of whatever type
+        values: dict[str, Any] = {
+            "dataset": self.dataset,
+            "table": "billing_cost_daily",
+            "schema": load_schema("billing_cost_daily"),
+            "scope": self.scope,
+            "key": LoadKey(table="billing_cost_daily", day=day, source=TABLE),
+            "sql": BILLING_SQL,
+            "names": {"source": TABLE, "date": day},
+            "stamps": {
+                "x_run_id": run_id,
+                "x_source": TABLE,
+                "x_ingested_at": NOW,
+                "ingestion_date": day,
+            },
+        }
+        return StageRequest(**values | changes)
+
+    def stage(self, day: date = DAY, **changes: Any) -> Staged:  # noqa: ANN401 - of whatever type
+        return self.warehouse.stage(self.request(day, **changes), CancelToken())
+
+    def totals(self, staged: Staged) -> StagedTotals:
+        return self.warehouse.totals(staged, CancelToken())
+
+    def load(self, day: date = DAY, *, load_id: str = "load-1", **changes: Any) -> StagedTotals:  # noqa: ANN401 - of whatever type
+        staged = self.stage(day, **changes)
+        totals = self.totals(staged)
+        self.warehouse.publish(staged, record(load_id))
+        return totals
+
+    def query(self, sql: str, **limits: Any) -> Result:  # noqa: ANN401 - of whatever type
+        return self.warehouse.query(self.scope, sql, QueryLimits(**limits))
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return list(self.query(sql).rows)
+
+
+def record(load_id: str) -> LoadRecord:
+    return LoadRecord(
+        load_id=load_id,
+        run_id="run-1",
+        attempt=1,
+        template_hash="0" * 64,
+        is_sample=False,
+        loaded_at=NOW,
+    )
+
+
+@pytest.fixture
+def make_record() -> Callable[[str], LoadRecord]:
+    return record
+
+
+@pytest.fixture
+def folders() -> dict[str, tuple[Path, ...]]:
+    """The source folders of each dataset; a test may change them."""
+    return {}
+
+
+@pytest.fixture(params=["duckdb"])
+def warehouse(tmp_path: Path, folders: dict[str, tuple[Path, ...]]) -> Iterator[Warehouse]:
+    """Every adapter is a parameter here, and so passes the contract."""
+    adapter = DuckdbWarehouse(
+        tmp_path / "home", folders=lambda dataset: folders.get(dataset, ()), memory_limit="512MB"
+    )
+    yield adapter
+    adapter.close()
+
+
+@pytest.fixture
+def make_tenant(
+    warehouse: Warehouse, tmp_path: Path, folders: dict[str, tuple[Path, ...]]
+) -> Callable[..., Tenant]:
+    """A tenant whose export is `pattern`, by default all Parquet files of its own folder."""
+
+    def make(dataset: str = "acme", pattern: str = "", **narrowing: tuple[str, ...]) -> Tenant:
+        folder = tmp_path / "exports" / dataset
+        folder.mkdir(parents=True, exist_ok=True)
+        files = pattern or f"{folder}/*"
+        folders[dataset] = (folder_of(files),)
+        warehouse.ensure_dataset(dataset)
+        for schema in tenant_schemas().values():
+            warehouse.ensure_table(dataset, schema)
+        return Tenant(warehouse=warehouse, dataset=dataset, files=files, narrowing=narrowing)
+
+    return make
+
+
+@pytest.fixture
+def tenant(make_tenant: Callable[..., Tenant]) -> Tenant:
+    return make_tenant()
+
+
+@pytest.fixture
+def exports(tmp_path: Path) -> Path:
+    """The folder of the default tenant's files."""
+    return tmp_path / "exports" / "acme"
+
+
+def export_row(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - of whatever type
+    """One row of a detailed export, as BigQuery would write it to Parquet."""
+    row: dict[str, Any] = {
+        "billing_account_id": "01ABCD-234567-89EF01",
+        "service": {"id": "6F81-5844-456A", "description": "Compute Engine"},
+        "sku": {"id": "CF4E-A0C7-E3BF", "description": "Instance Core"},
+        "usage_start_time": datetime(2025, 10, 1, 5, tzinfo=UTC),
+        "usage_end_time": datetime(2025, 10, 1, 6, tzinfo=UTC),
+        "project": {
+            "id": "project-1",
+            "number": "1",
+            "name": "Project 1",
+            "labels": [{"key": "team", "value": "red"}],
+            "ancestry_numbers": "/1/",
+            "ancestors": [{"resource_name": "organizations/1", "display_name": "org"}],
+        },
+        "labels": [{"key": "env", "value": 'it\'s "prod"'}],
+        "system_labels": [],
+        "location": {"location": "eu", "country": "DE", "region": "eu-1", "zone": "eu-1-a"},
+        "resource": {"name": "vm-1", "global_name": "//compute/vm-1"},
+        "tags": [{"key": "1/env", "value": "prod", "inherited": True, "namespace": "1"}],
+        "price": None,
+        "subscription": {"instance_id": None},
+        "transaction_type": "GOOGLE",
+        "seller_name": None,
+        "export_time": datetime(2025, 10, 2, 3, 4, 5, tzinfo=UTC),
+        "cost": 1.25,
+        "currency": "EUR",
+        "currency_conversion_rate": 0.92,
+        "usage": {
+            "amount": 3600.0,
+            "unit": "seconds",
+            "amount_in_pricing_units": 1.0,
+            "pricing_unit": "hour",
+        },
+        "credits": [{"name": "Promo", "amount": -0.25, "full_name": None, "id": "p", "type": "X"}],
+        "invoice": {"month": "202510", "publisher_type": "GOOGLE"},
+        "cost_type": "regular",
+        "adjustment_info": None,
+        "cost_at_list": 1.5,
+        "consumption_model": {
+            "id": "m",
+            "description": "Default",
+            "applied_subscription_instance_id": None,
+        },
+        "cost_at_effective_price_default": 1.4,
+        "cost_at_list_consumption_model": 1.5,
+    }
+    return row | changes
+
+
+@pytest.fixture
+def make_row() -> Callable[..., dict[str, Any]]:
+    return export_row
+
+
+@pytest.fixture
+def write_parquet(exports: Path) -> Callable[..., Path]:
+    """Write rows as BigQuery would: FLOAT64 money, nested records, LISTs of STRUCT."""
+
+    def write(rows: Sequence[Mapping[str, Any]], name: str = "day.parquet", **options: Any) -> Path:  # noqa: ANN401 - of whatever type
+        exports.mkdir(parents=True, exist_ok=True)
+        without = options.pop("without", ())
+        schema = pa.schema([f for f in _ARROW_SCHEMA if f.name not in without])
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), exports / name, **options)
+        return exports / name
+
+    return write
+
+
+_FLOATS = {"cost", "currency_conversion_rate", "amount", "cost_at_list"} | {
+    "cost_at_effective_price_default",
+    "cost_at_list_consumption_model",
+}
+_ARROW = {
+    "STRING": pa.string(),
+    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+    "FLOAT64": pa.float64(),
+    "NUMERIC": pa.decimal128(38, 9),
+    "BOOL": pa.bool_(),
+}
+
+
+def _arrow(column: Column) -> pa.Field:
+    if column.fields:
+        type_ = pa.struct([_arrow(member) for member in column.fields])
+    else:
+        type_ = pa.float64() if column.name in _FLOATS else _ARROW[column.type]
+    return pa.field(column.name, pa.list_(type_) if column.mode == "REPEATED" else type_)
+
+
+_ARROW_SCHEMA = [_arrow(column) for column in gcp_export().columns]
+
+
+@pytest.fixture
+def billing() -> TableSchema:
+    return load_schema("billing_cost_daily")

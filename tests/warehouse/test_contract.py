@@ -1,0 +1,449 @@
+"""What every warehouse must do, whatever it is built on: functions over the fixture `warehouse`."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from convergence.errors import Cancelled, Invalid, NotFound, StepFailed, WarehouseError
+from convergence.model.cancel import CancelToken
+from convergence.model.load import LoadKey
+from convergence.model.money import MoneyKey, Total, differences
+from convergence.model.table import Column, TableSchema
+from convergence.warehouse.base import QueryLimits, Scope, Warehouse, WriteMode
+from convergence.warehouse.schemas import load_schema
+
+if TYPE_CHECKING:
+    from tests.warehouse.conftest import Tenant
+
+DAY = date(2025, 10, 1)
+COUNT = "SELECT COUNT(*) FROM billing_cost_daily"
+ENDLESS = "SELECT COUNT(*) FROM " + ", ".join(  # noqa: S608 - a constant
+    f"UNNEST(GENERATE_ARRAY(1, 100000)) AS a{number}" for number in range(4)
+)
+KEY = MoneyKey("202510", "regular", "EUR")
+Rows = Callable[..., dict[str, Any]]
+Write = Callable[..., Path]
+Record = Callable[[str], Any]
+
+
+def test_staged_rows_are_seen_only_after_publish(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write, make_record: Record
+) -> None:
+    write_parquet([make_row(), make_row()])
+    staged = tenant.stage()
+    totals = tenant.totals(staged)
+    assert tenant.rows(COUNT) == [(0,)]
+    assert not tenant.warehouse.is_published("acme", "load-1")
+    tenant.warehouse.publish(staged, make_record("load-1"))
+    assert tenant.rows(COUNT) == [(2,)]
+    assert tenant.warehouse.is_published("acme", "load-1")
+    assert totals.loaded == totals.source == {KEY: Total(2, Decimal("2.5"), Decimal("-0.5"))}
+
+
+def test_discarded_rows_are_gone_and_the_old_ones_stay(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write, make_record: Record
+) -> None:
+    write_parquet([make_row()])
+    tenant.load()
+    write_parquet([make_row(), make_row()])
+    staged = tenant.stage()
+    tenant.warehouse.discard(staged)
+    tenant.warehouse.discard(staged)
+    assert tenant.rows(COUNT) == [(1,)]
+    with pytest.raises(WarehouseError, match="nothing is staged"):
+        tenant.warehouse.publish(staged, make_record("load-2"))
+
+
+def test_publish_may_be_repeated_and_discard_after_it_does_nothing(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write, make_record: Record
+) -> None:
+    write_parquet([make_row()])
+    staged = tenant.stage()
+    tenant.totals(staged)
+    tenant.warehouse.publish(staged, make_record("load-1"))
+    tenant.warehouse.publish(staged, make_record("load-1"))
+    tenant.warehouse.discard(staged)
+    assert tenant.rows(COUNT) == [(1,)]
+    assert tenant.rows("SELECT load_id, row_count FROM x_meta_loads") == [("load-1", 1)]
+
+
+def test_a_day_loaded_again_tells_what_it_replaced(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row()])
+    first = tenant.load()
+    again = tenant.load(load_id="load-2", run_id="run-2")
+    assert again.content_hash == first.content_hash
+    write_parquet([make_row(cost=3.0)])
+    third = tenant.load(load_id="load-3", run_id="run-3")
+    assert third.content_hash != first.content_hash
+    assert third.previous == first.loaded
+    assert third.previous_rows == 1
+    assert tenant.rows("SELECT cost, x_run_id FROM billing_cost_daily") == [(Decimal(3), "run-3")]
+
+
+def test_the_hash_does_not_know_the_order_of_rows(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    rows = [make_row(cost=float(number)) for number in range(50)]
+    write_parquet(rows)
+    first = tenant.load()
+    write_parquet(rows[::-1])
+    assert tenant.load(load_id="load-2").content_hash == first.content_hash
+
+
+def test_another_source_and_another_day_stay_untouched(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    next_day = datetime(2025, 10, 2, tzinfo=UTC)
+    write_parquet([make_row(), make_row(usage_start_time=next_day)])
+    tenant.load()
+    tenant.load(date(2025, 10, 2), load_id="load-2")
+    other = LoadKey(table="billing_cost_daily", day=DAY, source="other")
+    stamps = dict(tenant.request().stamps) | {"x_source": "other"}
+    tenant.load(load_id="load-3", key=other, stamps=stamps)
+    tenant.load(load_id="load-4")
+    assert tenant.rows(COUNT) == [(3,)]
+
+
+def test_readers_see_the_old_rows_during_a_load(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write, make_record: Record
+) -> None:
+    write_parquet([make_row()])
+    tenant.load()
+    write_parquet([make_row(cost=9.0)])
+    staged = tenant.stage()
+    tenant.totals(staged)
+    assert tenant.rows("SELECT cost FROM billing_cost_daily") == [(Decimal("1.25"),)]
+    tenant.warehouse.publish(staged, make_record("load-2"))
+    assert tenant.rows("SELECT cost FROM billing_cost_daily") == [(Decimal(9),)]
+
+
+def test_days_load_side_by_side_and_one_day_in_turn(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    moments = [datetime(2025, 10, day, 5, tzinfo=UTC) for day in (1, 2, 3)]
+    write_parquet([make_row(usage_start_time=moment) for moment in moments])
+    jobs = [
+        threading.Thread(
+            target=tenant.load, args=(moment.date(),), kwargs={"load_id": f"{moment}{number}"}
+        )
+        for moment in moments
+        for number in range(3)
+    ]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert tenant.rows(COUNT) == [(3,)]
+    assert tenant.rows("SELECT COUNT(*) FROM x_meta_loads") == [(9,)]
+
+
+def test_a_tripped_token_ends_a_stage_and_leaves_the_old_rows(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row()])
+    tenant.load()
+    slow = ENDLESS.replace("COUNT(*)", "COUNT(*) AS n")
+    cancel = CancelToken()
+    timer = threading.Timer(0.3, cancel.trip, (Cancelled("enough", code="cancelled"),))
+    timer.start()
+    request = tenant.request(sql=slow, names={}, schema=None, table="slow")
+    with pytest.raises(Cancelled, match="enough"):
+        tenant.warehouse.stage(request, cancel)
+    assert tenant.rows(COUNT) == [(1,)]
+
+
+def test_rows_on_another_day_are_not_published(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row(), make_row()])
+    sql = tenant.request().sql.replace(
+        "usage_start_time, usage_end_time",
+        "TIMESTAMP_ADD(usage_start_time, INTERVAL 1 DAY) AS usage_start_time, usage_end_time",
+    )
+    staged = tenant.stage(sql=sql)
+    with pytest.raises(StepFailed, match="2 on 2025-10-02") as caught:
+        tenant.totals(staged)
+    assert caught.value.code == "other_day"
+    assert tenant.rows(COUNT) == [(0,)]
+
+
+def test_null_in_a_required_column_is_named(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row(), make_row(cost=None)])
+    with pytest.raises(StepFailed, match="NULL in the required column cost"):
+        tenant.load()
+    assert tenant.rows(COUNT) == [(0,)]
+
+
+def test_a_query_that_loses_rows_is_seen_in_the_totals(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row(), make_row(currency="USD")])
+    totals = tenant.totals(tenant.stage(sql=tenant.request().sql + " AND currency = 'EUR'"))
+    (difference,) = differences(totals.loaded, totals.source or {})
+    assert difference == (
+        "202510 x regular x USD: loaded 0 rows, cost 0, credits 0, "
+        "source 1 rows, cost 1.250000000, credits -0.250000000"
+    )
+
+
+def test_a_column_that_the_table_lacks_is_named(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row()])
+    sql = tenant.request().sql.replace("cost_type,", "cost_type AS kind_of_cost,")
+    with pytest.raises(StepFailed, match="kind_of_cost") as caught:
+        tenant.stage(sql=sql)
+    assert caught.value.code == "unknown_column"
+
+
+def test_the_state_names_the_files_that_held_rows(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    late = datetime(2025, 10, 9, 1, 2, 3, tzinfo=UTC)
+    one = write_parquet([make_row(), make_row(export_time=late)], "one.parquet")
+    two = write_parquet([make_row(usage_start_time=late)], "two.parquet")
+    totals = tenant.load()
+    assert totals.state.max_export_time == late
+    assert [(file.path, file.rows) for file in totals.state.files] == [(str(one), 2)]
+    assert totals.matched == {str(one), str(two)}
+
+
+def test_no_file_gives_no_rows_and_says_so(tenant: "Tenant") -> None:
+    totals = tenant.load()
+    assert (totals.rows, totals.source, totals.matched) == (0, {}, frozenset())
+
+
+def test_the_ingestion_date_is_the_run_date_whatever_the_query_says(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row()])
+    sql = tenant.request().sql.replace("cost_type,", "cost_type, CURRENT_DATE() AS ingestion_date,")
+    tenant.load(sql=sql)
+    assert tenant.rows("SELECT ingestion_date FROM billing_cost_daily") == [(DAY,)]
+
+
+def test_a_sample_holds_the_first_rows_only(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row() for _ in range(10)])
+    assert tenant.load(limit=3).rows == 3
+
+
+def test_append_replaces_only_the_rows_of_its_own_run(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row()])
+    sql = "SELECT cost, DATE(usage_start_time) AS day FROM `{source}`"
+    changes: dict[str, Any] = {"sql": sql, "schema": None, "table": "costs", "mode": WriteMode.APPEND}
+    for run_id in ("run-1", "run-2", "run-2"):
+        tenant.load(run_id=run_id, **changes)
+    assert tenant.rows("SELECT x_run_id, COUNT(*) FROM costs GROUP BY 1 ORDER BY 1") == [
+        ("run-1", 1),
+        ("run-2", 1),
+    ]
+
+
+def test_overwrite_replaces_all_days_of_the_source(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row()])
+    sql = "SELECT SUM(cost) AS total FROM `{source}`"
+    for day in (DAY, date(2025, 10, 2)):
+        tenant.load(day, sql=sql, schema=None, table="sums", mode=WriteMode.OVERWRITE)
+    assert tenant.rows("SELECT total, ingestion_date FROM sums") == [
+        (Decimal("1.25"), date(2025, 10, 2))
+    ]
+
+
+def test_merge_replaces_by_key_and_refuses_a_key_twice(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row(), make_row(cost_type="tax")])
+    sql = "SELECT cost_type, SUM(cost) AS total FROM `{source}` GROUP BY 1"
+    changes: dict[str, Any] = {"schema": None, "table": "by_type", "mode": WriteMode.MERGE}
+    tenant.load(sql=sql, merge_keys=("cost_type",), **changes)
+    write_parquet([make_row(cost=5.0)])
+    again = tenant.load(sql=sql, merge_keys=("cost_type",), run_id="run-2", **changes)
+    assert again.previous_rows == 1
+    assert tenant.rows("SELECT cost_type, total FROM by_type ORDER BY 1") == [
+        ("regular", Decimal(5)),
+        ("tax", Decimal("1.25")),
+    ]
+    write_parquet([make_row(), make_row()])
+    with pytest.raises(StepFailed, match="several rows for one key"):
+        tenant.load(
+            sql="SELECT cost_type, cost AS total FROM `{source}`",
+            merge_keys=("cost_type",),
+            **changes,
+        )
+
+
+def test_a_float_becomes_money_exactly_on_its_way_into_a_table(tenant: "Tenant") -> None:
+    schema = TableSchema(
+        name="amounts", columns=(Column(name="amount", type="NUMERIC"),), partition_by=None
+    )
+    tenant.load(
+        sql="SELECT CAST('98765432.1' AS FLOAT64) AS amount",
+        schema=schema,
+        table="amounts",
+        mode=WriteMode.OVERWRITE,
+    )
+    assert tenant.rows("SELECT amount FROM amounts") == [(Decimal("98765432.099999994"),)]
+
+
+def test_a_tenant_reads_its_own_tables_alone(
+    make_tenant: Callable[..., Any], tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row()])
+    tenant.load()
+    other = make_tenant("other")
+    for name in ("local.acme.billing_cost_daily", "acme.billing_cost_daily"):
+        with pytest.raises(Invalid):
+            other.rows(COUNT.replace("billing_cost_daily", f"`{name}`"))
+    assert other.rows(COUNT) == [(0,)]
+
+
+def test_a_query_gives_types_exact_money_and_aware_times(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    write_parquet([make_row()])
+    tenant.load()
+    result = tenant.query(
+        "SELECT cost, usage_start_time, ingestion_date, usage_amount, COUNT(*) AS n,"
+        " SUM(1) AS s, [cost_type] AS a FROM billing_cost_daily GROUP BY ALL"
+    )
+    assert result.columns == (
+        ("cost", "NUMERIC"),
+        ("usage_start_time", "TIMESTAMP"),
+        ("ingestion_date", "DATE"),
+        ("usage_amount", "FLOAT64"),
+        ("n", "INT64"),
+        ("s", "INT64"),
+        ("a", "ARRAY<STRING>"),
+    )
+    (row,) = result.rows
+    assert row[:3] == (Decimal("1.25"), datetime(2025, 10, 1, 5, tzinfo=UTC), DAY)
+    assert row[1].tzinfo is UTC
+
+
+def test_a_query_is_cut_at_its_limit_of_rows_and_says_so(tenant: "Tenant") -> None:
+    result = tenant.query("SELECT n FROM UNNEST(GENERATE_ARRAY(1, 100)) AS n ORDER BY n", rows=7)
+    assert [row[0] for row in result.rows] == [1, 2, 3, 4, 5, 6, 7]
+    assert result.truncated
+    whole = tenant.query("SELECT n FROM UNNEST(GENERATE_ARRAY(1, 100)) AS n LIMIT 7", rows=7)
+    assert not whole.truncated
+
+
+def test_a_query_ends_at_its_limit_of_time(tenant: "Tenant") -> None:
+    with pytest.raises(Cancelled) as caught:
+        tenant.query(ENDLESS, seconds=0.3)
+    assert caught.value.code == "query_timeout"
+
+
+def test_a_query_may_read_a_source(tenant: "Tenant", make_row: Rows, write_parquet: Write) -> None:
+    write_parquet([make_row(), make_row(cost=2.0)])
+    table = tenant.scope.sources[0].table
+    assert tenant.rows("SELECT SUM(cost) FROM `?`".replace("?", table)) == [(Decimal("3.25"),)]
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT nope FROM billing_cost_daily", "SELECT * FROM no_such_table", "SELECT 1/0"]
+)
+def test_a_wrong_query_is_invalid(tenant: "Tenant", sql: str) -> None:
+    with pytest.raises(Invalid):
+        tenant.rows(sql)
+
+
+def test_explain_checks_names_and_reads_nothing(tenant: "Tenant") -> None:
+    assert "billing_cost_daily" in tenant.warehouse.explain(tenant.scope, COUNT)
+    with pytest.raises(Invalid):
+        tenant.warehouse.explain(tenant.scope, "SELECT nope FROM billing_cost_daily")
+
+
+def test_evolve_adds_what_is_missing_once(tenant: "Tenant") -> None:
+    schema = load_schema("x_meta_step_logs")
+    narrow = replace(schema, name="step_logs", columns=schema.columns[:9])
+    wide = replace(narrow, columns=schema.columns)
+    tenant.warehouse.ensure_table("acme", narrow)
+    assert tenant.warehouse.evolve("acme", wide)
+    assert not tenant.warehouse.evolve("acme", wide)
+    live = tenant.warehouse.columns("acme", "step_logs")
+    assert [(c.name, c.type, c.mode) for c in live] == [
+        (c.name, c.type, c.mode) for c in schema.columns
+    ]
+
+
+def test_live_columns_are_those_of_the_schema(tenant: "Tenant", billing: TableSchema) -> None:
+    live = tenant.warehouse.columns("acme", "billing_cost_daily")
+    assert [(c.name, c.type, c.mode) for c in live] == [
+        (c.name, c.type, c.mode) for c in billing.columns
+    ]
+    with pytest.raises(NotFound):
+        tenant.warehouse.columns("acme", "no_such_table")
+    with pytest.raises(NotFound):
+        tenant.warehouse.columns("no_such_dataset", "billing_cost_daily")
+
+
+def test_making_things_twice_says_that_they_were_there(
+    warehouse: Warehouse, billing: TableSchema
+) -> None:
+    assert warehouse.ensure_dataset("fresh")
+    assert not warehouse.ensure_dataset("fresh")
+    assert warehouse.ensure_table("fresh", billing)
+    assert not warehouse.ensure_table("fresh", billing)
+    assert warehouse.storage_bytes("fresh") > 0
+    warehouse.drop_dataset("fresh")
+    assert warehouse.ensure_dataset("fresh")
+
+
+def test_upsert_replaces_rows_with_the_same_key(tenant: "Tenant") -> None:
+    schema = load_schema("x_meta_api_keys")
+    row = {
+        "api_key": "k1",
+        "tenant_id": "acme",
+        "created_at": datetime(2025, 1, 1, tzinfo=UTC),
+        "is_active": True,
+        "scopes": ("pipelines:read",),
+    }
+    tenant.warehouse.upsert("acme", schema, ("api_key",), [row, row | {"api_key": "k2"}])
+    tenant.warehouse.upsert("acme", schema, ("api_key",), [row | {"is_active": False}])
+    assert tenant.rows("SELECT api_key, is_active, scopes FROM x_meta_api_keys ORDER BY 1") == [
+        ("k1", False, ["pipelines:read"]),
+        ("k2", True, ["pipelines:read"]),
+    ]
+
+
+def test_central_rows_are_seen_by_their_tenant_and_by_the_operator(
+    make_tenant: Callable[..., Any], warehouse: Warehouse
+) -> None:
+    acme, other = make_tenant("acme"), make_tenant("other")
+    schema = load_schema("tenant_profiles")
+    for name in ("acme", "other"):
+        row = {
+            "tenant_id": name,
+            "company_name": f"{name} & Co",
+            "admin_email": "a@example.com",
+            "tenant_dataset_id": name,
+            "status": "ACTIVE",
+            "created_at": datetime(2025, 1, 1, tzinfo=UTC),
+        }
+        warehouse.upsert_central(name, schema, ("tenant_id",), [row])
+    sql = "SELECT tenant_id FROM `local.tenants.tenant_profiles` ORDER BY 1"
+    assert acme.rows(sql) == [("acme",)]
+    assert other.rows(sql) == [("other",)]
+    operator = Scope(project="local", tenant_id=None, datasets=frozenset({"acme", "other"}))
+    assert list(warehouse.query(operator, sql, QueryLimits()).rows) == [("acme",), ("other",)]
+
+
+def test_check_passes_on_a_warehouse_that_can_be_written_to(warehouse: Warehouse) -> None:
+    warehouse.check()
