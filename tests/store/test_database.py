@@ -136,10 +136,8 @@ def test_the_gate_opens_after_a_commit_in_the_middle_of_a_connection(path: Path)
     database.close()
 
 
+@pytest.mark.parametrize("backend", ["sqlite"])
 def test_a_full_disk_is_told_and_leaves_nothing_behind(database: Database) -> None:
-    if not database.is_sqlite:
-        pytest.skip("a full disk is made by SQLite's max_page_count")
-
     def fill() -> None:
         with database.write() as tx:
             pages = tx.connection.exec_driver_sql("PRAGMA page_count").scalar()

@@ -55,11 +55,11 @@ def test_a_mark_made_after_a_cleaning_is_not_taken_for_the_old_one(tx: WriteTx) 
     assert marks(tx) == [("acme", None, 1), ("other", None, 1)]
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("backend", ["postgres"])
 def test_a_mark_being_made_right_now_is_neither_cleaned_nor_waited_for(
     database: Database,
 ) -> None:
-    if database.is_sqlite:
-        return
     with database.write() as tx:
         add_tenant(tx, "acme")
     with database.write() as marking:
