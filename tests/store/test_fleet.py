@@ -1,5 +1,7 @@
 from datetime import timedelta
 
+import pytest
+
 from convergence.model.run import Status
 from convergence.store import fleet, runs
 from convergence.store.database import Database, WriteTx
