@@ -55,7 +55,6 @@ def _admit(service: Service, tx: WriteTx, run: Run, queue: Queue) -> QuotaExceed
     day = run.created_at.date()
     limits = tenants.limits(tx, run.tenant_id)
     use = usage.use(tx, run.tenant_id, day)
-    usage.ensure_day(tx, run.tenant_id, day, limits, now=run.created_at)
     try:
         quota.check_quota(limits, use)
     except QuotaExceeded as refusal:

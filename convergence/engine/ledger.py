@@ -5,7 +5,7 @@ a place in a log: a run that changes while it is published stays in the set.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -32,23 +32,29 @@ log = Log(__name__)
 
 def publish(service: Service) -> int:
     """Publish what is missing; how many runs and tenants were. One bad tenant holds up no other."""
-    with service.database.read() as tx:
-        missing = fleet.dirty(tx, BATCH)
-    by_tenant: dict[str, list[Dirty]] = defaultdict(list)
-    for dirty in missing:
-        by_tenant[dirty.tenant_id].append(dirty)
     published = 0
-    for tenant_id, batch in by_tenant.items():
-        try:
-            _publish_tenant(service, tenant_id, batch)
-        except CdpError as error:
-            log.warning("ledger not published", tenant_id=tenant_id, error=error.detail)
-            continue
-        with service.database.write() as tx:
-            for dirty in batch:
-                fleet.clean(tx, dirty)
-        published += len(batch)
+    failed: set[str] = set()
+    while batches := _missing(service, failed):
+        for tenant_id, batch in batches.items():
+            try:
+                _publish_tenant(service, tenant_id, batch)
+            except CdpError as error:
+                log.warning("ledger not published", tenant_id=tenant_id, error=error.detail)
+                failed.add(tenant_id)
+                continue
+            with service.database.write() as tx:
+                for dirty in batch:
+                    fleet.clean(tx, dirty)
+            published += len(batch)
     return published
+
+
+def _missing(service: Service, failed: Collection[str]) -> dict[str, list[Dirty]]:
+    by_tenant: dict[str, list[Dirty]] = defaultdict(list)
+    with service.database.read() as tx:
+        for dirty in fleet.dirty(tx, BATCH, but=failed):
+            by_tenant[dirty.tenant_id].append(dirty)
+    return by_tenant
 
 
 def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) -> None:
