@@ -65,12 +65,6 @@ def _admit(service: Service, tx: WriteTx, run: Run, queue: Queue) -> QuotaExceed
     if quota.warning_due(limits, use.today + 1):
         usage.claim_warning(tx, run.tenant_id, day, now=run.created_at)
     queue.enqueue(tx, run.tenant_id, run.run_id)
-    service.metrics.set_quota(
-        run.tenant_id,
-        daily=(use.today + 1) / limits.daily_limit,
-        monthly=(use.month + 1) / limits.monthly_limit,
-        concurrent=(use.live + 1) / limits.concurrent_limit,
-    )
     return None
 
 

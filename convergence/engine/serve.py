@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from convergence.engine import ledger, recover
+from convergence.engine import days, ledger, recover
 from convergence.engine.execute import STOPPING, Executor
 from convergence.engine.service import Service
 from convergence.engine.work import DurableQueue, Worker
@@ -14,7 +14,7 @@ from convergence.outside.logs import Log
 
 SWEEP_SECONDS = 5.0
 LEDGER_SECONDS = 1.0
-FLUSH_SECONDS = 5.0
+DAY_SECONDS = 30.0
 DRAIN_SECONDS = 20
 
 log = Log(__name__)
@@ -80,4 +80,5 @@ def start(service: Service, *, with_worker: bool) -> Serving:
     worker.start()
     serving.every(SWEEP_SECONDS, lambda: recover.sweep(service, queue, alive=alive))
     serving.every(LEDGER_SECONDS, lambda: ledger.publish(service))
+    serving.every(DAY_SECONDS, lambda: days.open_day(service))
     return serving

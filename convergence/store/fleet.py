@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 
 import sqlalchemy as sa
@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from convergence.model.key import ApiKeyRecord
 from convergence.model.run import Run, Status
 from convergence.model.source import Grant, Source
-from convergence.model.tenant import Tenant
+from convergence.model.tenant import Tenant, TenantStatus
+from convergence.model.usage import UsageRow
 from convergence.store import rows
 from convergence.store import tables as t
 from convergence.store.database import ReadTx, WriteTx, insert_into
@@ -61,6 +62,23 @@ def tenant_of_dataset(tx: ReadTx, dataset: str) -> Tenant | None:
     query = sa.select(t.tenant_profiles).where(t.tenant_profiles.c.tenant_dataset_id == dataset)
     row = tx.connection.execute(query).first()
     return rows.tenant(row) if row else None
+
+
+def usage_of(tx: ReadTx, day: date) -> list[UsageRow]:
+    """The usage rows of one UTC day."""
+    query = sa.select(t.tenant_usage_quotas).where(t.tenant_usage_quotas.c.usage_date == day)
+    return [UsageRow(**row._mapping) for row in tx.connection.execute(query)]
+
+
+def without_usage(tx: ReadTx, day: date) -> list[str]:
+    """The active tenants that have no usage row for the UTC day yet."""
+    used = sa.select(t.tenant_usage_quotas.c.tenant_id).where(
+        t.tenant_usage_quotas.c.usage_date == day
+    )
+    profiles = t.tenant_profiles
+    is_active = profiles.c.status == TenantStatus.ACTIVE.value
+    query = sa.select(profiles.c.tenant_id).where(is_active, profiles.c.tenant_id.not_in(used))
+    return list(tx.connection.execute(query).scalars())
 
 
 def key(tx: ReadTx, key_id: str) -> ApiKeyRecord | None:
