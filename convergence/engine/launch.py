@@ -44,13 +44,13 @@ def launch(service: Service, request: LaunchRequest) -> Launched:
         )
         if live is not None:
             return Launched(run=live, is_new=False)
-        refusal = _admit(service, tx, run, queue)
+        refusal = _admit(tx, run, queue)
     if refusal is not None:
         raise refusal
     return Launched(run=run, is_new=True)
 
 
-def _admit(service: Service, tx: WriteTx, run: Run, queue: Queue) -> QuotaExceeded | None:
+def _admit(tx: WriteTx, run: Run, queue: Queue) -> QuotaExceeded | None:
     """Insert, count and enqueue; or record the refusal, which must be committed, and give it."""
     day = run.created_at.date()
     limits = tenants.limits(tx, run.tenant_id)
