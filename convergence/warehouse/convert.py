@@ -8,12 +8,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from duckdb.sqltypes import VARCHAR, DuckDBPyType
 from sqlglot import exp, parse_one
 
 from convergence.model.table import Column, Mode
 from convergence.warehouse import exact
-from convergence.warehouse.types import children, duck_type, is_text
+from convergence.warehouse.types import TEXT, SqlType, duck_type
 
 _INTEGERS = frozenset(
     {"tinyint", "smallint", "integer", "bigint", "hugeint"}
@@ -52,18 +51,18 @@ class Found:
     """A value that a file holds: the expression that reads it and its type."""
 
     value: exp.Expr
-    type: DuckDBPyType
+    type: SqlType
 
     def may_have(self, member: str) -> bool:
         """Whether a record has the member, as far as the type says."""
         if self.type.id == "struct":
-            return member in children(self.type)
-        return is_text(self.type)
+            return member in self.type.children
+        return self.type.is_text
 
     def members(self) -> dict[str, "Found"]:
         return {
             name: Found(_call("STRUCT_EXTRACT", self.value, exp.Literal.string(name)), type_)
-            for name, type_ in children(self.type).items()
+            for name, type_ in self.type.children.items()
         }
 
 
@@ -94,21 +93,21 @@ def _converted(found: Found, column: Column, name: str) -> exp.Expr:
 
 
 def _list(found: Found, column: Column, name: str) -> exp.Expr:
-    if is_text(found.type):
+    if found.type.is_text:
         json_text = exp.replace_placeholders(
             _AS_JSON.copy(),
             v=found.value,
             literal=exp.replace_placeholders(_PYTHON_LITERAL.copy(), v=found.value),
         )
         elements = exp.replace_placeholders(_ELEMENTS.copy(), json=json_text)
-        return _transformed(elements, VARCHAR, column, name)
+        return _transformed(elements, TEXT, column, name)
     if found.type.id == "list":
-        element = children(found.type)["child"]
+        element = found.type.children["child"]
         return _transformed(found.value.copy(), element, column, name)
     raise _wrong(found, column, name)
 
 
-def _transformed(values: exp.Expr, element: DuckDBPyType, column: Column, name: str) -> exp.Expr:
+def _transformed(values: exp.Expr, element: SqlType, column: Column, name: str) -> exp.Expr:
     one = _converted(
         Found(exp.column("e"), element), replace(column, mode=Mode.NULLABLE), f"{name}[]"
     )
@@ -117,7 +116,7 @@ def _transformed(values: exp.Expr, element: DuckDBPyType, column: Column, name: 
 
 
 def _struct(found: Found, column: Column, name: str) -> exp.Expr:
-    if is_text(found.type):
+    if found.type.is_text:
         return _struct_of_text(found.value, column, name)
     if found.type.id != "struct":
         raise _wrong(found, column, name)
@@ -129,7 +128,7 @@ def _struct_of_text(text: exp.Expr, column: Column, name: str) -> exp.Expr:
     members = {
         field.name: Found(
             _call("JSON_EXTRACT_STRING", text, exp.Literal.string(f"$.{json.dumps(field.name)}")),
-            VARCHAR,
+            TEXT,
         )
         for field in column.fields
     }
@@ -166,12 +165,12 @@ def absent(column: Column) -> exp.Expr:
     return exp.cast(exp.null(), duck_type(column), dialect="duckdb")
 
 
-def _same(type_: DuckDBPyType, column: Column) -> bool:
-    return str(type_).replace('"', "") == duck_type(column).replace('"', "")
+def _same(type_: SqlType, column: Column) -> bool:
+    return type_.text.replace('"', "") == duck_type(column).replace('"', "")
 
 
 def _string(found: Found, column: Column, name: str) -> exp.Expr:
-    if is_text(found.type) or found.type.id in _INTEGERS:
+    if found.type.is_text or found.type.id in _INTEGERS:
         return exp.cast(found.value.copy(), "VARCHAR", dialect="duckdb")
     raise _wrong(found, column, name)
 
@@ -180,7 +179,7 @@ def _timestamp(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.id in ZONELESS:
         plain = exp.cast(found.value.copy(), "TIMESTAMP", dialect="duckdb")
         return _call("TIMEZONE", exp.Literal.string("UTC"), plain)
-    if is_text(found.type):
+    if found.type.is_text:
         return exp.cast(_filled(found.value), "TIMESTAMPTZ", dialect="duckdb")
     raise _wrong(found, column, name)
 
@@ -190,7 +189,7 @@ def _numeric(found: Found, column: Column, name: str) -> exp.Expr:
         return exact.from_double(exp.cast(found.value.copy(), "DOUBLE", dialect="duckdb"))
     if found.type.id == "decimal" or found.type.id in _INTEGERS:
         return exp.cast(found.value.copy(), exact.NUMERIC, dialect="duckdb")
-    if is_text(found.type):
+    if found.type.is_text:
         return exact.from_text(found.value)
     raise _wrong(found, column, name)
 
@@ -198,13 +197,13 @@ def _numeric(found: Found, column: Column, name: str) -> exp.Expr:
 def _float(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.id in _FLOATS | _INTEGERS | {"decimal"}:
         return exp.cast(found.value.copy(), "DOUBLE", dialect="duckdb")
-    if is_text(found.type):
+    if found.type.is_text:
         return exp.cast(_filled(found.value), "DOUBLE", dialect="duckdb")
     raise _wrong(found, column, name)
 
 
 def _bool(found: Found, column: Column, name: str) -> exp.Expr:
-    if is_text(found.type):
+    if found.type.is_text:
         return exp.cast(_filled(found.value), "BOOLEAN", dialect="duckdb")
     raise _wrong(found, column, name)
 
@@ -226,7 +225,7 @@ def _filled(text: exp.Expr) -> exp.Expr:
 
 def _wrong(found: Found, column: Column, name: str) -> WrongType:
     wanted = f"{column.mode} {column.type}" if column.mode is Mode.REPEATED else column.type
-    return WrongType(f"its column {name} is {found.type}, which cannot be read as {wanted}")
+    return WrongType(f"its column {name} is {found.type.text}, which cannot be read as {wanted}")
 
 
 def _is_given(value: exp.Expr) -> exp.Expr:

@@ -35,7 +35,7 @@ from convergence.warehouse.reading import Prepared, prepare
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.staging import Loads, StagedLoad
 from convergence.warehouse.statement import parse
-from convergence.warehouse.types import bigquery_type
+from convergence.warehouse.types import SqlType, bigquery_type
 
 OPERATOR = names.CENTRAL_DATASET
 """The dataset whose file holds the published copies of all tenants."""
@@ -142,7 +142,7 @@ class DuckdbWarehouse(Warehouse):
             with interruptible(cursor, cancel, limits.seconds):
                 cursor.execute(prepared.sql)
                 rows = cursor.fetchmany(limits.rows + 1)
-            columns = tuple((d[0], bigquery_type(d[1])) for d in cursor.description or ())
+            columns = tuple(_columns(cursor))
         return Result(
             columns=columns,
             rows=[tuple(_value(value) for value in row) for row in rows[: limits.rows]],
@@ -293,6 +293,12 @@ def _told() -> Iterator[None]:
         ) from error
     except duckdb.Error as error:
         raise Invalid(first_line(error), code="sql_failed") from error
+
+
+def _columns(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
+    """Names, which may repeat, with BigQuery's types."""
+    for column in cursor.description or ():
+        yield column[0], bigquery_type(SqlType.of(column[1]))
 
 
 def _value(value: object) -> object:

@@ -11,7 +11,6 @@ from datetime import date
 from functools import cache, lru_cache
 from itertools import groupby
 
-from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
 from convergence.errors import Invalid, StepFailed
@@ -21,6 +20,7 @@ from convergence.warehouse import convert
 from convergence.warehouse.convert import Found, WrongType
 from convergence.warehouse.files import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
 from convergence.warehouse.schemas import ExportSchema, gcp_export
+from convergence.warehouse.types import SqlType
 
 __all__ = ["Sight", "check_readable", "folder_of", "kind_of", "relation", "totals_columns"]
 
@@ -117,7 +117,7 @@ def check_kind(source: GrantedSource, kind: Kind) -> None:
 
 
 def _build(shape: FileShape) -> tuple[str, tuple[tuple[str, str], ...]]:
-    return shape.format, tuple((name, str(type_)) for name, type_ in shape.columns)
+    return shape.format, tuple((name, type_.text) for name, type_ in shape.columns)
 
 
 def _fault(shape: FileShape) -> str:
@@ -125,7 +125,7 @@ def _fault(shape: FileShape) -> str:
 
 
 @lru_cache(maxsize=256)
-def _misbuilt(columns: tuple[tuple[str, DuckDBPyType], ...]) -> str:
+def _misbuilt(columns: tuple[tuple[str, SqlType], ...]) -> str:
     """What of the export's columns is missing or of a wrong type; empty when all is well."""
     schema = gcp_export()
     available = _available(columns)
@@ -149,7 +149,7 @@ def _has(path: str, available: Mapping[str, Found]) -> bool:
     return bool(member) and found is not None and found.may_have(member)
 
 
-def _available(columns: Sequence[tuple[str, DuckDBPyType]]) -> dict[str, Found]:
+def _available(columns: Sequence[tuple[str, SqlType]]) -> dict[str, Found]:
     return {name: Found(exp.column(name, quoted=True), type_) for name, type_ in columns}
 
 
@@ -170,7 +170,7 @@ def _select(
 
 @lru_cache(maxsize=256)
 def _projection(
-    columns: tuple[tuple[str, DuckDBPyType], ...], wanted: tuple[Column, ...]
+    columns: tuple[tuple[str, SqlType], ...], wanted: tuple[Column, ...]
 ) -> tuple[str, ...]:
     """DuckDB's SQL of the wanted columns; kept, since it costs more to write than to run."""
     available = _available(columns)

@@ -14,10 +14,10 @@ from threading import Lock
 from typing import TextIO
 
 import duckdb
-from duckdb.sqltypes import VARCHAR, DuckDBPyType
 from sqlglot import exp
 
 from convergence.model.load import FileState
+from convergence.warehouse.types import TEXT, SqlType, described
 
 FILE_COLUMN = "x_source_file"
 """Each row's file, as a column of what `reader` reads."""
@@ -48,7 +48,7 @@ class FileShape:
 
     state: FileState
     format: Format = Format.PARQUET
-    columns: tuple[tuple[str, DuckDBPyType], ...] = ()
+    columns: tuple[tuple[str, SqlType], ...] = ()
     first: datetime | None = None
     last: datetime | None = None
     fault: str = ""
@@ -131,7 +131,7 @@ class Shapes:
 
 
 def reader(
-    format_: Format, columns: tuple[tuple[str, DuckDBPyType], ...], paths: Iterable[str]
+    format_: Format, columns: tuple[tuple[str, SqlType], ...], paths: Iterable[str]
 ) -> exp.Expr:
     """A DuckDB table function over files of one build; texts stay texts, `FILE_COLUMN` is added."""
     options: dict[str, exp.Expr] = {
@@ -197,13 +197,18 @@ def first_line(error: BaseException) -> str:
 def _describe_parquet(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
     table = _table_function("read_parquet", [state.path], {"hive_partitioning": exp.false()})
     cursor.execute(exp.select("*").from_(table).limit(0).sql("duckdb"))
-    columns = tuple((column[0], column[1]) for column in cursor.description or ())
-    types = dict(columns)
+    types = described(cursor)
     time_type = types.get("usage_start_time")
     first = last = None
     if time_type is not None and time_type.id.startswith("timestamp"):
         first, last = _time_range(cursor, state.path)
-    return FileShape(state=state, format=Format.PARQUET, columns=columns, first=first, last=last)
+    return FileShape(
+        state=state,
+        format=Format.PARQUET,
+        columns=tuple(types.items()),
+        first=first,
+        last=last,
+    )
 
 
 def _time_range(
@@ -229,9 +234,7 @@ def _describe_csv(_: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise ValueError(f"its header names {', '.join(twice)} twice")
-    return FileShape(
-        state=state, format=Format.CSV, columns=tuple((name, VARCHAR) for name in header)
-    )
+    return FileShape(state=state, format=Format.CSV, columns=tuple((name, TEXT) for name in header))
 
 
 def _describe_json(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
@@ -242,9 +245,7 @@ def _describe_json(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileS
     keys = exp.Anonymous(this="unnest", expressions=[exp.func("json_keys", exp.column("json"))])
     query = exp.select(exp.alias_(keys, "name")).distinct().from_(table)
     names = sorted(name for (name,) in cursor.execute(query.sql("duckdb")).fetchall())
-    return FileShape(
-        state=state, format=Format.JSON, columns=tuple((name, VARCHAR) for name in names)
-    )
+    return FileShape(state=state, format=Format.JSON, columns=tuple((name, TEXT) for name in names))
 
 
 _DESCRIBE = {

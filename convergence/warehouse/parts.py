@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import date, datetime
 
 import duckdb
-from duckdb.sqltypes import DuckDBPyType
 from sqlglot import exp
 
 from convergence.errors import StepFailed
@@ -12,9 +11,9 @@ from convergence.model.table import Column, Mode, TableSchema
 from convergence.warehouse import exact, fill, tables
 from convergence.warehouse.base import StageRequest, Value, WriteMode
 from convergence.warehouse.files import day_bounds
-from convergence.warehouse.types import bigquery_type, children
+from convergence.warehouse.types import SqlType, bigquery_type
 
-Given = Mapping[str, DuckDBPyType]
+Given = Mapping[str, SqlType]
 """The columns of a query, with their types."""
 
 _ROWS = "rows_of_query"
@@ -170,19 +169,19 @@ def _is_stamped(request: StageRequest, name: str) -> bool:
     return name in always and name in request.stamps
 
 
-def _value(name: str, type_: DuckDBPyType, column: Column) -> exp.Expr:
+def _value(name: str, type_: SqlType, column: Column) -> exp.Expr:
     value = exp.column(name, table=_ROWS, quoted=True)
     if column.type.startswith("NUMERIC") and type_.id in {"double", "float"}:
         return exact.from_double(exp.cast(value, "DOUBLE", dialect="duckdb"))
     return value
 
 
-def _inferred(name: str, type_: DuckDBPyType) -> Column:
+def _inferred(name: str, type_: SqlType) -> Column:
     if type_.id == "list":
-        element = _inferred(name, children(type_)["child"])
+        element = _inferred(name, type_.children["child"])
         return Column(name=name, type=element.type, mode=Mode.REPEATED, fields=element.fields)
     if type_.id == "struct":
-        fields = tuple(_inferred(member, child) for member, child in children(type_).items())
+        fields = tuple(_inferred(member, child) for member, child in type_.children.items())
         return Column(name=name, type="STRUCT", fields=fields)
     return Column(name=name, type=bigquery_type(type_))
 

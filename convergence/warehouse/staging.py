@@ -23,6 +23,7 @@ from convergence.warehouse.reading import Prepared, prepare
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sums import TableSums, source_sums, table_sums
 from convergence.warehouse.trouble import check_unchanged, explain_failure
+from convergence.warehouse.types import described
 
 LOADS = "x_meta_loads"
 
@@ -148,7 +149,7 @@ def _write(
 ) -> StagedLoad:
     query = parts.rows_of(prepared.sql)
     cursor.execute(query.limit(0).sql("duckdb"))
-    given = {column[0]: column[1] for column in cursor.description or ()}
+    given = described(cursor)
     columns = _ensure_tables(request, given, cursor)
     values = parts.values(request, given, columns)
     rows = query.select(*values.values(), append=False)

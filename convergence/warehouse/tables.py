@@ -11,7 +11,7 @@ from sqlglot import exp, parse_one
 
 from convergence.errors import NotFound
 from convergence.model.table import Column, Mode, TableSchema
-from convergence.warehouse.types import bigquery_type, check_name, duck_type
+from convergence.warehouse.types import bigquery_scalar, check_name, duck_type
 
 OWN = "main"
 CENTRAL = "tenants"
@@ -144,7 +144,7 @@ def _live(name: str, type_: str, is_nullable: bool, default: str | None) -> Colu
     mode = Mode.REPEATED if repeated else Mode.NULLABLE if is_nullable else Mode.REQUIRED
     return Column(
         name=name,
-        type=bigquery_type(type_.removesuffix("[]")),
+        type=bigquery_scalar(type_.removesuffix("[]")),
         mode=mode,
         default=None if default in {None, "NULL"} else default,
     )

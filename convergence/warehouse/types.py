@@ -1,7 +1,11 @@
 """BigQuery's types and DuckDB's, both ways."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
 
+import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from convergence.errors import Invalid
@@ -37,6 +41,41 @@ _PARAMETRIC = re.compile(r"NUMERIC(\(\d+,\d+\))")
 _PLACES = re.compile(r"decimal\((\d+),(\d+)\)")
 
 
+@dataclass(frozen=True, slots=True)
+class SqlType:
+    """A type of DuckDB as a value: its own objects must not be kept until the process ends.
+
+    `id` is the family in lower case, `text` the whole type; a list has one child, `child`.
+    """
+
+    id: str
+    text: str
+    children: Mapping[str, "SqlType"] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of(cls, found: DuckDBPyType) -> Self:
+        children = {}
+        if found.id in {"list", "struct"}:
+            children = {
+                str(name): cls.of(child)
+                for name, child in found.children
+                if isinstance(child, DuckDBPyType)
+            }
+        return cls(found.id, str(found), children)
+
+    @property
+    def is_text(self) -> bool:
+        return self.text in {"VARCHAR", "JSON"}
+
+
+TEXT = SqlType("varchar", "VARCHAR")
+
+
+def described(cursor: duckdb.DuckDBPyConnection) -> dict[str, SqlType]:
+    """The columns of the statement that ran last."""
+    return {column[0]: SqlType.of(column[1]) for column in cursor.description or ()}
+
+
 def duck_type(column: Column) -> str:
     """DuckDB's name of a column's type."""
     if column.type == "STRUCT":
@@ -49,29 +88,24 @@ def duck_type(column: Column) -> str:
     return f"{name}[]" if column.mode is Mode.REPEATED else name
 
 
-def bigquery_type(type_: DuckDBPyType | str) -> str:
+def bigquery_type(type_: SqlType) -> str:
     """BigQuery's name of a DuckDB type."""
-    name = str(type_)
-    if not isinstance(type_, str) and type_.id == "list":
-        return f"ARRAY<{bigquery_type(children(type_)['child'])}>"
-    if not isinstance(type_, str) and type_.id == "struct":
-        members = (f"{key} {bigquery_type(child)}" for key, child in children(type_).items())
+    if type_.id == "list":
+        return f"ARRAY<{bigquery_type(type_.children['child'])}>"
+    if type_.id == "struct":
+        members = (f"{key} {bigquery_type(child)}" for key, child in type_.children.items())
         return f"STRUCT<{', '.join(members)}>"
+    return bigquery_scalar(type_.text)
+
+
+def bigquery_scalar(name: str) -> str:
+    """BigQuery's name of a DuckDB type without members."""
     if match := _PLACES.fullmatch(name.lower()):
         precision, scale = int(match[1]), int(match[2])
         if (precision, scale) not in {(38, 9), (38, 18)} and scale <= 9:
             return f"NUMERIC({precision},{scale})"
         return "NUMERIC" if scale <= 9 else "BIGNUMERIC"
     return _BIGQUERY.get(name.lower(), name.partition("(")[0])
-
-
-def children(type_: DuckDBPyType) -> dict[str, DuckDBPyType]:
-    """The members of a STRUCT; of a LIST its element, as `child`."""
-    return {str(name): child for name, child in type_.children if isinstance(child, DuckDBPyType)}
-
-
-def is_text(type_: DuckDBPyType) -> bool:
-    return str(type_) in {"VARCHAR", "JSON"}
 
 
 def check_name(name: str) -> str:
