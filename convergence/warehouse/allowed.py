@@ -20,7 +20,7 @@ FUNCTIONS = words(
     COALESCE IF IFNULL NULLIF ERROR GENERATE_UUID
     CONCAT LENGTH CHAR_LENGTH CHARACTER_LENGTH LOWER UPPER LTRIM RTRIM LPAD RPAD REPLACE REVERSE
     REPEAT SUBSTR SUBSTRING LEFT RIGHT STRPOS INSTR STARTS_WITH ENDS_WITH CONTAINS_SUBSTR SPLIT
-    TRIM INITCAP ASCII CHR UNICODE TO_HEX MD5 SHA1 SHA256 EDIT_DISTANCE
+    TRIM ASCII CHR UNICODE TO_HEX MD5 SHA1 SHA256 EDIT_DISTANCE
     REGEXP_CONTAINS REGEXP_EXTRACT REGEXP_EXTRACT_ALL REGEXP_REPLACE REGEXP_SUBSTR REGEXP_INSTR
     DATE DATE_ADD DATE_SUB DATE_DIFF DATE_TRUNC LAST_DAY WEEK DATE_FROM_UNIX_DATE UNIX_DATE
     FORMAT_DATE PARSE_DATE CURRENT_DATE
@@ -49,7 +49,7 @@ SYNTAX = words(
     Add Sub Mul Div Mod IntDiv Neg DPipe BitwiseAnd BitwiseOr BitwiseXor BitwiseNot
     BitwiseLeftShift BitwiseRightShift
     Case If Cast TryCast DataType DataTypeParam ColumnDef Interval IntervalSpan AtTimeZone Extract
-    WeekStart Trim Ceil Floor Initcap Chr GroupConcat ArgMax ArgMin ParseJSON Struct
+    WeekStart Trim Ceil Floor Chr GroupConcat ArgMax ArgMin ParseJSON Struct
     PropertyEQ Array IgnoreNulls RespectNulls HavingMax WithinGroup
     CurrentDate CurrentTimestamp Coalesce Concat Substring
     TsOrDsToDate TsOrDsToTimestamp TsOrDsToDatetime TimestampFromParts Lower JSONPath JSONPathRoot
@@ -86,16 +86,14 @@ def check_allowed(tree: exp.Query) -> None:
                 raise refused(
                     f"the function {function[:60]} is not available here",
                     at=where(node),
-                    hint="use another function, or give the step a `sql_duckdb`",
+                    hint="write it with another function of BigQuery",
                 )
         elif type(node).__name__ not in SYNTAX:
             name = type(node).__name__
             raise refused(
                 f"{node.key.upper()} is not available here",
                 at=where(node),
-                hint=_HINTS.get(
-                    name, "write the query without it, or give the step a `sql_duckdb`"
-                ),
+                hint=_HINTS.get(name, "write the query without it"),
             )
         _check_word(node)
 

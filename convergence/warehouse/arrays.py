@@ -23,7 +23,7 @@ def rewrite_arrays(tree: exp.Query) -> None:
         if total is not None:
             query.replace(total)
     for unnest in list(tree.find_all(exp.Unnest)):
-        if isinstance(unnest.parent, exp.From | exp.Join):
+        if not isinstance(unnest.parent, exp.In):
             unnest.replace(_unnested(unnest))
 
 

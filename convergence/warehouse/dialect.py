@@ -5,17 +5,26 @@ from dataclasses import dataclass
 
 import duckdb
 from sqlglot import ErrorLevel, exp
-from sqlglot.errors import UnsupportedError
+from sqlglot.errors import SqlglotError, UnsupportedError
 
 from convergence.errors import CdpError, WarehouseError
 from convergence.warehouse.arrays import name_fields, rewrite_arrays
 from convergence.warehouse.infer import Columns, annotate
 from convergence.warehouse.names import Resolved, TableRef
 from convergence.warehouse.rules import apply_rules
-from convergence.warehouse.statement import parse, refused
+from convergence.warehouse.statement import MISREAD, parse, refused
 from convergence.warehouse.views import information_schema
 
 Place = Callable[[TableRef], exp.Expr]
+
+MAX_SIZE = 200_000
+_COPIES: dict[type[exp.Expr], int] = {
+    **dict.fromkeys((exp.Div, exp.Mod, exp.IntDiv, exp.SafeDivide, exp.Greatest, exp.Least), 2),
+    **dict.fromkeys((exp.Left, exp.Right, exp.Corr, exp.ParseJSON, exp.Unicode), 2),
+    **dict.fromkeys((exp.Length, exp.Ceil, exp.Floor, exp.StrPosition), 3),
+    **dict.fromkeys((exp.RegexpInstr, exp.Cast, exp.TryCast), 6),
+}
+"""How often the translation of a construct holds its operand; measured for every function."""
 
 
 def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
@@ -26,7 +35,24 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
     columns, empty when they are not known.
     Raises Invalid, code sql_refused, for what has no exact translation.
     """
+    _check_growth(resolved.tree)
     tree = resolved.tree.copy()
+    try:
+        _apply(tree, resolved, place=place, columns=columns)
+        return tree.sql("duckdb", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
+    except UnsupportedError as error:
+        raise refused(str(error).splitlines()[0], hint="write it another way") from None
+    except (*MISREAD, SqlglotError):
+        raise refused(
+            "the statement has no meaning in BigQuery",
+            code="sql_syntax",
+            hint="look at the arguments of functions and at both sides of UNION",
+        ) from None
+    except RecursionError:
+        raise refused("the statement is nested too deeply") from None
+
+
+def _apply(tree: exp.Query, resolved: Resolved, *, place: Place, columns: Columns) -> None:
     name_fields(tree)
     annotate(resolved, tree, columns)
     rewrite_arrays(tree)
@@ -35,12 +61,19 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
         ref = resolved.ref_of(table)
         if ref is not None:
             table.replace(_placed(table, ref, resolved.project, place))
-    try:
-        return tree.sql("duckdb", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
-    except UnsupportedError as error:
-        raise refused(str(error).splitlines()[0], hint="give the step a `sql_duckdb`") from None
-    except RecursionError:
-        raise refused("the statement is nested too deeply") from None
+
+
+def _check_growth(tree: exp.Query) -> None:
+    """Some constructs write an operand several times: nested, they would fill the memory."""
+    size = 0
+    stack: list[tuple[exp.Expr, int]] = [(tree, 1)]
+    while stack:
+        node, times = stack.pop()
+        size += times
+        if size > MAX_SIZE:
+            raise refused("the statement is too complicated", hint="name the parts with WITH")
+        times *= _COPIES.get(type(node), 1)
+        stack.extend((child, times) for child in node.iter_expressions())
 
 
 def _placed(table: exp.Table, ref: TableRef, project: str, place: Place) -> exp.Expr:

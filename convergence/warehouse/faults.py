@@ -53,7 +53,7 @@ def first_sentence(message: str) -> str:
 
 
 def _unknown(what: str, name: str, resolved: Resolved, candidates: str) -> Invalid:
-    known = _QUOTED.findall(candidates.split("\nLINE ")[0])
+    known = _QUOTED.findall(candidates.partition("\nLINE ")[0])
     close = get_close_matches(name, known, n=1, cutoff=0.5)
     return _fault(
         f"there is no {what} {name}",

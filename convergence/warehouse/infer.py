@@ -30,10 +30,10 @@ def annotate(resolved: Resolved, tree: exp.Query, columns: Columns) -> None:
     """
     lookup = _Lookup(resolved, columns)
     schema = MappingSchema(dialect="bigquery")
+    annotator = TypeAnnotator(schema=schema, overwrite_types=False)
     for scope in traverse_scope(tree):
         for column in scope.find_all(exp.Column):
             lookup.set_type(column, scope)
-        annotator = TypeAnnotator(schema=schema, overwrite_types=False)
         for cast in reversed(list(scope.find_all(exp.Cast))):  # has a type, so is not entered
             annotator.annotate_expression(cast.this)
         annotator.annotate(scope.expression, annotate_scope=False)

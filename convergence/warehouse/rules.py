@@ -33,7 +33,7 @@ _DATE_PARTS = {
 }
 _DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
 _FORMATS = set("YmdHMSbBaAyjpI%")
-_STEP_HINT = "give the step a `sql_duckdb`"
+_HINT = "it has no exact form here: write it another way"
 
 
 def call(function: str, *arguments: exp.Expr) -> exp.Anonymous:
@@ -57,7 +57,7 @@ def exact_type(node: exp.DataType) -> exp.Expr:
     if scale > 18 or precision > 38:
         raise refused(
             f"BIGNUMERIC({precision}, {scale}) is not available here",
-            hint=f"at most BIGNUMERIC(38, 18), or {_STEP_HINT}",
+            hint="at most BIGNUMERIC(38, 18)",
         )
     return exp.DataType.build(f"DECIMAL({precision},{scale})", dialect="duckdb")
 
@@ -66,7 +66,7 @@ def elapsed(node: exp.TimestampDiff) -> exp.Expr:
     """TIMESTAMP_DIFF counts whole units that passed, not boundaries that were crossed."""
     unit = node.args["unit"].name.upper()
     if unit not in _DIFF_UNITS:
-        raise refused(f"TIMESTAMP_DIFF in {unit} is not available here", at=node, hint=_STEP_HINT)
+        raise refused(f"TIMESTAMP_DIFF in {unit} is not available here", at=node, hint=_HINT)
     return call("DATE_SUB", exp.Literal.string(unit.lower()), node.expression, node.this)
 
 
@@ -152,7 +152,7 @@ def part_of_time(node: exp.Extract) -> exp.Expr:
     if part == "WEEK":
         return exp.cast(call("STRFTIME", of, exp.Literal.string("%U")), exp.DType.BIGINT)
     if part not in _DATE_PARTS:
-        raise refused(f"EXTRACT({part} ..) is not available here", at=node, hint=_STEP_HINT)
+        raise refused(f"EXTRACT({part} ..) is not available here", at=node, hint=_HINT)
     return _date_part(part.lower(), of)
 
 
@@ -180,12 +180,10 @@ def known_format(node: exp.Expr) -> exp.Expr:
     """Dates are formatted and parsed with specifiers that both engines read alike."""
     pattern = node.args.get("format")
     if not isinstance(pattern, exp.Literal):
-        raise refused("a format must be a literal text", at=node, hint=_STEP_HINT)
+        raise refused("a format must be a literal text", at=node, hint=_HINT)
     for specifier in re.findall(r"%(-?.?)", pattern.name):
         if specifier not in _FORMATS:
-            raise refused(
-                f"the format %{specifier} is not available here", at=node, hint=_STEP_HINT
-            )
+            raise refused(f"the format %{specifier} is not available here", at=node, hint=_HINT)
     zone = node.args.get("zone")
     if zone is not None and isinstance(node, exp.TimeToStr):
         instant = node.this.this
@@ -196,7 +194,7 @@ def known_format(node: exp.Expr) -> exp.Expr:
 
 def unlimited(node: exp.ArrayAgg) -> exp.Expr:
     if node.find(exp.Limit) is not None:
-        raise refused("ARRAY_AGG(.. LIMIT n) is not available here", at=node, hint=_STEP_HINT)
+        raise refused("ARRAY_AGG(.. LIMIT n) is not available here", at=node, hint=_HINT)
     return node
 
 

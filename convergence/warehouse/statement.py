@@ -17,6 +17,9 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it would warn of is
 VARIABLE_MARK = "\ue000"
 """Begins the identifier that stands for a bare `{name}`; fill.py puts a literal in its place."""
 
+MISREAD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What SQLGlot falls over when arguments are missing that it takes for granted."""
+
 MAX_CHARACTERS = 200_000
 MAX_NESTING = 60
 
@@ -53,6 +56,12 @@ def parse(sql: str) -> exp.Query:
         trees = BigQuery().parser().parse(_mark_variables(tokens), sql)
     except ParseError as error:
         raise _syntax(error) from None
+    except MISREAD:
+        raise refused(
+            "a function has arguments that it cannot have",
+            code="sql_syntax",
+            hint="count the arguments of each function",
+        ) from None
     except RecursionError:
         raise refused("the statement is nested too deeply") from None
     tree = trees[0] if trees else None

@@ -1,12 +1,15 @@
 """BigQuery's meaning on DuckDB: each rule as SQL in, SQL out, and what the engine answers."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlglot import exp
 
 from convergence.errors import Invalid, WarehouseError
@@ -365,3 +368,28 @@ def test_a_fault_found_by_the_engine_is_told_at_its_place(
     assert error.detail.startswith(place)
     assert hint in error.hint
     assert "LINE 1" not in error.detail
+
+
+@pytest.mark.parametrize(
+    "nested",
+    ["1/({})", "SAFE_DIVIDE(1, {})", "GREATEST({}, 1)", "CAST(CAST({} AS FLOAT64) AS NUMERIC)"],
+)
+def test_operands_that_are_written_twice_cannot_fill_the_memory(nested: str) -> None:
+    sql = "n"
+    for _ in range(18):
+        sql = nested.format(sql)
+    assert "too complicated" in refusal(f"SELECT {sql} FROM t").detail  # noqa: S608 - a formula
+
+
+WORDS = str.split(
+    "SELECT FROM WHERE GROUP BY WITH AS ( ) ( ) , . * - / t n cost labels credits c UNNEST SUM"
+    " CAST NUMERIC INTERVAL DAY 1 'x' `t` UNION ALL JOIN ON CASE WHEN END EXTRACT DATE_ADD LIMIT"
+    " REGEXP_EXTRACT TIMESTAMP_DIFF STRUCT ARRAY [ ] OVER ORDER PIVOT IN OFFSET @p { } ; -- NULL"
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(WORDS), max_size=14))
+def test_any_row_of_words_is_translated_or_refused(words: list[str]) -> None:
+    with suppress(Invalid):
+        translate("SELECT " + " ".join(words))
