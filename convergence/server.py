@@ -28,10 +28,10 @@ from convergence.api import (
     usage,
 )
 from convergence.api.auth import State
-from convergence.api.middleware import HeadAsGet, Measured, RequestId
+from convergence.api.middleware import BodyLimit, HeadAsGet, Measured, RequestId
 from convergence.api.rate import RateLimit
-from convergence.engine.meter import Meter
-from convergence.engine.serve import FLUSH_SECONDS, start
+from convergence.engine.meter import FLUSH_SECONDS, Meter
+from convergence.engine.serve import start
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 
@@ -64,10 +64,10 @@ def create_app(service: Service, *, with_worker: bool) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY,
         middleware=[
             Middleware(RequestId, always=always),
             Middleware(Measured, metrics=service.metrics),
+            Middleware(BodyLimit, most=MAX_BODY),
             Middleware(HeadAsGet),
         ],
         exception_handlers={

@@ -80,4 +80,6 @@ def _try(check: Callable[[], object]) -> str:
         check()
     except CdpError as error:
         return error.detail
+    except OSError as error:
+        return str(error)
     return "ok"

@@ -1,10 +1,11 @@
-"""What surrounds each request: its id, the last wall, headers, metrics, HEAD. Reads no body."""
+"""What surrounds each request: its id, the last wall, headers, metrics, limits. Reads no body."""
 
 import re
 import time
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -63,9 +64,10 @@ class RequestId:
                 await self._app(scope, receive, send_marked)
             except Exception:
                 log.exception("request broke", method=scope["method"], path=scope["path"])
-                if not has_begun:
-                    answer = problems.answer_unexpected(Request(scope))
-                    await answer(scope, receive, send_marked)
+                if has_begun:
+                    raise
+                answer = problems.answer_unexpected(Request(scope))
+                await answer(scope, receive, send_marked)
 
 
 class Measured:
@@ -93,6 +95,38 @@ class Measured:
             route = getattr(scope.get("route"), "path", "")
             seconds = time.perf_counter() - began
             self._metrics.http(method, route, status=status, seconds=seconds)
+
+
+class BodyLimit:
+    """Refuses a body of more than `most` bytes: by what it says of itself, or while it comes."""
+
+    def __init__(self, app: ASGIApp, *, most: int) -> None:
+        self._app = app
+        self._most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        size = 0
+
+        async def receive_counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._most:
+                raise self._refusal()
+            return message
+
+        said = Headers(scope=scope).get("Content-Length", "0")
+        if said.isdecimal() and int(said) > self._most:
+            answer = await problems.answer_http(Request(scope), self._refusal())
+            await answer(scope, receive, send)
+            return
+        await self._app(scope, receive_counted, send)
+
+    def _refusal(self) -> HTTPException:
+        return HTTPException(413, f"The body has more than {self._most:,} bytes")
 
 
 class HeadAsGet:

@@ -48,10 +48,19 @@ STATUS: Mapping[type[CdpError], int] = {
 BY_CODE: Mapping[str, int] = {"invalid_template_name": 404}
 """A path that cannot be a template's is one that leads nowhere."""
 
+OF_HTTP: Mapping[int, tuple[str, str]] = {
+    400: ("bad_request", "The body cannot be read"),
+    404: ("not_found", "There is nothing at this path"),
+    405: ("method_not_allowed", "This path does not know this method"),
+    413: ("body_too_large", ""),
+}
+"""Code and sentence for what the framework refuses; an empty sentence is the framework's own."""
+
 WORDS = {
     "missing": "is missing",
     "extra_forbidden": "is not a field of this",
     "json_invalid": "is not JSON",
+    "model_attributes_type": "must be a JSON object, sent as application/json",
     "string_unicode": "must be text without broken characters",
 }
 LONGEST_POINTER = 100
@@ -89,12 +98,10 @@ async def answer_http(request: Request, error: Exception) -> Response:
     """What the framework refuses: no such route, another method, a body that cannot be read."""
     if not isinstance(error, HTTPException):
         raise TypeError(f"not one of the framework's: {error!r}") from error
-    title = HTTPStatus(error.status_code).phrase
-    detail = error.detail if error.detail != title else f"{title}: {request.method} on this path"
-    problem = _problem(
-        request, error.status_code, code=title.lower().replace(" ", "_"), detail=detail
-    )
-    return _answer(problem, dict(error.headers or {}))
+    status = error.status_code
+    code, detail = OF_HTTP.get(status, (f"http_{status}", error.detail))
+    problem = _problem(request, status, code=code, detail=detail or error.detail)
+    return _answer(problem, {"Allow": _methods(request)} if status == 405 else error.headers)
 
 
 async def answer_invalid(request: Request, error: Exception) -> Response:
@@ -102,7 +109,7 @@ async def answer_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise TypeError(f"not about a request: {error!r}") from error
     faults = [_fault(item) for item in error.errors()[:MAX_FAULTS]]
-    first = f"{faults[0].pointer} {faults[0].message}" if faults else "it does not fit"
+    first = f"{faults[0].pointer or 'the body'} {faults[0].message}"
     problem = _problem(
         request,
         422,
@@ -136,6 +143,13 @@ def not_ready(request: Request, checks: Mapping[str, str]) -> Response:
         hint="; ".join(state for state in checks.values() if state != "ok"),
     )
     return _answer(wire.ReadinessProblem(**problem.model_dump(), checks=dict(checks)))
+
+
+def _methods(request: Request) -> str:
+    """What the path of this request would know."""
+    fitting = [route for route in request.app.routes if route.matches(request.scope)[0].value]
+    known = {method for route in fitting for method in route.methods}
+    return ", ".join(sorted(known | ({"HEAD"} if "GET" in known else set())))
 
 
 def _problem(

@@ -8,17 +8,18 @@ from pathlib import PurePath
 
 from convergence.engine.onboard import SCOPES
 from convergence.engine.service import Service
-from convergence.errors import Conflict, Invalid
+from convergence.errors import Conflict, Invalid, NotFound
 from convergence.model import binding
 from convergence.model.key import ApiKeyRecord
 from convergence.model.quota import Use
 from convergence.model.source import Source
-from convergence.model.tenant import Limits, Tenant, TenantStatus
+from convergence.model.tenant import Limits, Tenant, TenantStatus, check_tenant_id
 from convergence.model.usage import UsageRow
 from convergence.outside.notify import check_address
 from convergence.store import keys, sources, tenants, usage
 
 MAX_KEYS = 5
+KEY_ID = re.compile(r"[0-9A-Za-z]{12}")
 TABLE = re.compile(
     r"[A-Za-z][A-Za-z0-9_-]{0,62}\.[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,200}(_\*)?"
 )
@@ -97,6 +98,10 @@ def set_variable(service: Service, tenant_id: str, name: str, value: str) -> Non
 
 def delete_variable(service: Service, tenant_id: str, name: str) -> None:
     """Raises NotFound."""
+    if not binding.NAME.fullmatch(name):
+        raise NotFound(
+            f"Tenant {tenant_id} has no variable {name[:60]!r}", code="variable_not_found"
+        )
     with service.database.write() as tx:
         tenants.delete_variable(tx, tenant_id, name)
 
@@ -132,6 +137,8 @@ def create_key(
 
 def revoke_key(service: Service, tenant_id: str, key_id: str) -> None:
     """Raises NotFound."""
+    if not KEY_ID.fullmatch(key_id):
+        raise NotFound(f"API key not found: {key_id[:60]!r}", code="key_not_found")
     with service.database.write() as tx:
         keys.revoke(tx, tenant_id, key_id, now=service.clock.now())
 
@@ -149,6 +156,8 @@ def put_source(service: Service, source: Source) -> Source:
     granted = [grant.tenant_id for grant in source.grants]
     if len(granted) != len(set(granted)):
         raise Invalid("a tenant is named twice", code="invalid_grant")
+    for tenant_id in granted:
+        check_tenant_id(tenant_id)
     with service.database.write() as tx:
         sources.put(tx, source, now=service.clock.now())
     return source
@@ -156,6 +165,8 @@ def put_source(service: Service, source: Source) -> Source:
 
 def remove_source(service: Service, table: str) -> None:
     """Forget a source; what was loaded from it stays. Raises NotFound."""
+    if not TABLE.fullmatch(table):
+        raise NotFound(f"Source not found: {table[:80]!r}", code="source_not_found")
     with service.database.write() as tx:
         sources.remove(tx, table)
 

@@ -8,6 +8,8 @@ from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.store import usage
 
+FLUSH_SECONDS = 5.0
+
 
 class Meter:
     """The one counter that may lag: what was not yet flushed when a process dies is lost."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from convergence.engine.onboard import Application, Check, Onboarded
 
 
+ONE_LINE = r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"
+"""A text that shows something, without control characters."""
+
+
 class TenantIn(In):
     """What is asked for a new tenant."""
 
@@ -40,7 +44,7 @@ class TenantIn(In):
 class TenantPatch(In):
     """What to change; what is absent stays. `status` is the operator's."""
 
-    company_name: str | None = None
+    company_name: Annotated[str | None, Field(pattern=ONE_LINE, max_length=200)] = None
     admin_email: str | None = None
     status: Annotated[TenantStatus | None, Field(strict=False)] = None
 

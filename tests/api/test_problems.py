@@ -1,0 +1,152 @@
+"""Every error has one form, and an id that is found again in the log."""
+
+import json
+from collections.abc import Callable
+from uuid import UUID
+
+from fastapi import FastAPI
+from httpx2 import Response
+from starlette.testclient import TestClient
+
+from convergence import errors
+from convergence.api import problems
+from convergence.api.auth import Public
+from convergence.engine.service import Service
+from convergence.errors import CdpError, Invalid
+from tests.api.conftest import RUN, Json, Keys
+
+MEMBERS = {
+    "type", "title", "status", "detail", "code", "request_id", "errors", "hint", "error", "message"
+}  # fmt: skip
+
+
+def check(answer: Response, status: int, code: str) -> Json:
+    """Assert that this is a whole problem; give it back."""
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == problems.MEDIA_TYPE
+    problem: Json = answer.json()
+    assert problem.keys() >= MEMBERS
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["message"] == problem["detail"]
+    assert problem["request_id"] == answer.headers["X-Request-ID"]
+    assert str(UUID(problem["request_id"])) == problem["request_id"]
+    return problem
+
+
+def test_a_path_that_leads_nowhere(http: TestClient) -> None:
+    check(http.get("/api/v1/nothing"), 404, "not_found")
+
+
+def test_a_method_that_is_unknown(http: TestClient) -> None:
+    answer = http.post("/api/v1/tenants/acme/limits")
+    check(answer, 405, "method_not_allowed")
+    assert answer.headers["Allow"] == "GET, HEAD, PATCH"
+
+
+def test_a_body_that_is_no_json(acme: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    check(acme.post(RUN, content=b"{", headers=headers), 422, "invalid_request")
+    check(acme.post(RUN, content=b"[" * 100_000, headers=headers), 400, "bad_request")
+
+
+def test_a_body_without_its_type_says_what_is_missing(acme: TestClient) -> None:
+    problem = check(acme.post("/api/v1/query", content=b"{}"), 422, "invalid_request")
+    assert "application/json" in problem["detail"]
+
+
+def test_a_body_that_is_too_large(acme: TestClient) -> None:
+    for path in ("/api/v1/query", "/health"):
+        check(acme.post(path, content=b" " * 262_145), 413, "body_too_large")
+
+
+def test_a_body_that_grows_too_large_while_it_comes(acme: TestClient) -> None:
+    answer = acme.post("/api/v1/query", content=(b" " * 10_000 for _ in range(30)))
+    check(answer, 413, "body_too_large")
+
+
+def test_what_was_sent_is_not_echoed(acme: TestClient) -> None:
+    body = {"date": 20241101, "trigger_by": ["canary-value"], "variables": {"a": {"b": "canary"}}}
+    answer = acme.post(RUN, json=body)
+    problem = check(answer, 422, "invalid_request")
+    assert "canary" not in answer.text
+    pointers = {fault["pointer"] for fault in problem["errors"]}
+    assert pointers >= {"/date", "/trigger_by", "/variables/a"}
+
+
+def test_a_clients_own_id_is_kept_beside_ours(http: TestClient) -> None:
+    answer = http.get("/health", headers={"X-Request-ID": "client-0001"})
+    assert answer.headers["X-Client-Request-ID"] == "client-0001"
+    assert answer.headers["X-Request-ID"] != "client-0001"
+
+
+def test_an_odd_id_of_a_client_is_left_out(http: TestClient) -> None:
+    for given in ("short", "x" * 65, "with space", "line\u2028feed", "ünicode1"):
+        answer = http.get("/health", headers={b"X-Request-ID": given.encode()})
+        assert "X-Client-Request-ID" not in answer.headers
+
+
+def test_a_fault_of_ours_says_nothing_and_logs_everything(
+    app: FastAPI, http: TestClient, log: Callable[[], str]
+) -> None:
+    @app.get("/planted")
+    def planted(_service: Public) -> None:
+        raise ZeroDivisionError("secret cause")
+
+    answer = http.get("/planted", headers={"X-Request-ID": "client-0001"})
+    problem = check(answer, 500, "internal_error")
+    assert problem["error"] == "Internal server error"
+    assert "secret cause" not in answer.text
+    lines = [json.loads(line) for line in log().splitlines()]
+    (line,) = [line for line in lines if line.get("request_id") == problem["request_id"]]
+    assert line["client_request_id"] == "client-0001"
+    assert "ZeroDivisionError: secret cause" in line["exception"]
+    assert "planted" in line["exception"]
+
+
+def test_a_dependency_that_fails_is_logged_with_its_trace(
+    app: FastAPI, http: TestClient, log: Callable[[], str]
+) -> None:
+    @app.get("/planted")
+    def planted(_service: Public) -> None:
+        raise errors.Unavailable("the store is away", hint="start it")
+
+    problem = check(http.get("/planted"), 503, "unavailable")
+    assert problem["hint"] == "start it"
+    assert problem["request_id"] in log()
+    assert "Traceback" in log()
+
+
+def test_every_error_of_the_family_has_a_status() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    family = [kind for kind in kinds if issubclass(kind, CdpError) and kind is not CdpError]
+    for kind in family:
+        assert any(parent in problems.STATUS for parent in kind.__mro__), kind
+
+
+def test_wrong_sql_is_400_and_a_wrong_body_422() -> None:
+    assert problems.status_of(Invalid("no", code="sql_refused")) == 400
+    assert problems.status_of(Invalid("no", code="invalid_date")) == 422
+
+
+def test_every_answer_forbids_what_a_browser_should_not_do(http: TestClient) -> None:
+    for path in ("/health", "/nothing", "/docs"):
+        headers = http.get(path).headers
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+def test_too_many_requests_of_a_key_are_told_when_to_come_back(
+    service: Service, http: TestClient, app: FastAPI, keys: Keys
+) -> None:
+    app.state.cdp.limit._per_minute = 3
+    answers = [http.get("/api/v1/tenants/acme", headers=keys.acme) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    problem = check(answers[-1], 429, "rate_limited")
+    assert answers[-1].headers["Retry-After"] == str(problem["retry_after"])
+    assert http.get("/api/v1/tenants/rival", headers=keys.rival).status_code == 200
+
+
+def test_guessing_keys_is_counted_against_the_address(http: TestClient, app: FastAPI) -> None:
+    app.state.cdp.limit._per_minute = 3
+    answers = [http.get("/api/v1/tenants", headers={"X-API-Key": "x"}) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429, 429]
