@@ -141,7 +141,6 @@ class EmbeddedClient:
             variables=wanted["variables"],
             allow_shrink=wanted.get("allow_shrink", False),
         )
-        _ = self._service.queue  # opened before the admission, which would keep its tables locked
         launched = launch(self._service, request)
         message = "accepted" if launched.is_new else "a live run of the same day is there already"
         return wire.accepted_out(launched.run, message).model_dump(mode="json")

@@ -47,16 +47,25 @@ def report(error: CdpError, *, debug: bool = False) -> None:
     """Say what happened, where, and what to do. The traceback only with --debug."""
     if debug:
         traceback.print_exception(error)
-    complain(error.detail, error.hint)
+    first = error.faults[0] if error.faults else ""
+    detail = error.detail.removesuffix(f": {first}")
+    complain(detail)
     for fault in error.faults:
-        for line in _fault_lines(fault):
-            typer.echo(plain(line), err=True)
+        if str(fault) not in detail:
+            for line in _fault_lines(fault):
+                typer.echo(plain(line), err=True)
+    if error.hint not in {fault.suggestion for fault in error.faults}:
+        advise(error.hint)
 
 
 def complain(detail: str, hint: str = "") -> None:
     is_coloured = has_colour(sys.stderr)
     head = typer.style("error:", fg="red", bold=True) if is_coloured else "error:"
     typer.echo(f"{head} {plain(detail)}", err=True, color=is_coloured)
+    advise(hint)
+
+
+def advise(hint: str) -> None:
     if hint:
         typer.echo(f"try: {plain(hint)}", err=True)
 

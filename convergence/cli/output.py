@@ -78,11 +78,12 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
         return ", ".join(map(cell, value))
-    return plain(_json(value) if isinstance(value, dict | list) else str(value))
+    text = _json(value) if isinstance(value, dict | list) else str(value)
+    return plain(text).replace("\n", "\\n")
 
 
 def plain(text: str) -> str:
-    """The text without what steers a terminal; its line ends stay in `say` alone."""
+    """The text without what steers a terminal, line ends excepted."""
     return "".join(
         character if character == "\n" or not _is_unsafe(character) else _escaped(character)
         for character in text

@@ -1,0 +1,155 @@
+"""The command in this process or as a program of its own, on a fresh home, with an export."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.cli.app import main
+from convergence.outside.home import Home
+from tests.conftest import HEADER, export_line
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = "gcp/cost/cost_billing"
+EXPORT = "local.billing.export"
+DAY = "2025-03-01"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - JSON
+        return json.loads(self.out)
+
+
+Cdp = Callable[..., Ended]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home that is not there yet; nothing of this machine's environment is seen."""
+    for name in [name for name in os.environ if name.startswith("CDP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CDP_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def cdp(home: Path, capsys: pytest.CaptureFixture[str]) -> Cdp:
+    """Run a command in this process."""
+
+    def run(*arguments: str) -> Ended:
+        capsys.readouterr()
+        code = main(arguments)
+        said = capsys.readouterr()
+        return Ended(code=code, out=said.out, err=said.err)
+
+    return run
+
+
+@pytest.fixture
+def acme(cdp: Cdp, export: Path) -> Cdp:
+    """The same, with a tenant that may read an export of two days."""
+    onboard(cdp, export)
+    return cdp
+
+
+def onboard(cdp: Cdp, export: Path) -> None:
+    onboarded = cdp("tenants", "onboard", "acme", "--email", "finops@acme.example")
+    assert onboarded.code == 0, onboarded.err
+    added = cdp("sources", "add", EXPORT, "--files", str(export / "*.csv"), "--tenant", "acme")
+    assert added.code == 0, added.err
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    return write_export(tmp_path / "export")
+
+
+def write_export(folder: Path) -> Path:
+    folder.mkdir()
+    lines = [
+        export_line(DAY, "10.10", "-1.05", "202503"),
+        export_line(DAY, "0.000000001", "", "202503"),
+        export_line("2025-03-02", "7", "", "202503"),
+    ]
+    (folder / "a.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    return folder
+
+
+def program(*arguments: str, **environment: str) -> Ended:
+    """Run a command as a program of its own."""
+    return python("-m", "convergence", *arguments, **environment)
+
+
+def python(*arguments: str, **environment: str) -> Ended:
+    ended = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A running `cdp serve`."""
+
+    url: str
+    home: Path
+    process: subprocess.Popen[str]
+
+    def stop(self) -> Ended:
+        self.process.send_signal(signal.SIGTERM)
+        out, err = self.process.communicate(timeout=30)
+        return Ended(code=self.process.returncode, out=out, err=err)
+
+
+def serve(home: Path, *options: str) -> Server:
+    """Start a server on a free port and wait until it answers for its home."""
+    command = [sys.executable, "-m", "convergence", "serve", "--port", "0", "--home", str(home)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CDP_")}
+    environment["PYTHONPATH"] = str(ROOT)
+    process = subprocess.Popen(
+        [*command, *options],
+        env=environment,
+        cwd=home.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):
+        holder = Home(home).holder()
+        if holder is not None and holder.url:
+            return Server(url=holder.url, home=home, process=process)
+        if process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(process.communicate()[1])
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[Server]:
+    started = serve(home)
+    yield started
+    if started.process.poll() is None:
+        started.stop()

@@ -1,0 +1,168 @@
+import io
+import json
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import DAY, EXPORT, TEMPLATE, Cdp, python
+
+
+def test_onboarded_tenant_is_listed_and_shown(cdp: Cdp) -> None:
+    made = cdp(
+        "tenants", "onboard", "acme", "--email", "a@acme.example", "--plan", "scale", "--json"
+    )
+    assert made.json["api_key"].startswith("cdp_test_")
+    assert [tenant["tenant_id"] for tenant in cdp("tenants", "ls", "--json").json] == ["acme"]
+    assert cdp("tenants", "show", "acme", "--json").json["subscription_plan"] == "SCALE"
+
+
+def test_tenant_cannot_be_onboarded_twice(acme: Cdp) -> None:
+    refused = acme("tenants", "onboard", "acme", "--email", "a@acme.example")
+    assert refused.code == 1
+    assert refused.err.startswith("error: ")
+    assert "exists" in refused.err
+
+
+def test_keys_are_made_listed_and_revoked(acme: Cdp) -> None:
+    made = acme("tenants", "keys", "create", "acme", "--name", "ci", "--days", "3", "--json").json
+    listed = acme("tenants", "keys", "ls", "acme", "--json").json
+    assert {key["key_name"] for key in listed} == {"onboarding", "ci"}
+    assert made["api_key"] not in json.dumps(listed)
+    assert acme("tenants", "keys", "revoke", "acme", made["api_key_id"]).code == 0
+    left = acme("tenants", "keys", "ls", "acme", "--json").json
+    assert [key["key_name"] for key in left] == ["onboarding"]
+
+
+def test_sources_are_added_narrowed_and_removed(acme: Cdp, tmp_path: Path) -> None:
+    narrowed = ("--tenant", "acme", "--account", "01AB-CD", "--project", "p-1")
+    acme("sources", "add", "local.billing.shared", "--files", "later/*.csv", *narrowed)
+    first, second = acme("sources", "ls", "--json").json
+    assert first["table"] == EXPORT
+    assert second["files"] == str(tmp_path / "later/*.csv")
+    assert second["tenants"] == [
+        {"tenant": "acme", "billing_account_ids": ["01AB-CD"], "project_ids": ["p-1"]}
+    ]
+    assert acme("sources", "rm", EXPORT).code == 0
+    assert len(acme("sources", "ls", "--json").json) == 1
+
+
+def test_source_of_an_unknown_tenant_is_not_found(acme: Cdp) -> None:
+    assert acme("sources", "add", "a.b.c", "--tenant", "nobody").code == 4
+
+
+def test_limits_are_changed_one_by_one(acme: Cdp) -> None:
+    changed = acme("quota", "set", "acme", "--daily", "9", "--json").json
+    assert changed["limits"]["daily_limit"] == 9
+    assert changed["limits"]["monthly_limit"] == 180
+    daily = acme("quota", "show", "acme", "-o", "csv").out
+    assert daily.splitlines()[0].startswith("usage_id,tenant_id,usage_date")
+    assert "daily          0      9          9" in acme("quota", "show", "acme").out
+
+
+def test_changing_no_limit_is_a_usage_error(acme: Cdp) -> None:
+    assert acme("quota", "set", "acme").code == 2
+
+
+def test_sql_answers_in_every_format(acme: Cdp, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = "SELECT 1 AS a, CAST('0.5' AS NUMERIC) AS b"
+    assert acme("sql", "-t", "acme", question, "--json").json == [{"a": 1, "b": "0.500000000"}]
+    assert acme("sql", "-t", "acme", question, "-o", "jsonl").json["a"] == 1
+    monkeypatch.setattr(sys, "stdin", io.StringIO(question))
+    assert acme("sql", "-o", "csv").out == "a,b\n1,0.500000000\n"
+
+
+def test_sql_that_writes_is_refused(acme: Cdp) -> None:
+    refused = acme("sql", "-t", "acme", "DELETE FROM billing_cost_daily WHERE TRUE")
+    assert refused.code == 2
+    assert refused.out == ""
+
+
+def test_costs_are_exact_and_totalled_by_currency(acme: Cdp) -> None:
+    assert acme("run", TEMPLATE, "-t", "acme", "--date", DAY).code == 0
+    (item,) = acme("costs", "summary", "-t", "acme", "--group-by", "service", "--json").json
+    assert Decimal(item["cost"]) == Decimal("10.100000001")
+    assert Decimal(item["net"]) == Decimal("9.050000001")
+    table = acme("costs", "summary", "-t", "acme", "--group-by", "day,service").out.splitlines()
+    assert table[-1].split() == ["total", "EUR", "2", "10.100000001", "-1.050000000", "9.050000001"]
+    top = acme("costs", "top", "-t", "acme", "--by", "sku", "--limit", "1", "-o", "csv").out
+    assert top.splitlines()[1].startswith("CF4E,Cores,EUR,2,")
+
+
+def test_costs_of_no_day_are_empty_and_not_an_error(acme: Cdp) -> None:
+    asked = acme("costs", "summary", "-t", "acme", "--group-by", "day", "-o", "csv")
+    assert (asked.code, asked.out) == (0, "day,currency,rows,cost,credits,net\n")
+
+
+def test_costs_cannot_be_grouped_by_anything(acme: Cdp) -> None:
+    refused = acme("costs", "summary", "-t", "acme", "--group-by", "colour")
+    assert refused.code == 2
+    assert "service" in refused.err
+
+
+def test_costs_are_filtered(acme: Cdp) -> None:
+    acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    kept = acme("costs", "summary", "-t", "acme", "--filter", "service=6F81", "--json").json
+    assert kept[0]["rows"] == 2
+    dropped = acme("costs", "summary", "-t", "acme", "--filter", "service=other", "--json").json
+    assert dropped == []
+
+
+def test_templates_are_listed_shown_and_described(cdp: Cdp) -> None:
+    assert TEMPLATE in [each["template"] for each in cdp("templates", "ls", "--json").json]
+    assert "steps:" in cdp("templates", "show", TEMPLATE).out
+    assert cdp("templates", "show", TEMPLATE, "--json").json["template_name"] == "cost_billing"
+    assert cdp("templates", "show", "gcp/cost/nothing").code == 4
+    assert cdp("templates", "schema").json["title"] == "Pipeline template"
+
+
+def test_template_is_validated_by_name_and_by_file(cdp: Cdp, tmp_path: Path) -> None:
+    assert cdp("templates", "validate", TEMPLATE, "--json").json["valid"] is True
+    file = tmp_path / "bad.yml"
+    file.write_text("pipeline_id: a\nsteps:\n  - step_id: a\n    ps_type: gcp.bq_et\n")
+    refused = cdp("templates", "validate", "bad.yml")
+    assert refused.code == 2
+    assert refused.out == ""
+    assert "    4 |     ps_type: gcp.bq_et\n" in refused.err
+    assert any(line.strip().startswith("^") for line in refused.err.splitlines())
+    faults = cdp("templates", "validate", "bad.yml", "--json").json
+    assert {fault["file"] for fault in faults} == {"bad.yml"}
+    assert all(fault["line"] > 0 for fault in faults)
+
+
+def test_a_template_that_is_not_there_is_not_found(cdp: Cdp) -> None:
+    assert cdp("templates", "validate", "nothing.yml").code == 4
+    assert cdp("templates", "validate", "gcp/cost/nothing").code == 4
+
+
+def test_settings_are_shown_with_their_origin_and_without_secrets(
+    cdp: Cdp, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cdp.toml").write_text('port = 9000\nadmin_key = "a-very-secret-key"\n')
+    shown = cdp("config", "show", "--origin", "--json")
+    origins = {row["setting"]: (row["value"], row["origin"]) for row in shown.json}
+    assert origins["home"] == (str(home), "environment")
+    assert origins["port"] == (9000, "cdp.toml")
+    assert origins["host"] == ("127.0.0.1", "default")
+    assert "a-very-secret-key" not in shown.out
+
+
+def test_wrong_setting_is_a_usage_error(cdp: Cdp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDP_PORT", "many")
+    refused = cdp("runs", "ls")
+    assert refused.code == 2
+    assert "CDP_PORT" in refused.err
+
+
+def test_listing_runs_opens_the_store_alone(acme: Cdp) -> None:
+    code = (
+        "import sys\n"
+        "from convergence.cli.app import main\n"
+        "assert main(['runs', 'ls', '--json']) == 0\n"
+        "heavy = {'dbos', 'fastapi', 'duckdb', 'uvicorn', 'httpx2', 'alembic'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    ended = python("-c", code)
+    assert ended.code == 0, ended.err
+    assert ended.out == "[]\n"
