@@ -1,6 +1,6 @@
 """BigQuery SQL that passed the gate becomes DuckDB SQL, exactly or not at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -8,14 +8,16 @@ from sqlglot import ErrorLevel, exp
 from sqlglot.errors import SqlglotError, UnsupportedError
 
 from convergence.errors import CdpError, WarehouseError
+from convergence.model.table import Column
 from convergence.warehouse.arrays import name_fields, rewrite_arrays
-from convergence.warehouse.infer import Columns, annotate
+from convergence.warehouse.infer import annotate
 from convergence.warehouse.names import Resolved, TableRef
 from convergence.warehouse.rules import apply_rules
 from convergence.warehouse.statement import MISREAD, parse, refused
 from convergence.warehouse.views import information_schema
 
 Place = Callable[[TableRef], exp.Expr]
+Columns = Callable[[TableRef], tuple[Column, ...]]
 
 MAX_SIZE = 200_000
 _COPIES: dict[type[exp.Expr], int] = {
@@ -36,9 +38,15 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
     Raises Invalid, code sql_refused, for what has no exact translation.
     """
     _check_growth(resolved.tree)
+    known = {ref: () if ref.view else columns(ref) for ref in resolved.refs}
+    placed = {ref: place(ref) for ref in resolved.refs}
     tree = resolved.tree.copy()
     try:
-        _apply(tree, resolved, place=place, columns=columns)
+        name_fields(tree)
+        annotate(resolved, tree, known)
+        rewrite_arrays(tree)
+        apply_rules(tree)
+        _place_tables(tree, resolved, placed)
         return tree.sql("duckdb", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
         raise refused(str(error).splitlines()[0], hint="write it another way") from None
@@ -52,15 +60,17 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
         raise refused("the statement is nested too deeply") from None
 
 
-def _apply(tree: exp.Query, resolved: Resolved, *, place: Place, columns: Columns) -> None:
-    name_fields(tree)
-    annotate(resolved, tree, columns)
-    rewrite_arrays(tree)
-    apply_rules(tree)
+def _place_tables(tree: exp.Query, resolved: Resolved, placed: Mapping[TableRef, exp.Expr]) -> None:
     for table in list(tree.find_all(exp.Table)):
         ref = resolved.ref_of(table)
-        if ref is not None:
-            table.replace(_placed(table, ref, resolved.project, place))
+        if ref is None:
+            continue
+        stand_in = placed[ref].copy()
+        if ref.view:
+            stand_in = information_schema(stand_in, ref=ref, project=resolved.project)
+        for name in ("alias", "pivots", "joins", "laterals"):
+            stand_in.set(name, table.args.get(name))
+        table.replace(stand_in)
 
 
 def _check_growth(tree: exp.Query) -> None:
@@ -74,15 +84,6 @@ def _check_growth(tree: exp.Query) -> None:
             raise refused("the statement is too complicated", hint="name the parts with WITH")
         times *= _COPIES.get(type(node), 1)
         stack.extend((child, times) for child in node.iter_expressions())
-
-
-def _placed(table: exp.Table, ref: TableRef, project: str, place: Place) -> exp.Expr:
-    placed = place(ref).copy()
-    if ref.view:
-        placed = information_schema(placed, ref=ref, project=project)
-    for name in ("alias", "pivots", "joins", "laterals"):
-        placed.set(name, table.args.get(name))
-    return placed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from convergence.errors import Invalid
 from convergence.warehouse.names import Resolved
 from convergence.warehouse.statement import refused
 
-CODE = "sql_invalid"
+CODE = "sql_failed"
 
 _NO_COLUMN = re.compile(
     r'Referenced column "(.+?)" not found|does not have a column named "(.+?)"'

@@ -1,6 +1,6 @@
 """Types of a query's expressions, from the tables it reads: what the rules of translation ask."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from sqlglot import exp
@@ -13,7 +13,7 @@ from convergence.model.table import Column, Mode
 from convergence.warehouse.names import Resolved, TableRef
 from convergence.warehouse.statement import refused
 
-Columns = Callable[[TableRef], tuple[Column, ...]]
+Columns = Mapping[TableRef, tuple[Column, ...]]
 Types = Mapping[str, exp.DataType]
 
 _PSEUDO_COLUMNS = {
@@ -100,8 +100,8 @@ class _Lookup:
 
     def _outputs_of_table(self, table: exp.Table) -> Iterator[tuple[str, exp.DataType]]:
         ref = self._resolved.ref_of(table)
-        if ref is not None and not ref.view and not table.args.get("pivots"):
-            yield from column_types(self._columns(ref)).items()
+        if ref is not None and not table.args.get("pivots"):
+            yield from column_types(self._columns[ref]).items()
 
     def _outputs_of_unnest(
         self, unnest: exp.Unnest, scope: Scope

@@ -364,7 +364,7 @@ def test_a_fault_found_by_the_engine_is_told_at_its_place(
     with pytest.raises(duckdb.Error) as caught:
         engine.execute(translate(sql))
     error = sql_fault(resolve(parse(sql), SCOPE), str(caught.value))
-    assert error.code == "sql_invalid"
+    assert error.code == "sql_failed"
     assert error.detail.startswith(place)
     assert hint in error.hint
     assert "LINE 1" not in error.detail
