@@ -1,6 +1,7 @@
 """Finds `provider/domain/name.yml` below a directory and reads it as a Template."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,22 @@ class Library:
 
     def get(self, ref: str) -> Template:
         """Raises NotFound, or Invalid with every fault of the file."""
-        file = self._file(check_ref(ref))
+        known = self._read.get(ref)
         try:
-            state = file.stat()
-            stamp = (state.st_mtime_ns, state.st_size, state.st_ino)
-            known = self._read.get(ref)
-            if known is None or known[0] != stamp:
-                known = self._read[ref] = (stamp, self._parsed(ref, file))
+            with suppress(FileNotFoundError):
+                if known and known[0] == _stamp(self.directory / f"{ref}{SUFFIX}"):
+                    return known[1]
+            file = self._file(check_ref(ref))
+            stamp = _stamp(file)
+            template = self._parsed(ref, file)
         except OSError as error:
             raise Unavailable(
                 f"{self.path(ref)}: {error.strerror}",
                 code="template_unreadable",
                 hint="may this process read the file?",
             ) from error
-        return known[1]
+        self._read[ref] = (stamp, template)
+        return template
 
     def refs(self) -> list[str]:
         """Every template's name, whether or not its file is valid, in order."""
@@ -86,6 +89,12 @@ class Library:
             fault = Fault(message="not UTF-8", file=self.path(ref), line=line, column=1)
             raise _invalid(self.path(ref), [fault]) from error
         return parse(text, file=self.path(ref), ref=ref, step_models=self.step_models)
+
+
+def _stamp(file: Path) -> Stamp:
+    """What changes when a file is written or replaced."""
+    state = file.stat()
+    return state.st_mtime_ns, state.st_size, state.st_ino
 
 
 def parse(text: str, *, file: str, ref: str, step_models: StepModels) -> Template:
