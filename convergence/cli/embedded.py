@@ -3,26 +3,23 @@
 Reads open the store alone. What needs the warehouse first takes the home, until `close`.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import timedelta
 from heapq import merge
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
-
-from pydantic import BaseModel, ValidationError
 
 from convergence import wiring
 from convergence.api import wire
+from convergence.cli.questions import checked, cost_query, run_filter
 from convergence.engine import administer
 from convergence.engine.service import Service
-from convergence.errors import Cancelled, Conflict, Fault, Invalid, NotFound, Unavailable
-from convergence.model.cost import CostQuery, Dimension
-from convergence.model.day import FIRST_DAY, parse_day
-from convergence.model.run import LaunchRequest, RunFilter, Status, Trigger
+from convergence.errors import Cancelled, Conflict, Invalid, NotFound, Unavailable
+from convergence.model.day import parse_day
+from convergence.model.run import LaunchRequest, Trigger
 from convergence.model.tenant import Tenant
 from convergence.outside.home import Home, HomeLock
 from convergence.outside.logs import Logs
@@ -32,8 +29,6 @@ from convergence.store import fleet, keys, runs, tenants
 if TYPE_CHECKING:
     from convergence.client import Watch
 Json = dict[str, Any]
-LAST_DAY = date(2999, 12, 31)
-M = TypeVar("M", bound=BaseModel)
 
 PAGE = 1000
 HOME_SECONDS = 30
@@ -82,7 +77,7 @@ class EmbeddedClient:
         return [wire.key_out(key).model_dump(mode="json") for key in found]
 
     def create_key(self, tenant_id: str, wanted: Json) -> Json:
-        asked = _checked(wire.ApiKeyIn, wanted)
+        asked = checked(wire.ApiKeyIn, wanted)
         key, text = administer.create_key(
             self._service, tenant_id, key_name=asked.key_name, days=asked.expires_in_days
         )
@@ -96,7 +91,7 @@ class EmbeddedClient:
         return wire.usage_out(found.row, found.limits, found.use).model_dump(mode="json")
 
     def set_limits(self, tenant_id: str, changes: Json) -> Json:
-        wanted = _checked(wire.LimitsPatch, changes).changes
+        wanted = checked(wire.LimitsPatch, changes).changes
         administer.set_limits(self._service, tenant_id, wanted)
         found = administer.todays_usage(self._service, tenant_id)
         with self._service.database.read() as tx:
@@ -109,7 +104,7 @@ class EmbeddedClient:
         return [wire.source_out(source).model_dump(mode="json") for source in found]
 
     def add_source(self, source: Json) -> Json:
-        wanted = _checked(wire.SourceIn, source).to_source()
+        wanted = checked(wire.SourceIn, source).to_source()
         return wire.source_out(administer.put_source(self._service, wanted)).model_dump(mode="json")
 
     def remove_source(self, table: str) -> None:
@@ -179,7 +174,7 @@ class EmbeddedClient:
         return wire.run_with_steps(found, steps).model_dump(mode="json")
 
     def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]:
-        wanted = _filter(chosen)
+        wanted = run_filter(chosen)
         whose = [tenant_id] if tenant_id else [each.tenant_id for each in self._all_tenants()]
         with self._service.database.read() as tx:
             if tenant_id:
@@ -192,7 +187,7 @@ class EmbeddedClient:
         from convergence.engine import costs
 
         self._take_home()
-        result = costs.summary(self._service, tenant_id, _cost_query(question))
+        result = costs.summary(self._service, tenant_id, cost_query(question))
         if result.truncated:
             raise Invalid(
                 f"more than {len(result.rows):,} groups",
@@ -263,50 +258,3 @@ def alone(settings: Settings) -> Iterator[Service]:
             yield service
         finally:
             service.close()
-
-
-def _filter(chosen: Json) -> RunFilter:
-    days = {name: chosen.get(name) for name in ("date_from", "date_to")}
-    return RunFilter(
-        statuses=frozenset(map(Status, chosen.get("status", ()))),
-        pipeline_id=chosen.get("pipeline_id"),
-        **{name: date.fromisoformat(day) if day else None for name, day in days.items()},
-    )
-
-
-def _cost_query(question: Json) -> CostQuery:
-    filters: dict[Dimension, list[str]] = defaultdict(list)
-    for text in question.get("filter", ()):
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise Invalid(f"{text[:40]!r} is not NAME=ID", code="invalid_filter")
-        filters[_dimension(name)].append(value)
-    names = [name.strip() for name in question.get("group_by", "").split(",")]
-    return CostQuery(
-        date_from=date.fromisoformat(question.get("from", FIRST_DAY.isoformat())),
-        date_to=date.fromisoformat(question.get("to", LAST_DAY.isoformat())),
-        group_by=tuple(_dimension(name) for name in names if name),
-        filters={dimension: tuple(values) for dimension, values in filters.items()},
-    )
-
-
-def _dimension(name: str) -> Dimension:
-    if name in list(Dimension):
-        return Dimension(name)
-    raise Invalid(
-        f"costs have no dimension {name[:40]!r}",
-        code="invalid_dimension",
-        hint=f"one of {', '.join(Dimension)}",
-    )
-
-
-def _checked(model: type[M], values: Json) -> M:
-    """The body as the wire reads it. Raises Invalid with every fault."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        faults = [
-            Fault(message=each["msg"], pointer="/".join(map(str, each["loc"])))
-            for each in error.errors()
-        ]
-        raise Invalid("; ".join(map(str, faults)), faults=faults) from None

@@ -59,7 +59,11 @@ def run(
             show_record(accepted, call.format)
             return
         say(f"run {run_id} of {accepted['pipeline_id']} is {accepted['status']}")
-        ended = client.follow(run_id, Progress())
+        try:
+            ended = client.follow(run_id, Progress())
+        except KeyboardInterrupt:
+            say(f"interrupted; what became of it: cdp runs show {run_id}")
+            raise
     show_run(ended, call.format)
     _check_completed(ended)
 

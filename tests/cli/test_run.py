@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from convergence.cli import embedded
+from convergence.cli.run import Progress
 from convergence.outside.home import Home
 from tests.cli.conftest import DAY, EXPORT, TEMPLATE, Cdp, program
 
@@ -101,9 +102,24 @@ def test_busy_home_exits_6_and_admits_nothing(
         assert acme("runs", "ls", "--json").json == []
 
 
-def test_suspended_tenants_and_bad_keys_are_another_exit_code_than_usage(acme: Cdp) -> None:
+def test_server_must_be_a_url_and_answer(acme: Cdp) -> None:
     assert acme("runs", "ls", "--server", "ftp://nowhere").code == 2
     assert acme("runs", "ls", "--server", "http://127.0.0.1:9").code == 6
+
+
+def test_ctrl_c_exits_130_and_the_run_ends_with_a_reason(
+    acme: Cdp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press_ctrl_c(progress: Progress, run: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedded, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(Progress, "__call__", press_ctrl_c)
+    ended = acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    assert ended.code == 130
+    (run,) = acme("runs", "ls", "--json").json
+    assert f"cdp runs show {run['pipeline_logging_id']}" in ended.err
+    assert run["status"] in {"CANCELLED", "COMPLETED"}
 
 
 def test_program_keeps_data_and_progress_apart(acme: Cdp, home: Path) -> None:
