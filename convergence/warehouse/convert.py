@@ -94,12 +94,7 @@ def _converted(found: Found, column: Column, name: str) -> exp.Expr:
 
 def _list(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.is_text:
-        json_text = exp.replace_placeholders(
-            _AS_JSON.copy(),
-            v=found.value,
-            literal=exp.replace_placeholders(_PYTHON_LITERAL.copy(), v=found.value),
-        )
-        elements = exp.replace_placeholders(_ELEMENTS.copy(), json=json_text)
+        elements = exp.replace_placeholders(_ELEMENTS.copy(), json=_as_json(found.value))
         return _transformed(elements, TEXT, column, name)
     if found.type.id == "list":
         element = found.type.children["child"]
@@ -117,14 +112,14 @@ def _transformed(values: exp.Expr, element: SqlType, column: Column, name: str) 
 
 def _struct(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.is_text:
-        return _struct_of_text(found.value, column, name)
+        return _struct_of_json(_as_json(found.value), column, name)
     if found.type.id != "struct":
         raise _wrong(found, column, name)
     record = _record(column, _members(column, found.members(), ""))
     return exp.Case(ifs=[exp.If(this=_is_given(found.value), true=record)])
 
 
-def _struct_of_text(text: exp.Expr, column: Column, name: str) -> exp.Expr:
+def _struct_of_json(text: exp.Expr, column: Column, name: str) -> exp.Expr:
     members = {
         field.name: Found(
             _call("JSON_EXTRACT_STRING", text, exp.Literal.string(f"$.{json.dumps(field.name)}")),
@@ -140,6 +135,12 @@ def _struct_of_text(text: exp.Expr, column: Column, name: str) -> exp.Expr:
             exp.If(this=_is_given(text), true=_error(f"{name} is not a record: ", text)),
         ]
     )
+
+
+def _as_json(text: exp.Expr) -> exp.Expr:
+    """Text as valid JSON, or text that is neither JSON nor Python and fails where it is read."""
+    literal = exp.replace_placeholders(_PYTHON_LITERAL.copy(), v=text)
+    return exp.replace_placeholders(_AS_JSON.copy(), v=text, literal=literal)
 
 
 def _members(

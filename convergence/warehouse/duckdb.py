@@ -65,8 +65,8 @@ class DuckdbWarehouse(Warehouse):
 
     @override
     def check(self) -> None:
-        self._instances.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
+            self._instances.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._instances.root) as probe:
                 probe.write(b"\0" * 4096)
         except OSError as error:

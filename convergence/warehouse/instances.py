@@ -102,6 +102,10 @@ class Instances:
             with slot.changed:
                 _shut(slot)
 
+    def open_datasets(self) -> list[str]:
+        """The datasets whose files are held now, by name."""
+        return sorted(slot.dataset for slot in list(self._slots.values()) if slot.connection)
+
     def size(self, dataset: str) -> int:
         """Bytes on disk, the write-ahead log included."""
         path = self.path(dataset)
@@ -125,14 +129,19 @@ class Instances:
         with slot.changed:
             slot.users -= 1
             slot.changed.notify_all()
-        held = [other for other in list(self._slots.values()) if other.connection is not None]
-        for oldest in sorted(held, key=lambda other: other.last_use)[: -self._max_open]:
-            if oldest.changed.acquire(blocking=False):
+        self._close_idle()
+
+    def _close_idle(self) -> None:
+        held = [slot for slot in list(self._slots.values()) if slot.connection is not None]
+        excess = len(held) - self._max_open
+        for slot in sorted(held, key=lambda slot: slot.last_use):
+            if excess > 0 and slot.changed.acquire(blocking=False):
                 try:
-                    if oldest.users == 0:
-                        _shut(oldest)
+                    if slot.users == 0:
+                        _shut(slot)
+                        excess -= 1
                 finally:
-                    oldest.changed.release()
+                    slot.changed.release()
 
     def _open(
         self, dataset: str, folders: tuple[Path, ...], *, create: bool
