@@ -29,13 +29,15 @@ from convergence.api import (
 )
 from convergence.api.auth import State
 from convergence.api.middleware import BodyLimit, HeadAsGet, Measured, RequestId
-from convergence.api.rate import RateLimit
+from convergence.api.rate import RateLimit, Turns
 from convergence.engine.meter import FLUSH_SECONDS, Meter
 from convergence.engine.serve import start
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 
 MAX_BODY = 256 * 1024
+MOST_QUERIES = 4
+"""Of one caller at once."""
 ROOMS = (docs, health, runs, tenants, usage, sources, templates, costs, query)
 
 
@@ -80,7 +82,8 @@ def create_app(service: Service, *, with_worker: bool) -> FastAPI:
         app.router.routes.extend(room.router.routes)
     auth.check_routes(app.routes)
     limit = RateLimit(service.config.rate_limit, time.monotonic)
-    app.state.cdp = State(service=service, limit=limit, meter=Meter())
+    queries = Turns(MOST_QUERIES)
+    app.state.cdp = State(service=service, limit=limit, queries=queries, meter=Meter())
     return app
 
 

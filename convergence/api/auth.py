@@ -15,7 +15,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from convergence.api.rate import RateLimit
+from convergence.api.rate import RateLimit, Turns
 from convergence.engine import access
 from convergence.engine.access import Caller
 from convergence.engine.meter import Meter
@@ -25,11 +25,25 @@ from convergence.model.tenant import TENANT_ID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What the application keeps for its routes."""
+
+    service: Service
+    limit: RateLimit
+    queries: Turns
+    meter: Meter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
     """What a route works with, and who is calling."""
 
-    service: Service
+    state: State
     caller: Caller
+
+    @property
+    def service(self) -> Service:
+        return self.state.service
 
     def tenant_or_all(self, wanted: str | None) -> str | None:
         """The tenant to answer for: the caller's own; the operator may name one, or None: all."""
@@ -45,15 +59,6 @@ class TenantDoor(Door):
     tenant_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
-    """What the application keeps for its routes."""
-
-    service: Service
-    limit: RateLimit
-    meter: Meter
-
-
 def public(request: Request) -> Service:
     return _state(request).service
 
@@ -63,7 +68,7 @@ def anyone(request: Request) -> Door:
     caller = _identify(request, state)
     if caller.tenant_id is not None:
         state.meter.count(caller.tenant_id, state.service.clock.now().date())
-    return Door(service=state.service, caller=caller)
+    return Door(state=state, caller=caller)
 
 
 def operator(request: Request) -> Door:
@@ -78,7 +83,7 @@ def tenant(
 ) -> TenantDoor:
     door = anyone(request)
     return TenantDoor(
-        service=door.service, caller=door.caller, tenant_id=require(door.caller, tenant_id)
+        state=door.state, caller=door.caller, tenant_id=require(door.caller, tenant_id)
     )
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from convergence import __version__
 from convergence.api import problems, wire
 from convergence.api.auth import Nearby, Public
+from convergence.engine import days
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Unavailable
 from convergence.store import fleet, migrate
@@ -55,6 +56,7 @@ def metrics(service: Nearby) -> Response:
         for (tenant_id, _), number in fleet.status_counts(tx).items():
             live_runs[tenant_id] += number
     service.metrics.set_active(live_runs)
+    days.report_quotas(service)
     return Response(service.metrics.render(), media_type=PROMETHEUS)
 
 

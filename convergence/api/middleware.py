@@ -71,7 +71,7 @@ class RequestId:
 
 
 class Measured:
-    """Counts and times requests by the template of their route."""
+    """Logs each request; counts and times it by the template of its route."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
         self._app = app
@@ -95,6 +95,8 @@ class Measured:
             route = getattr(scope.get("route"), "path", "")
             seconds = time.perf_counter() - began
             self._metrics.http(method, route, status=status, seconds=seconds)
+            spent = round(seconds * 1000, 1)
+            log.info("request", method=method, path=scope["path"], status=status, ms=spent)
 
 
 class BodyLimit:

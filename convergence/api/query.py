@@ -13,4 +13,5 @@ router = APIRouter(prefix="/api/v1", tags=["query"])
 def query(door: Anyone, wanted: wire.QueryIn, tenant_id: str | None = None) -> wire.ResultOut:
     """One SELECT in BigQuery SQL. The operator asks as such, or as the tenant of `tenant_id`."""
     whose = door.tenant_or_all(tenant_id)
-    return wire.result_out(costs.query(door.service, whose, wanted.sql))
+    with door.state.queries.of(whose):
+        return wire.result_out(costs.query(door.service, whose, wanted.sql))

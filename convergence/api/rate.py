@@ -1,11 +1,12 @@
-"""How many requests a key may make: a bucket for each, filled again as time goes by."""
+"""How much a caller may ask for: requests in a minute, and queries at once."""
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 
-from convergence.errors import CdpError
+from convergence.errors import CdpError, Unavailable
 
 MAX_BUCKETS = 100_000
 
@@ -48,3 +49,29 @@ class RateLimit:
             self._buckets.move_to_end(name)
             if len(self._buckets) > MAX_BUCKETS:
                 self._buckets.popitem(last=False)
+
+
+class Turns:
+    """Lets each caller have `most` queries under way: long ones leave others their answers."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = Lock()
+        self._under_way: Counter[str | None] = Counter()
+
+    @contextmanager
+    def of(self, caller: str | None) -> Iterator[None]:
+        """Raises Unavailable when the caller has as many under way as it may."""
+        with self._lock:
+            if self._under_way[caller] >= self._most:
+                raise Unavailable(
+                    f"{self._most} queries are under way already",
+                    code="too_many_queries",
+                    hint="wait until one of them has answered",
+                )
+            self._under_way[caller] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._under_way[caller] -= 1

@@ -23,7 +23,7 @@ def report_quotas(service: Service) -> None:
     for row in today:
         service.metrics.set_quota(
             row.tenant_id,
-            daily=row.pipelines_run_today / row.daily_limit,
+            daily=row.pipelines_run_today / (row.daily_limit or 1),
             monthly=row.pipelines_run_month / (row.monthly_limit or 1),
             concurrent=row.concurrent_pipelines_running / (row.concurrent_limit or 1),
         )

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from convergence.api import paging, wire
-from convergence.api.rate import RateLimit, RateLimited
-from convergence.errors import Invalid
+from convergence.api.rate import RateLimit, RateLimited, Turns
+from convergence.errors import Invalid, Unavailable
 
 
 @given(some.lists(some.text(min_size=1), unique=True), some.integers(1, 9))
@@ -110,3 +110,14 @@ def test_the_shapes_know_no_http_framework() -> None:
 
     code = "import sys, convergence.api.wire; sys.exit('fastapi' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_caller_with_its_turns_under_way_waits_and_others_do_not() -> None:
+    turns = Turns(2)
+    with turns.of("a"), turns.of("a"):
+        with pytest.raises(Unavailable), turns.of("a"):
+            pass
+        with turns.of("b"):
+            pass
+    with turns.of("a"):
+        pass

@@ -97,7 +97,8 @@ def test_a_fault_of_ours_says_nothing_and_logs_everything(
     assert problem["error"] == "Internal server error"
     assert "secret cause" not in answer.text
     lines = [json.loads(line) for line in log().splitlines()]
-    (line,) = [line for line in lines if line.get("request_id") == problem["request_id"]]
+    ours = [line for line in lines if line.get("request_id") == problem["request_id"]]
+    (line,) = [line for line in ours if "exception" in line]
     assert line["client_request_id"] == "client-0001"
     assert "ZeroDivisionError: secret cause" in line["exception"]
     assert "planted" in line["exception"]
@@ -114,6 +115,16 @@ def test_a_dependency_that_fails_is_logged_with_its_trace(
     assert problem["hint"] == "start it"
     assert problem["request_id"] in log()
     assert "Traceback" in log()
+
+
+def test_each_request_is_a_line_of_the_log(http: TestClient, log: Callable[[], str]) -> None:
+    answer = http.get("/health")
+    (line,) = [line for line in map(json.loads, log().splitlines()) if "status" in line]
+    assert (line["request_id"], line["path"], line["status"]) == (
+        answer.headers["X-Request-ID"],
+        "/health",
+        200,
+    )
 
 
 def test_every_error_of_the_family_has_a_status() -> None:

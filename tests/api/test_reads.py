@@ -199,11 +199,21 @@ def test_wrong_or_refused_sql_is_4xx(acme: TestClient) -> None:
         assert answer.json()["code"]
 
 
-def test_metrics_are_true_of_the_live_runs(
+def test_metrics_are_true_of_the_runs(
     acme: TestClient, service: Service, source: str, tmp_path: Path
 ) -> None:
     acme.post(RUN, json={"date": "2024-11-02"})
     assert 'active_pipelines{tenant_id="acme"} 1.0' in acme.get("/metrics").text
+    loaded(acme, service, tmp_path)
+    told = acme.get("/metrics").text
+    ended = 'pipeline_id="acme-gcp-cost-billing",status="COMPLETED",tenant_id="acme"'
+    assert f"pipeline_executions_total{{{ended}}} 1.0" in told
+    assert "pipeline_duration_seconds_count 1.0" in told
+    assert 'quota_utilization{quota_type="daily",tenant_id="acme"} 0.02' in told
+    assert 'quota_utilization{quota_type="concurrent",tenant_id="acme"} 0.1' in told
+
+
+def test_requests_are_counted_by_the_template_of_their_route(acme: TestClient) -> None:
     acme.get("/api/v1/pipelines/runs/nothing")
     route = 'route="/api/v1/pipelines/runs/{pipeline_logging_id}"'
     assert f'http_requests_total{{method="GET",{route},status="404"}} 1.0' in (

@@ -137,6 +137,12 @@ def test_wrong_limits_are_422(operator: TestClient) -> None:
         assert operator.patch(f"{TENANTS}/acme/limits", json=wrong).status_code == 422
 
 
+def test_a_limit_of_nothing_stops_every_run(operator: TestClient, source: str) -> None:
+    operator.patch(f"{TENANTS}/acme/limits", json={"daily_limit": 0})
+    assert operator.post(RUN, json={"date": "2024-11-01"}).status_code == 429
+    assert operator.get("/metrics").status_code == 200
+
+
 def test_variables_are_kept_and_used(acme: TestClient, source: str) -> None:
     path = f"{TENANTS}/acme/variables"
     assert acme.put(f"{path}/destination_table", json={"value": "mine"}).status_code == 200
