@@ -4,6 +4,7 @@ Parts are imported when they are made, so that a command pays only for what it u
 """
 # ruff: noqa: PLC0415 - see above
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from convergence.engine.service import Config, Makers, Queue, Service
@@ -14,7 +15,7 @@ from convergence.outside.metrics import Metrics
 from convergence.outside.notify import Mailer, NoMailer, SmtpMailer
 from convergence.outside.secrets import Secrets
 from convergence.settings import Settings
-from convergence.steps.registry import STEP_TYPES, step_models
+from convergence.steps.base import StepType, step_models
 from convergence.store.database import Database
 from convergence.warehouse.base import Warehouse
 
@@ -51,11 +52,11 @@ def build(settings: Settings) -> Service:
         ),
         mailer=_mailer(settings),
         metrics=Metrics(),
-        step_types=STEP_TYPES,
         makers=Makers(
             database=lambda: _database(config),
             warehouse=lambda: _warehouse(settings, service),
-            library=lambda: _library(settings),
+            step_types=_step_types,
+            library=lambda: _library(settings, service),
             queue=lambda database: _queue(database, config),
         ),
     )
@@ -78,11 +79,18 @@ def _queue(database: Database, config: Config) -> Queue:
     return DurableQueue(database, config.database_url)
 
 
-def _library(settings: Settings) -> Library:
+def _step_types() -> Mapping[str, StepType]:
+    from convergence.steps.registry import STEP_TYPES
+
+    return STEP_TYPES
+
+
+def _library(settings: Settings, service: Service) -> Library:
+    models = step_models(service.step_types)
     if settings.configs_dir is not None:
-        return Library(settings.configs_dir, step_models(STEP_TYPES))
+        return Library(settings.configs_dir, models)
     shipped = next(path for path in SHIPPED_CONFIGS if path.is_dir())
-    return Library(shipped, step_models(STEP_TYPES))
+    return Library(shipped, models)
 
 
 def _mailer(settings: Settings) -> Mailer:

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, date
-from itertools import chain
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -20,7 +19,6 @@ router = APIRouter(prefix="/api/v1", tags=["runs"])
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 FAR = date(2999, 12, 31)
-ALL_TENANTS = 1_000_000
 LIVE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"model": wire.RunAccepted, "description": "The live run of the same work"}
 }
@@ -105,12 +103,11 @@ def list_runs(door: Anyone, wanted: Annotated[wire.RunsQuery, Query()]) -> wire.
     limit = wanted.limit + 1
     with door.service.database.read() as tx:
         if tenant_id is None:
-            whose = [each.tenant_id for each in fleet.tenants(tx, limit=ALL_TENANTS, after=None)]
+            found = fleet.page_runs(tx, chosen, limit=limit, before=before)
         else:
-            whose = [tenants.get(tx, tenant_id).tenant_id]
-        parts = [runs.page(tx, each, chosen, limit=limit, before=before) for each in whose]
-    found = sorted(chain.from_iterable(parts), key=_age, reverse=True)
-    return paging.page_of(found[:limit], wanted.limit, key=_key, show=wire.run_out)
+            tenants.get(tx, tenant_id)
+            found = runs.page(tx, tenant_id, chosen, limit=limit, before=before)
+    return paging.page_of(found, wanted.limit, key=_key, show=wire.run_out)
 
 
 def _launch(door: Door, tenant_id: str, template: str, wanted: wire.RunIn | None) -> Launched:
@@ -123,6 +120,7 @@ def _launch(door: Door, tenant_id: str, template: str, wanted: wire.RunIn | None
         trigger=Trigger.API,
         trigger_by=wanted.trigger_by,
         variables=wanted.all_variables,
+        allow_shrink=wanted.allow_shrink,
     )
     return launch(door.service, request)
 
@@ -142,10 +140,6 @@ def _accepted(launched: Launched, message: str, response: Response) -> wire.RunA
 def _absent(run_id: str, tenant_id: str | None) -> NotFound:
     whose = f" for tenant {tenant_id}" if tenant_id else ""
     return NotFound(f"Pipeline run {run_id[:60]} not found{whose}", code="run_not_found")
-
-
-def _age(run: Run) -> tuple[object, str]:
-    return run.created_at, run.run_id
 
 
 def _key(run: Run) -> tuple[str, str]:

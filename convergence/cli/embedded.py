@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
-from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -175,13 +174,13 @@ class EmbeddedClient:
 
     def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]:
         wanted = run_filter(chosen)
-        whose = [tenant_id] if tenant_id else [each.tenant_id for each in self._all_tenants()]
         with self._service.database.read() as tx:
-            if tenant_id:
+            if tenant_id is None:
+                found = fleet.page_runs(tx, wanted, limit=limit, before=None)
+            else:
                 tenants.get(tx, tenant_id)
-            pages = [runs.page(tx, each, wanted, limit=limit, before=None) for each in whose]
-        newest = merge(*pages, key=lambda run: (run.created_at, run.run_id), reverse=True)
-        return [wire.run_out(run).model_dump(mode="json") for run in islice(newest, limit)]
+                found = runs.page(tx, tenant_id, wanted, limit=limit, before=None)
+        return [wire.run_out(run).model_dump(mode="json") for run in found]
 
     def costs(self, tenant_id: str, question: Json) -> Json:
         from convergence.engine import costs

@@ -62,7 +62,8 @@ def validate(
 ) -> None:
     """Check a template; exit 2 with every fault: file, line, column, what to write instead."""
     from convergence import library
-    from convergence.steps.registry import STEP_TYPES, step_models
+    from convergence.steps.base import step_models
+    from convergence.steps.registry import STEP_TYPES
 
     models = step_models(STEP_TYPES)
     file, text = _found(template, call)
@@ -83,7 +84,8 @@ def validate(
 def schema(call: Call) -> None:
     """Print the JSON Schema of templates, for an editor."""
     from convergence.model.template_schema import json_schema
-    from convergence.steps.registry import STEP_TYPES, step_models
+    from convergence.steps.base import step_models
+    from convergence.steps.registry import STEP_TYPES
 
     form = Format.JSON if call.format is Format.TABLE else call.format
     show_record(json_schema(step_models(STEP_TYPES)), form)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from convergence.engine.service import Service
-from convergence.errors import Forbidden, NotFound, Unauthenticated
+from convergence.errors import Forbidden, Unauthenticated
 from convergence.model.key import parse_key
 from convergence.model.tenant import TenantStatus
 from convergence.store import fleet, tenants
@@ -20,12 +20,6 @@ class Caller:
     @property
     def is_operator(self) -> bool:
         return self.tenant_id is None
-
-    def require_tenant(self, tenant_id: str) -> str:
-        """Give the id back, or raise NotFound: a foreign tenant answers like an absent one."""
-        if self.tenant_id in {None, tenant_id}:
-            return tenant_id
-        raise NotFound(f"Tenant {tenant_id[:60]} not found", code="tenant_not_found")
 
     def require_operator(self) -> None:
         if not self.is_operator:

@@ -20,7 +20,7 @@ from convergence.model.run import Run, Status, StepRun
 from convergence.model.template import OnFailure, Step, Template
 from convergence.outside import logs
 from convergence.outside.logs import Log
-from convergence.steps.registry import step_models
+from convergence.steps.base import step_models
 from convergence.store import runs, tenants, usage
 from convergence.warehouse.base import Value
 

@@ -46,6 +46,7 @@ class Makers:
 
     database: Callable[[], Database]
     warehouse: Callable[[], Warehouse]
+    step_types: Callable[[], Mapping[str, StepType]]
     library: Callable[[], Library]
     queue: Callable[[Database], Queue]
 
@@ -60,7 +61,6 @@ class Service:
     secrets: Secrets
     mailer: Mailer
     metrics: Metrics
-    step_types: Mapping[str, StepType]
     makers: Makers
 
     @cached_property
@@ -70,6 +70,10 @@ class Service:
     @cached_property
     def warehouse(self) -> Warehouse:
         return self.makers.warehouse()
+
+    @cached_property
+    def step_types(self) -> Mapping[str, StepType]:
+        return self.makers.step_types()
 
     @cached_property
     def library(self) -> Library:

@@ -63,3 +63,8 @@ class StepType(Protocol):
     def run(self, settings: Any, context: StepContext) -> Report:  # noqa: ANN401 - its own Settings
         """Do the work. Safe to repeat. Raises StepFailed, or StepInterrupted to be tried again."""
         ...
+
+
+def step_models(step_types: Mapping[str, StepType]) -> dict[str, type[Settings]]:
+    """The model of each step type's own keys, for checking templates."""
+    return {ps_type: step_type.settings for ps_type, step_type in step_types.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from convergence.steps.base import Settings, StepType
+from convergence.steps.base import StepType
 from convergence.steps.gcp.bq_etl import BqEtl
 from convergence.steps.notify_systems.email_notification import EmailNotification
 
@@ -13,8 +13,3 @@ STEP_TYPES: Mapping[str, StepType] = MappingProxyType(
         "notify_systems.email_notification": EmailNotification(),
     }
 )
-
-
-def step_models(step_types: Mapping[str, StepType]) -> dict[str, type[Settings]]:
-    """The model of each step type's own keys, for checking templates."""
-    return {ps_type: step_type.settings for ps_type, step_type in step_types.items()}

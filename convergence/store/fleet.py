@@ -8,11 +8,11 @@ from functools import cache
 import sqlalchemy as sa
 
 from convergence.model.key import ApiKeyRecord
-from convergence.model.run import Run, Status
+from convergence.model.run import Run, RunFilter, Status
 from convergence.model.source import Grant, Source
 from convergence.model.tenant import Tenant, TenantStatus
 from convergence.model.usage import UsageRow
-from convergence.store import rows
+from convergence.store import listing, rows
 from convergence.store import tables as t
 from convergence.store.database import ReadTx, WriteTx, insert_into
 
@@ -123,6 +123,15 @@ def live_runs(tx: ReadTx) -> list[Run]:
     runs = t.pipeline_runs
     query = sa.select(runs).where(t.IS_LIVE).order_by(runs.c.created_at, runs.c.run_id)
     return [rows.run(row) for row in tx.connection.execute(query)]
+
+
+def page_runs(
+    tx: ReadTx, wanted: RunFilter, *, limit: int, before: tuple[datetime, str] | None
+) -> list[Run]:
+    """Runs of all tenants, newest first by (created_at, run_id), those before `before`."""
+    statuses = [status.value for status in wanted.statuses]
+    conditions = [t.pipeline_runs.c.status.in_(statuses)] if statuses else []
+    return listing.newest(tx, conditions, wanted, limit, before)
 
 
 def run_tenant(tx: ReadTx, run_id: str) -> str | None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from convergence.errors import Conflict, NotFound
 from convergence.model.run import LIVE, MOVES, Run, RunFilter, Status, StepRun
-from convergence.store import rows, tenants
+from convergence.store import listing, rows, tenants
 from convergence.store.column_types import UtcDateTime, kept
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.fleet import mark_dirty
@@ -108,12 +108,11 @@ def page(
     before: tuple[datetime, str] | None,
 ) -> list[Run]:
     """Newest first by (created_at, run_id), those before `before`."""
-    query = _listing(tenant_id, wanted, before).limit(limit)
-    status = pipeline_runs.c.status
+    whose = [_RUNS.tenant_id == tenant_id]
     # One walk down an index for each status: none sorts, however many runs there are.
     statuses = wanted.statuses or (_RUN_STATUSES if wanted.pipeline_id else ())
-    queries = [query.where(status == each.value) for each in statuses] or [query]
-    found = [rows.run(row) for query in queries for row in tx.connection.execute(query)]
+    parts = [[*whose, _RUNS.status == each.value] for each in statuses] or [whose]
+    found = [run for part in parts for run in listing.newest(tx, part, wanted, limit, before)]
     return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)[:limit]
 
 
@@ -200,22 +199,3 @@ def _change(tx: WriteTx, change: sa.Executable, values: Mapping[str, Any]) -> Ru
 
 def _of(tenant_id: str, run_id: str) -> dict[str, Any]:
     return {"of_tenant": tenant_id, "of_run": run_id}
-
-
-def _listing(
-    tenant_id: str, wanted: RunFilter, before: tuple[datetime, str] | None
-) -> sa.Select[tuple[object, ...]]:
-    runs = pipeline_runs.c
-    query = sa.select(pipeline_runs).where(runs.tenant_id == tenant_id)
-    if wanted.pipeline_id is not None:
-        query = query.where(runs.pipeline_id == wanted.pipeline_id)
-    if wanted.date_from is not None:
-        query = query.where(runs.run_date >= wanted.date_from)
-    if wanted.date_to is not None:
-        query = query.where(runs.run_date <= wanted.date_to)
-    if before is not None:
-        moment = sa.literal(before[0], runs.created_at.type)
-        query = query.where(
-            sa.tuple_(runs.created_at, runs.run_id) < sa.tuple_(moment, sa.literal(before[1]))
-        )
-    return query.order_by(runs.created_at.desc(), runs.run_id.desc())

@@ -211,6 +211,7 @@ sa.Index(
 )
 # Each list of runs reads one of these backwards from a cursor; run_date filters inside the index.
 _PAGE = ("created_at", "run_id", "run_date")
+sa.Index("ix_pipeline_runs_age", *(pipeline_runs.c[name] for name in _PAGE))
 for _prefix in ((), ("status",), ("pipeline_id", "status")):
     sa.Index(
         "_".join(("ix_pipeline_runs_page", *_prefix)),

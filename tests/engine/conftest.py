@@ -14,8 +14,8 @@ from convergence.engine.service import Service
 from convergence.errors import StepFailed, StepInterrupted
 from convergence.library import Library
 from convergence.model.run import LaunchRequest, Run
-from convergence.steps.base import Report, Settings, StepContext
-from convergence.steps.registry import STEP_TYPES, step_models
+from convergence.steps.base import Report, Settings, StepContext, step_models
+from convergence.steps.registry import STEP_TYPES
 from convergence.store import runs
 
 

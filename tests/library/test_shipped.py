@@ -6,7 +6,8 @@ from sqlglot import exp
 
 from convergence.library import Library
 from convergence.model.template_schema import schema_text
-from convergence.steps.registry import STEP_TYPES, step_models
+from convergence.steps.base import step_models
+from convergence.steps.registry import STEP_TYPES
 from convergence.warehouse.schemas import load_schema
 
 CONFIGS = Path(__file__).parents[2] / "configs"

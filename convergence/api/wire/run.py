@@ -24,6 +24,9 @@ class RunIn(BaseModel):
     date: str | None = None
     trigger_by: str = "api_user"
     variables: dict[str, str] = {}
+    allow_shrink: bool = Field(
+        default=False, description="Accept that the source holds less than what was published"
+    )
 
     @model_validator(mode="after")
     def _say_a_thing_once(self) -> Self:

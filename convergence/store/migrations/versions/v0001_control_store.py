@@ -216,6 +216,7 @@ def _runs() -> None:
         sqlite_where=sa.text("status IN ('PENDING', 'RUNNING')"),
         postgresql_where=sa.text("status IN ('PENDING', 'RUNNING')"),
     )
+    op.create_index("ix_pipeline_runs_age", "pipeline_runs", ["created_at", "run_id", "run_date"])
     op.create_index(
         "ix_pipeline_runs_page", "pipeline_runs", ["tenant_id", "created_at", "run_id", "run_date"]
     )
