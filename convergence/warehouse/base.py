@@ -84,7 +84,7 @@ class StagedTotals:
     matched: frozenset[str]
     """The files (or tables) the source has at all, those without rows of the day included."""
     sql: str
-    """The statement the engine ran."""
+    """The query with its names filled, in BigQuery SQL."""
 
 
 class Staged(Protocol):

@@ -27,6 +27,7 @@ from convergence.warehouse.base import (
     StageRequest,
     Warehouse,
 )
+from convergence.warehouse.faults import sql_fault
 from convergence.warehouse.files import Shapes, first_line, match_files
 from convergence.warehouse.instances import Folders, Instances, lock_down
 from convergence.warehouse.interrupt import interruptible
@@ -231,7 +232,7 @@ class DuckdbWarehouse(Warehouse):
                 prepared = prepare(cursor, dataset, resolved, shapes=self._shapes)
             except StepFailed as failed:
                 raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
-            with _told():
+            with _told(resolved):
                 yield cursor, prepared
 
     @contextmanager
@@ -275,12 +276,10 @@ def _own(staged: Staged) -> StagedLoad:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """DuckDB's errors as ours: what the statement did wrong is Invalid."""
+def _told(resolved: names.Resolved | None = None) -> Iterator[None]:
+    """DuckDB's errors as ours: what a statement did wrong is Invalid, told of what was sent."""
     try:
         yield
-    except duckdb.CatalogException as error:
-        raise Invalid(first_line(error), code="table_not_found") from error
     except duckdb.OutOfMemoryException as error:
         raise Invalid(
             f"the statement needs more memory than it may use: {first_line(error)}",
@@ -292,7 +291,9 @@ def _told() -> Iterator[None]:
             f"the warehouse broke: {first_line(error)}", hint="see the log; try again"
         ) from error
     except duckdb.Error as error:
-        raise Invalid(first_line(error), code="sql_failed") from error
+        if resolved is not None:
+            raise sql_fault(resolved, str(error)) from error
+        raise WarehouseError(f"the warehouse refused: {first_line(error)}") from error
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,11 @@ from convergence.warehouse.files import first_line
 
 Folders = Callable[[str], tuple[Path, ...]]
 
+Check = Callable[[], object]
+"""Raises when a wait shall end."""
+
 REOPEN_SECONDS = 60.0
+PAUSE_SECONDS = 0.2
 _DATASET = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")
 _LOCKED = re.compile(r"lock on file|Unique file handle conflict", re.IGNORECASE)
 _FATAL = re.compile(r"FATAL|has been invalidated|INTERNAL Error", re.IGNORECASE)
@@ -61,15 +65,21 @@ class Instances:
 
     @contextmanager
     def lend(
-        self, dataset: str, *, with_sources: bool = False, create: bool = False
+        self,
+        dataset: str,
+        *,
+        with_sources: bool = False,
+        create: bool = False,
+        check: Check | None = None,
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A cursor in the dataset's instance.
 
         `with_sources`: when the tenant's source folders have changed, the instance is reopened
-        first, as soon as nobody uses it. Raises NotFound, StepInterrupted, WarehouseError.
+        first, as soon as nobody uses it; `check` may end that wait by raising, without it the
+        wait is short. Raises NotFound, StepInterrupted, WarehouseError.
         """
         slot = self._slots.setdefault(dataset, _Slot(dataset))
-        cursor = self._take(slot, with_sources=with_sources, create=create)
+        cursor = self._take(slot, with_sources=with_sources, create=create, check=check)
         try:
             yield cursor
         except (duckdb.Error, CdpError) as error:
@@ -111,12 +121,14 @@ class Instances:
         path = self.path(dataset)
         return sum(file.stat().st_size for file in (path, _wal(path)) if file.exists())
 
-    def _take(self, slot: _Slot, *, with_sources: bool, create: bool) -> duckdb.DuckDBPyConnection:
+    def _take(
+        self, slot: _Slot, *, with_sources: bool, create: bool, check: Check | None
+    ) -> duckdb.DuckDBPyConnection:
         needed = self._folders(slot.dataset) if with_sources else None
         with slot.changed:
             stale = needed is not None and tuple(needed) != slot.folders
             if slot.connection is not None and (slot.is_broken or stale):
-                _wait_idle(slot)
+                _wait_idle(slot, check)
                 _shut(slot)
             if slot.connection is None:
                 slot.folders = self._folders(slot.dataset) if needed is None else tuple(needed)
@@ -227,7 +239,10 @@ _PROVEN = {
 }
 
 
-def _wait_idle(slot: _Slot) -> None:
+def _wait_idle(slot: _Slot, check: Check | None = None) -> None:
+    while check is not None and slot.users:
+        check()
+        slot.changed.wait(PAUSE_SECONDS)
     if not slot.changed.wait_for(lambda: slot.users == 0, timeout=REOPEN_SECONDS):
         raise StepInterrupted(
             f"dataset {slot.dataset} stayed in use for {REOPEN_SECONDS:.0f} s",

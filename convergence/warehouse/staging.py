@@ -35,6 +35,7 @@ class StagedLoad:
     request: StageRequest
     cursor: duckdb.DuckDBPyConnection
     prepared: Prepared
+    statement: str
     columns: tuple[Column, ...]
     rows: int
     previous: TableSums
@@ -59,15 +60,18 @@ class Loads:
     def stage(self, request: StageRequest, cancel: CancelToken) -> StagedLoad:
         """Delete what is replaced and insert the new rows; the transaction stays open."""
         tree = fill.fill(request.sql, request.names, request.parameters)
+        statement = tree.sql("bigquery", pretty=True)
         resolved = names.resolve(tree, request.scope)
         day = request.key.day if parts.is_billing_day(request) else None
         with ExitStack() as holds:
-            cursor = holds.enter_context(self._instances.lend(request.dataset, with_sources=True))
+            cursor = holds.enter_context(
+                self._instances.lend(request.dataset, with_sources=True, check=cancel.check)
+            )
             is_new = not tables.exists(cursor, parts.target(request))
             holds.enter_context(self._locks.hold(_part(request, is_new=is_new), cancel.check))
             prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, day=day)
             with self._explained(request, prepared, cursor), interruptible(cursor, cancel):
-                staged = _write(request, prepared, cursor)
+                staged = _write(request, prepared, cursor, statement)
             staged.holds = holds.pop_all()
             return staged
 
@@ -145,7 +149,7 @@ def _part(request: StageRequest, *, is_new: bool) -> Part:
 
 
 def _write(
-    request: StageRequest, prepared: Prepared, cursor: duckdb.DuckDBPyConnection
+    request: StageRequest, prepared: Prepared, cursor: duckdb.DuckDBPyConnection, statement: str
 ) -> StagedLoad:
     query = parts.rows_of(prepared.sql)
     cursor.execute(query.limit(0).sql("duckdb"))
@@ -170,6 +174,7 @@ def _write(
         request=request,
         cursor=cursor,
         prepared=prepared,
+        statement=statement,
         columns=columns,
         rows=count,
         previous=previous,
@@ -222,7 +227,7 @@ def _totals(staged: StagedLoad) -> StagedTotals:
         content_hash=written.content_hash,
         state=state,
         matched=frozenset(shape.path for sight in staged.prepared.sights for shape in sight.shapes),
-        sql=staged.prepared.sql,
+        sql=staged.statement,
     )
 
 
