@@ -25,7 +25,7 @@ from convergence.model.load import LoadKey
 from convergence.model.money import differences
 from convergence.model.source import GrantedSource, Kind
 from convergence.warehouse.base import LoadRecord, Scope, StageRequest
-from convergence.warehouse.duckdb import DuckdbWarehouse
+from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 from convergence.warehouse.schemas import load_schema
 
 DAY = date(2024, 11, 1)

@@ -102,8 +102,8 @@ def _mailer(settings: Settings) -> Mailer:
 
 def _warehouse(settings: Settings, service: Service) -> Warehouse:
     from convergence.store import fleet, sources
-    from convergence.warehouse.duckdb import DuckdbWarehouse
-    from convergence.warehouse.export import folder_of
+    from convergence.warehouse.duckdb.export import folder_of
+    from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 
     def folders(dataset: str) -> tuple[Path, ...]:
         """The folders that a dataset's tenant may read files from."""

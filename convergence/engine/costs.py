@@ -4,8 +4,8 @@ from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostQuery
 from convergence.store import fleet, sources, tenants
-from convergence.warehouse import cost_queries
 from convergence.warehouse.base import QueryLimits, Result, Scope
+from convergence.warehouse.sql import cost_queries
 
 MAX_ROWS = 10_000
 

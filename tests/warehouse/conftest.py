@@ -22,8 +22,8 @@ from convergence.warehouse.base import (
     StageRequest,
     Warehouse,
 )
-from convergence.warehouse.duckdb import DuckdbWarehouse
-from convergence.warehouse.export import folder_of
+from convergence.warehouse.duckdb.export import folder_of
+from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 from convergence.warehouse.schemas import gcp_export, load_schema, tenant_schemas
 
 PROJECT = "local"

@@ -12,10 +12,10 @@ from sqlglot import exp
 from convergence.errors import Invalid
 from convergence.model.cost import CostQuery, Dimension
 from convergence.warehouse.base import Scope
-from convergence.warehouse.cost_queries import summary
-from convergence.warehouse.dialect import to_duckdb
-from convergence.warehouse.names import resolve
-from convergence.warehouse.statement import parse
+from convergence.warehouse.sql.cost_queries import summary
+from convergence.warehouse.sql.dialect import to_duckdb
+from convergence.warehouse.sql.names import resolve
+from convergence.warehouse.sql.statement import parse
 
 SCOPE = Scope(project="p-1", tenant_id="acme", datasets=frozenset({"acme"}))
 FIRST, LAST = date(2024, 11, 1), date(2024, 11, 30)

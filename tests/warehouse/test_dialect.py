@@ -15,10 +15,10 @@ from sqlglot import exp
 from convergence.errors import Invalid, WarehouseError
 from convergence.model.table import Column, Mode
 from convergence.warehouse.base import Scope
-from convergence.warehouse.dialect import self_test, to_duckdb
-from convergence.warehouse.faults import sql_fault
-from convergence.warehouse.names import TableKind, TableRef, resolve
-from convergence.warehouse.statement import parse
+from convergence.warehouse.sql.dialect import self_test, to_duckdb
+from convergence.warehouse.sql.faults import sql_fault
+from convergence.warehouse.sql.names import TableKind, TableRef, resolve
+from convergence.warehouse.sql.statement import parse
 
 PROJECT = "gac-prod-471220"
 TENANT = "docker_customer_3434x4"

@@ -12,8 +12,8 @@ import duckdb
 import pytest
 
 from convergence.errors import NotFound, StepFailed, WarehouseError
-from convergence.warehouse.duckdb import DuckdbWarehouse
-from convergence.warehouse.instances import Instances
+from convergence.warehouse.duckdb.instances import Instances
+from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 from convergence.warehouse.schemas import load_schema
 
 if TYPE_CHECKING:

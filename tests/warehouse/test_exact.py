@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from convergence.warehouse import exact
+from convergence.warehouse.sql import exact
 
 FROM_DOUBLE = exact.from_double(exp.cast(exp.column("v"), "DOUBLE"))
 FROM_TEXT = exact.from_text(exp.cast(exp.column("v"), "TEXT"))

@@ -12,10 +12,10 @@ from sqlglot import exp
 
 from convergence.errors import Invalid
 from convergence.warehouse.base import Scope, Value
-from convergence.warehouse.dialect import to_duckdb
-from convergence.warehouse.fill import fill
-from convergence.warehouse.names import path_of, resolve
-from convergence.warehouse.statement import parse
+from convergence.warehouse.sql.dialect import to_duckdb
+from convergence.warehouse.sql.fill import fill
+from convergence.warehouse.sql.names import path_of, resolve
+from convergence.warehouse.sql.statement import parse
 
 NAMES: dict[str, Value] = {
     "date": date(2024, 11, 1),

@@ -6,9 +6,9 @@ from sqlglot import exp
 from convergence.errors import Invalid
 from convergence.model.source import GrantedSource, Kind
 from convergence.warehouse.base import Scope
-from convergence.warehouse.dialect import to_duckdb
-from convergence.warehouse.names import Resolved, TableKind, resolve
-from convergence.warehouse.statement import parse
+from convergence.warehouse.sql.dialect import to_duckdb
+from convergence.warehouse.sql.names import Resolved, TableKind, resolve
+from convergence.warehouse.sql.statement import parse
 
 PROJECT = "gac-prod-471220"
 WILDCARD = GrantedSource(table="bills-1.export.gcp_billing_*", files=None, kind=Kind.AUTO)

@@ -2,8 +2,8 @@ import pytest
 
 from convergence.errors import NotFound
 from convergence.model.table import Mode
+from convergence.warehouse.duckdb.types import bigquery_scalar, duck_type
 from convergence.warehouse.schemas import all_schemas, central_schemas, gcp_export, load_schema
-from convergence.warehouse.types import bigquery_scalar, duck_type
 
 QUOTA_COLUMNS = """
     usage_id tenant_id usage_date pipelines_run_today pipelines_succeeded_today

@@ -8,9 +8,9 @@ import pytest
 from sqlglot import exp
 
 from convergence.warehouse.base import Scope
-from convergence.warehouse.dialect import to_duckdb
-from convergence.warehouse.names import TableKind, TableRef, resolve
-from convergence.warehouse.statement import parse
+from convergence.warehouse.sql.dialect import to_duckdb
+from convergence.warehouse.sql.names import TableKind, TableRef, resolve
+from convergence.warehouse.sql.statement import parse
 
 TENANT = "docker_customer_3434x4"
 SCOPE = Scope(project="gac-prod-471220", tenant_id=TENANT, datasets=frozenset({TENANT}))

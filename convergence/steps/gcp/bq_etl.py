@@ -8,9 +8,9 @@ from convergence.errors import StepFailed
 from convergence.model.load import LoadKey
 from convergence.model.table import TableSchema
 from convergence.steps.base import LoadOptions, Report, Settings, StepContext
-from convergence.warehouse import fill, names
 from convergence.warehouse.base import StageRequest, Value, WriteMode
 from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sql import fill, names
 
 SCHEMA_TEMPLATES = {"billing_cost": "billing_cost_daily"}
 Identifier = Annotated[str, Field(min_length=1, max_length=300)]

@@ -16,7 +16,6 @@ from convergence.errors import Invalid, NotFound, StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column, TableSchema
-from convergence.warehouse import dialect, export, names, staging, tables
 from convergence.warehouse.base import (
     LoadRecord,
     QueryLimits,
@@ -27,16 +26,18 @@ from convergence.warehouse.base import (
     StageRequest,
     Warehouse,
 )
-from convergence.warehouse.faults import sql_fault
-from convergence.warehouse.files import Shapes, first_line, match_files
-from convergence.warehouse.instances import Folders, Instances, lock_down
-from convergence.warehouse.interrupt import interruptible
-from convergence.warehouse.locks import Part, PartLocks
-from convergence.warehouse.reading import Prepared, prepare
+from convergence.warehouse.duckdb import export, staging, tables
+from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
+from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
+from convergence.warehouse.duckdb.interrupt import interruptible
+from convergence.warehouse.duckdb.locks import Part, PartLocks
+from convergence.warehouse.duckdb.reading import Prepared, prepare
+from convergence.warehouse.duckdb.staging import Loads, StagedLoad
+from convergence.warehouse.duckdb.types import SqlType, bigquery_type
 from convergence.warehouse.schemas import central_schemas
-from convergence.warehouse.staging import Loads, StagedLoad
-from convergence.warehouse.statement import parse
-from convergence.warehouse.types import SqlType, bigquery_type
+from convergence.warehouse.sql import dialect, names
+from convergence.warehouse.sql.faults import sql_fault
+from convergence.warehouse.sql.statement import parse
 
 OPERATOR = names.CENTRAL_DATASET
 """The dataset whose file holds the published copies of all tenants."""

@@ -16,11 +16,11 @@ from sqlglot import exp
 from convergence.errors import Invalid, StepFailed
 from convergence.model.source import GCP_KINDS, GrantedSource, Kind
 from convergence.model.table import Column
-from convergence.warehouse import convert
-from convergence.warehouse.convert import Found, WrongType
-from convergence.warehouse.files import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
+from convergence.warehouse.duckdb import convert
+from convergence.warehouse.duckdb.convert import Found, WrongType
+from convergence.warehouse.duckdb.files import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
+from convergence.warehouse.duckdb.types import SqlType
 from convergence.warehouse.schemas import ExportSchema, gcp_export
-from convergence.warehouse.types import SqlType
 
 __all__ = ["Sight", "check_readable", "folder_of", "kind_of", "relation", "totals_columns"]
 

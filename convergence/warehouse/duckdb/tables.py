@@ -11,7 +11,7 @@ from sqlglot import exp, parse_one
 
 from convergence.errors import NotFound
 from convergence.model.table import Column, Mode, TableSchema
-from convergence.warehouse.types import bigquery_scalar, check_name, duck_type
+from convergence.warehouse.duckdb.types import bigquery_scalar, check_name, duck_type
 
 OWN = "main"
 CENTRAL = "tenants"

@@ -7,7 +7,7 @@ import re
 
 from sqlglot import exp
 
-from convergence.warehouse.statement import VARIABLE_MARK, refused, where
+from convergence.warehouse.sql.statement import VARIABLE_MARK, refused, where
 
 
 def words(text: str) -> frozenset[str]:

@@ -6,8 +6,8 @@ from difflib import get_close_matches
 from sqlglot import exp
 
 from convergence.errors import Invalid
-from convergence.warehouse.names import Resolved
-from convergence.warehouse.statement import refused
+from convergence.warehouse.sql.names import Resolved
+from convergence.warehouse.sql.statement import refused
 
 CODE = "sql_failed"
 

@@ -14,8 +14,8 @@ from convergence.errors import StepFailed
 from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals
 from convergence.model.table import Column
-from convergence.warehouse.export import Sight, relation, totals_columns
-from convergence.warehouse.files import FILE_COLUMN
+from convergence.warehouse.duckdb.export import Sight, relation, totals_columns
+from convergence.warehouse.duckdb.files import FILE_COLUMN
 from convergence.warehouse.schemas import gcp_export
 
 WHOLE = MoneyKey("", "", "")

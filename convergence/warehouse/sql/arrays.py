@@ -5,9 +5,9 @@ A correlated `FROM UNNEST(..)` joins row by row; `(SELECT UNNEST(..))` was nine 
 
 from sqlglot import exp
 
-from convergence.warehouse.infer import element_fields
-from convergence.warehouse.rules import call
-from convergence.warehouse.statement import refused
+from convergence.warehouse.sql.infer import element_fields
+from convergence.warehouse.sql.rules import call
+from convergence.warehouse.sql.statement import refused
 
 
 def name_fields(tree: exp.Query) -> None:

@@ -13,9 +13,9 @@ from sqlglot import exp
 
 from convergence.errors import Invalid
 from convergence.model.source import GrantedSource
-from convergence.warehouse.allowed import check_allowed
 from convergence.warehouse.base import Scope
-from convergence.warehouse.statement import refused
+from convergence.warehouse.sql.allowed import check_allowed
+from convergence.warehouse.sql.statement import refused
 
 CENTRAL_DATASET = "tenants"
 LAYER = "gcp_silver_cost"

@@ -10,12 +10,12 @@ from sqlglot import exp
 from convergence.errors import NotFound
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column
-from convergence.warehouse import export, tables
-from convergence.warehouse.dialect import to_duckdb
-from convergence.warehouse.export import Sight
-from convergence.warehouse.files import Shapes, match_files
-from convergence.warehouse.names import Resolved, TableKind, TableRef
+from convergence.warehouse.duckdb import export, tables
+from convergence.warehouse.duckdb.export import Sight
+from convergence.warehouse.duckdb.files import Shapes, match_files
 from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.sql.dialect import to_duckdb
+from convergence.warehouse.sql.names import Resolved, TableKind, TableRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

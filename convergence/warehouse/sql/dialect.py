@@ -9,12 +9,12 @@ from sqlglot.errors import SqlglotError, UnsupportedError
 
 from convergence.errors import CdpError, WarehouseError
 from convergence.model.table import Column
-from convergence.warehouse.arrays import name_fields, rewrite_arrays
-from convergence.warehouse.infer import annotate
-from convergence.warehouse.names import Resolved, TableRef
-from convergence.warehouse.rules import apply_rules
-from convergence.warehouse.statement import MISREAD, parse, refused
-from convergence.warehouse.views import information_schema
+from convergence.warehouse.sql.arrays import name_fields, rewrite_arrays
+from convergence.warehouse.sql.infer import annotate
+from convergence.warehouse.sql.names import Resolved, TableRef
+from convergence.warehouse.sql.rules import apply_rules
+from convergence.warehouse.sql.statement import MISREAD, parse, refused
+from convergence.warehouse.sql.views import information_schema
 
 Place = Callable[[TableRef], exp.Expr]
 Columns = Callable[[TableRef], tuple[Column, ...]]

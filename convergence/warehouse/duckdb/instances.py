@@ -13,7 +13,7 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import CdpError, Invalid, NotFound, StepInterrupted, WarehouseError
-from convergence.warehouse.files import first_line
+from convergence.warehouse.duckdb.files import first_line
 
 Folders = Callable[[str], tuple[Path, ...]]
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
-from convergence.warehouse import exact
-from convergence.warehouse.statement import refused
+from convergence.warehouse.sql import exact
+from convergence.warehouse.sql.statement import refused
 
 NUMERIC = exp.DataType.build("DECIMAL(38,9)", dialect="duckdb")
 BIGNUMERIC = exp.DataType.build("DECIMAL(38,18)", dialect="duckdb")

@@ -8,10 +8,11 @@ from sqlglot import exp
 
 from convergence.errors import StepFailed
 from convergence.model.table import Column, Mode, TableSchema
-from convergence.warehouse import exact, fill, tables
 from convergence.warehouse.base import StageRequest, Value, WriteMode
-from convergence.warehouse.files import day_bounds
-from convergence.warehouse.types import SqlType, bigquery_type
+from convergence.warehouse.duckdb import tables
+from convergence.warehouse.duckdb.files import day_bounds
+from convergence.warehouse.duckdb.types import SqlType, bigquery_type
+from convergence.warehouse.sql import exact, fill
 
 Given = Mapping[str, SqlType]
 """The columns of a query, with their types."""

@@ -9,7 +9,7 @@ from sqlglot import exp
 
 from convergence.errors import Invalid
 from convergence.warehouse.base import Value
-from convergence.warehouse.statement import VARIABLE_MARK, parse, refused
+from convergence.warehouse.sql.statement import VARIABLE_MARK, parse, refused
 
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PART = re.compile(r"[A-Za-z0-9_-]+")

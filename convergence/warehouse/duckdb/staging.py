@@ -13,17 +13,18 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import LoadKey, SourceState
 from convergence.model.money import totals_to_json
 from convergence.model.table import Column
-from convergence.warehouse import fill, names, parts, tables
 from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, WriteMode
-from convergence.warehouse.files import Shapes
-from convergence.warehouse.instances import Instances
-from convergence.warehouse.interrupt import interruptible
-from convergence.warehouse.locks import Part, PartLocks
-from convergence.warehouse.reading import Prepared, prepare
+from convergence.warehouse.duckdb import parts, tables
+from convergence.warehouse.duckdb.files import Shapes
+from convergence.warehouse.duckdb.instances import Instances
+from convergence.warehouse.duckdb.interrupt import interruptible
+from convergence.warehouse.duckdb.locks import Part, PartLocks
+from convergence.warehouse.duckdb.reading import Prepared, prepare
+from convergence.warehouse.duckdb.sums import TableSums, source_sums, table_sums
+from convergence.warehouse.duckdb.trouble import check_unchanged, explain_failure
+from convergence.warehouse.duckdb.types import described
 from convergence.warehouse.schemas import load_schema
-from convergence.warehouse.sums import TableSums, source_sums, table_sums
-from convergence.warehouse.trouble import check_unchanged, explain_failure
-from convergence.warehouse.types import described
+from convergence.warehouse.sql import fill, names
 
 LOADS = "x_meta_loads"
 

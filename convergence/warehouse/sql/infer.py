@@ -10,8 +10,8 @@ from sqlglot.optimizer.scope import Scope, traverse_scope
 from sqlglot.schema import MappingSchema
 
 from convergence.model.table import Column, Mode
-from convergence.warehouse.names import Resolved, TableRef
-from convergence.warehouse.statement import refused
+from convergence.warehouse.sql.names import Resolved, TableRef
+from convergence.warehouse.sql.statement import refused
 
 Columns = Mapping[TableRef, tuple[Column, ...]]
 Types = Mapping[str, exp.DataType]

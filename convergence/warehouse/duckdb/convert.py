@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from sqlglot import exp, parse_one
 
 from convergence.model.table import Column, Mode
-from convergence.warehouse import exact
-from convergence.warehouse.types import TEXT, SqlType, duck_type
+from convergence.warehouse.duckdb.types import TEXT, SqlType, duck_type
+from convergence.warehouse.sql import exact
 
 _INTEGERS = frozenset(
     {"tinyint", "smallint", "integer", "bigint", "hugeint"}

@@ -2,7 +2,7 @@
 
 from sqlglot import exp, parse_one
 
-from convergence.warehouse.names import TableRef
+from convergence.warehouse.sql.names import TableRef
 
 _VIEWS = {
     "COLUMNS": parse_one(

@@ -6,8 +6,8 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import StepFailed, StepInterrupted
-from convergence.warehouse.export import Sight, relation
-from convergence.warehouse.files import FileShape, changed_since, first_line
+from convergence.warehouse.duckdb.export import Sight, relation
+from convergence.warehouse.duckdb.files import FileShape, changed_since, first_line
 
 _FULL = re.compile(
     r"No space left|File too large|disk quota|max_temp_directory_size", re.IGNORECASE
