@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 from typing_extensions import override
 
+from convergence import __version__
 from convergence.errors import (
     Cancelled,
     CdpError,
@@ -87,7 +88,10 @@ class HttpClient(Client):
         self._tenant_key = {"X-API-Key": api_key} if api_key else {}
         self._admin_key = {"X-Admin-Key": admin_key} if admin_key else {}
         self._http = httpx2.Client(
-            base_url=f"{url.rstrip('/')}/api/v1", timeout=PATIENCE, trust_env=not _is_local(host)
+            base_url=f"{url.rstrip('/')}/api/v1",
+            headers={"User-Agent": f"cdp/{__version__}"},
+            timeout=PATIENCE,
+            trust_env=not _is_local(host),
         )
 
     @override

@@ -1,6 +1,6 @@
 """Finds `provider/domain/name.yml` below a directory and reads it as a Template."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,12 @@ class Library:
             if self._is_inside(file)
         )
         return sorted("/".join(parts) for parts in found if all(map(SEGMENT.fullmatch, parts)))
+
+    def valid(self) -> Iterator[Template]:
+        """The templates without faults, in order of their names."""
+        for ref in self.refs():
+            with suppress(Invalid):
+                yield self.get(ref)
 
     def path(self, ref: str) -> str:
         """Where the template is, as it is shown: from the directory's own name on."""

@@ -2,6 +2,7 @@
 
 `public` everybody · `nearby` this machine, or the operator · `anyone` a tenant or the operator ·
 `tenant` the tenant named in the path, or the operator · `operator` the operator alone.
+A tenant's key must also be good for what the route does: reading, writing or running.
 """
 
 from collections.abc import Iterable
@@ -21,7 +22,12 @@ from convergence.engine.access import Caller
 from convergence.engine.meter import Meter
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Forbidden, NotFound
+from convergence.model.key import Scope
 from convergence.model.tenant import TENANT_ID
+
+RUNNING = frozenset({"run_template", "run_pipeline", "run_pipeline_of_tenant"})
+READING = frozenset({"query", "validate_template", "check_template"})
+"""Operations that change nothing, though they are no GET."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,10 +42,11 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """What a route works with, and who is calling."""
+    """What a route works with, and who is calling; `is_command`: through `cdp`."""
 
     state: State
     caller: Caller
+    is_command: bool
 
     @property
     def service(self) -> Service:
@@ -66,9 +73,12 @@ def public(request: Request) -> Service:
 def anyone(request: Request) -> Door:
     state = _state(request)
     caller = _identify(request, state)
-    if caller.tenant_id is not None:
-        state.meter.count(caller.tenant_id, state.service.clock.now().date())
-    return Door(state=state, caller=caller)
+    if caller.tenant_id is not None and caller.key_id is not None:
+        today = state.service.clock.now().date()
+        state.meter.count(caller.tenant_id, today, key_id=caller.key_id)
+    caller.require_scopes({scope_of(request.scope["route"])})
+    is_command = request.headers.get("User-Agent", "").startswith("cdp/")
+    return Door(state=state, caller=caller, is_command=is_command)
 
 
 def operator(request: Request) -> Door:
@@ -83,7 +93,10 @@ def tenant(
 ) -> TenantDoor:
     door = anyone(request)
     return TenantDoor(
-        state=door.state, caller=door.caller, tenant_id=require(door.caller, tenant_id)
+        state=door.state,
+        caller=door.caller,
+        is_command=door.is_command,
+        tenant_id=require(door.caller, tenant_id),
     )
 
 
@@ -114,6 +127,14 @@ def require(caller: Caller, tenant_id: str) -> str:
 def kinds_of(route: APIRoute) -> frozenset[object]:
     """The kinds of access that a route declares."""
     return frozenset(_calls(route.dependant)) & KINDS
+
+
+def scope_of(route: APIRoute) -> Scope:
+    """What a tenant's key must be good for, to call it."""
+    if route.operation_id in RUNNING:
+        return Scope.EXECUTE
+    is_reading = route.methods == {"GET"} or route.operation_id in READING
+    return Scope.READ if is_reading else Scope.WRITE
 
 
 def check_routes(routes: Iterable[BaseRoute]) -> None:

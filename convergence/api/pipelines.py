@@ -1,10 +1,9 @@
 """A pipeline's id leads back to its template and its tenant."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convergence.engine.service import Service
-from convergence.errors import Conflict, Invalid, NotFound
+from convergence.errors import Conflict, NotFound
 from convergence.model import binding
 from convergence.model.template import Template
 from convergence.model.tenant import TENANT_ID
@@ -23,7 +22,8 @@ def find_pipeline(service: Service, pipeline_id: str, tenant_id: str | None) -> 
     """The pipeline of that id; with `tenant_id` None of any tenant. Raises NotFound, Conflict."""
     found = [
         Pipeline(tenant_id=owner, template=template.ref)
-        for template in _templates(service)
+        for template in service.library.valid()
+        if binding.names_in(template.pipeline_id) <= KNOWN
         for owner in _owners(template, pipeline_id, tenant_id)
         if pipeline_id_of(template, owner) == pipeline_id
     ]
@@ -52,17 +52,6 @@ def pipeline_id_of(template: Template, tenant_id: str) -> str:
         "template_name": template.name,
     }
     return str(binding.fill(template.pipeline_id, names))
-
-
-def _templates(service: Service) -> Iterator[Template]:
-    """The valid ones whose id is known before a run."""
-    for ref in service.library.refs():
-        try:
-            template = service.library.get(ref)
-        except Invalid:
-            continue
-        if binding.names_in(template.pipeline_id) <= KNOWN:
-            yield template
 
 
 def _owners(template: Template, pipeline_id: str, tenant_id: str | None) -> list[str]:

@@ -1,7 +1,7 @@
 """Runs: ask for one, look at one, list them."""
 
 import re
-from datetime import UTC, date
+from datetime import UTC
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -11,14 +11,12 @@ from convergence.api.auth import Anyone, Door, TheTenant
 from convergence.api.pipelines import find_pipeline
 from convergence.engine.launch import Launched, launch
 from convergence.errors import NotFound
-from convergence.model.day import parse_day
-from convergence.model.run import LaunchRequest, Run, RunFilter, Trigger
+from convergence.model.run import Run, Trigger
 from convergence.store import fleet, runs, tenants
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-FAR = date(2999, 12, 31)
 LIVE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"model": wire.RunAccepted, "description": "The live run of the same work"}
 }
@@ -40,8 +38,8 @@ def run_template(
 ) -> wire.RunAccepted:
     """Ask for a run of a template: 202, or 200 with the live run of the same work."""
     launched = _launch(door, door.tenant_id, f"{provider}/{domain}/{template_name}", wanted)
-    message = f"Templated pipeline {template_name} triggered successfully for {door.tenant_id}"
-    return _accepted(launched, message, response)
+    response.status_code = 202 if launched.is_new else 200
+    return wire.accepted_out(launched.run, is_new=launched.is_new)
 
 
 @router.post(
@@ -57,7 +55,8 @@ def run_pipeline(
     """The same by the pipeline's id. The tenant is the caller, or the one in the id."""
     pipeline = find_pipeline(door.service, pipeline_id, door.caller.tenant_id)
     launched = _launch(door, pipeline.tenant_id, pipeline.template, wanted)
-    return _accepted(launched, f"Pipeline {pipeline_id} triggered successfully", response)
+    response.status_code = 202 if launched.is_new else 200
+    return wire.accepted_out(launched.run, is_new=launched.is_new, by_id=True)
 
 
 @router.post(
@@ -72,7 +71,8 @@ def run_pipeline_of_tenant(
     """The same by tenant and the pipeline's id."""
     pipeline = find_pipeline(door.service, pipeline_id, door.tenant_id)
     launched = _launch(door, pipeline.tenant_id, pipeline.template, wanted)
-    return _accepted(launched, f"Pipeline {pipeline_id} triggered successfully", response)
+    response.status_code = 202 if launched.is_new else 200
+    return wire.accepted_out(launched.run, is_new=launched.is_new, by_id=True)
 
 
 @router.get("/pipelines/runs/{pipeline_logging_id}", operation_id="get_run")
@@ -93,12 +93,7 @@ def get_run(door: Anyone, pipeline_logging_id: str) -> wire.RunWithSteps:
 def list_runs(door: Anyone, wanted: Annotated[wire.RunsQuery, Query()]) -> wire.Page[wire.RunOut]:
     """Runs, the newest first. The operator sees those of all tenants, or of `tenant_id`."""
     tenant_id = door.tenant_or_all(wanted.tenant_id)
-    chosen = RunFilter(
-        statuses=frozenset(wanted.status),
-        pipeline_id=wanted.pipeline_id,
-        date_from=parse_day(wanted.date_from, today=FAR) if wanted.date_from else None,
-        date_to=parse_day(wanted.date_to, today=FAR) if wanted.date_to else None,
-    )
+    chosen = wanted.to_filter()
     before = paging.read_moment(wanted.cursor)
     limit = wanted.limit + 1
     with door.service.database.read() as tx:
@@ -111,30 +106,10 @@ def list_runs(door: Anyone, wanted: Annotated[wire.RunsQuery, Query()]) -> wire.
 
 
 def _launch(door: Door, tenant_id: str, template: str, wanted: wire.RunIn | None) -> Launched:
-    wanted = wanted or wire.RunIn()
-    today = door.service.clock.now().date()
-    request = LaunchRequest(
-        tenant_id=tenant_id,
-        template=template,
-        run_date=None if wanted.date is None else parse_day(wanted.date, today=today),
-        trigger=Trigger.API,
-        trigger_by=wanted.trigger_by,
-        variables=wanted.all_variables,
-        allow_shrink=wanted.allow_shrink,
-    )
-    return launch(door.service, request)
-
-
-def _accepted(launched: Launched, message: str, response: Response) -> wire.RunAccepted:
-    run = launched.run
-    if launched.is_new:
-        return wire.accepted_out(run, f"{message} (async mode)")
-    response.status_code = 200
-    return wire.accepted_out(
-        run,
-        f"Pipeline {run.pipeline_id} already running or pending - "
-        f"returning existing execution {run.run_id}",
-    )
+    now = door.service.clock.now()
+    trigger = Trigger.CLI if door.is_command else Trigger.API
+    asked = (wanted or wire.RunIn()).to_request(tenant_id, template, trigger=trigger, now=now)
+    return launch(door.service, asked)
 
 
 def _absent(run_id: str, tenant_id: str | None) -> NotFound:

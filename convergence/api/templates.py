@@ -1,33 +1,30 @@
 """Templates: list, show, validate."""
 
-from collections.abc import Iterator
-
 from fastapi import APIRouter
 
 from convergence.api import paging, wire
 from convergence.api.auth import Anyone
 from convergence.api.paging import Cursor, Limit
-from convergence.errors import Invalid
-from convergence.library import Library, parse
-from convergence.model.template import Template
+from convergence.library import parse
 
-router = APIRouter(prefix="/api/v1/pipelines/templates", tags=["templates"])
+router = APIRouter(prefix="/api/v1", tags=["templates"])
 
 SENT = "template.yml"
 """What a text that was sent is called in its faults."""
 
 
-@router.get("", operation_id="list_templates")
+@router.get("/pipelines/templates", operation_id="list_templates")
 def list_templates(
     door: Anyone, limit: Limit = paging.DEFAULT, cursor: Cursor = None
 ) -> wire.Page[wire.TemplateOut]:
     """The valid templates, by name."""
-    valid = list(_valid(door.service.library))
+    valid = list(door.service.library.valid())
     found = paging.after_name(valid, limit, cursor, name=lambda each: each.ref)
     return paging.page_of(found, limit, key=lambda each: (each.ref,), show=wire.template_out)
 
 
-@router.post("/validate", operation_id="validate_template")
+@router.post("/templates/validate", operation_id="check_template")
+@router.post("/pipelines/templates/validate", operation_id="validate_template")
 def validate_template(door: Anyone, wanted: wire.TemplateText) -> wire.Validated:
     """200, or 422 with every fault: file, line, column, message, suggestion."""
     models = door.service.library.step_models
@@ -35,7 +32,7 @@ def validate_template(door: Anyone, wanted: wire.TemplateText) -> wire.Validated
     return wire.Validated()
 
 
-@router.get("/{provider}/{domain}/{template_name}", operation_id="get_template")
+@router.get("/pipelines/templates/{provider}/{domain}/{template_name}", operation_id="get_template")
 def get_template(
     door: Anyone, provider: str, domain: str, template_name: str
 ) -> wire.TemplateShown:
@@ -43,11 +40,3 @@ def get_template(
     ref = f"{provider}/{domain}/{template_name}"
     library = door.service.library
     return wire.template_shown(library.get(ref), library.text(ref))
-
-
-def _valid(library: Library) -> Iterator[Template]:
-    for ref in library.refs():
-        try:
-            yield library.get(ref)
-        except Invalid:
-            continue

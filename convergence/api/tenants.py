@@ -94,9 +94,14 @@ def list_keys(
 
 @router.post("/{tenant_id}/api-keys", status_code=201, operation_id="create_key")
 def create_key(door: TheTenant, wanted: wire.ApiKeyIn) -> wire.NewApiKeyOut:
-    """A new key; `api_key` is shown this one time."""
+    """A new key, good for no more than the caller's; `api_key` is shown this one time."""
+    door.caller.require_scopes(wanted.scopes)
     record, text = administer.create_key(
-        door.service, door.tenant_id, key_name=wanted.key_name, days=wanted.expires_in_days
+        door.service,
+        door.tenant_id,
+        key_name=wanted.key_name,
+        days=wanted.expires_in_days,
+        scopes=wanted.scopes,
     )
     return wire.new_key_out(record, text)
 

@@ -8,17 +8,17 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
+
+from pydantic import BaseModel, ValidationError
 
 from convergence import wiring
 from convergence.api import wire
-from convergence.cli.questions import checked, cost_query, run_filter
 from convergence.engine import administer
 from convergence.engine.service import Service
-from convergence.errors import Cancelled, Conflict, Invalid, NotFound, Unavailable
-from convergence.model.day import parse_day
-from convergence.model.run import LaunchRequest, Trigger
+from convergence.errors import Cancelled, Conflict, Fault, Invalid, NotFound, Unavailable
+from convergence.model.run import Trigger
 from convergence.model.tenant import Tenant
 from convergence.outside.home import Home, HomeLock
 from convergence.outside.logs import Logs
@@ -28,6 +28,7 @@ from convergence.store import fleet, keys, runs, tenants
 if TYPE_CHECKING:
     from convergence.client import Watch
 Json = dict[str, Any]
+M = TypeVar("M", bound=BaseModel)
 
 PAGE = 1000
 HOME_SECONDS = 30
@@ -78,7 +79,11 @@ class EmbeddedClient:
     def create_key(self, tenant_id: str, wanted: Json) -> Json:
         asked = checked(wire.ApiKeyIn, wanted)
         key, text = administer.create_key(
-            self._service, tenant_id, key_name=asked.key_name, days=asked.expires_in_days
+            self._service,
+            tenant_id,
+            key_name=asked.key_name,
+            days=asked.expires_in_days,
+            scopes=asked.scopes,
         )
         return wire.new_key_out(key, text).model_dump(mode="json")
 
@@ -110,8 +115,7 @@ class EmbeddedClient:
         administer.remove_source(self._service, table)
 
     def templates(self) -> list[Json]:
-        library = self._service.library
-        found = [library.get(ref) for ref in library.refs()]
+        found = self._service.library.valid()
         return [wire.template_out(template).model_dump(mode="json") for template in found]
 
     def template(self, ref: str) -> Json:
@@ -124,20 +128,12 @@ class EmbeddedClient:
         from convergence.engine.launch import launch
 
         self._take_home()
-        today = self._service.clock.now().date()
-        day = wanted.get("date")
-        request = LaunchRequest(
-            tenant_id=tenant_id,
-            template=ref,
-            run_date=parse_day(day, today=today) if day else None,
-            trigger=Trigger.CLI,
-            trigger_by=wanted["trigger_by"],
-            variables=wanted["variables"],
-            allow_shrink=wanted.get("allow_shrink", False),
+        now = self._service.clock.now()
+        asked = checked(wire.RunIn, wanted)
+        launched = launch(
+            self._service, asked.to_request(tenant_id, ref, trigger=Trigger.CLI, now=now)
         )
-        launched = launch(self._service, request)
-        message = "accepted" if launched.is_new else "a live run of the same day is there already"
-        return wire.accepted_out(launched.run, message).model_dump(mode="json")
+        return wire.accepted_out(launched.run, is_new=launched.is_new).model_dump(mode="json")
 
     def follow(self, run_id: str, watch: "Watch") -> Json:
         """Execute the run, unless a worker of the same store lives, which will."""
@@ -173,7 +169,7 @@ class EmbeddedClient:
         return wire.run_with_steps(found, steps).model_dump(mode="json")
 
     def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]:
-        wanted = run_filter(chosen)
+        wanted = checked(wire.RunsQuery, chosen).to_filter()
         with self._service.database.read() as tx:
             if tenant_id is None:
                 found = fleet.page_runs(tx, wanted, limit=limit, before=None)
@@ -186,14 +182,8 @@ class EmbeddedClient:
         from convergence.engine import costs
 
         self._take_home()
-        result = costs.summary(self._service, tenant_id, cost_query(question))
-        if result.truncated:
-            raise Invalid(
-                f"more than {len(result.rows):,} groups",
-                code="too_many_groups",
-                hint="ask for fewer days or fewer groups",
-            )
-        return {"items": wire.items_out(result)}
+        asked = checked(wire.CostsQuery, question).to_question()
+        return {"items": wire.costs_out(costs.summary(self._service, tenant_id, asked))}
 
     def query(self, tenant_id: str | None, sql: str) -> Json:
         from convergence.engine import costs
@@ -234,6 +224,18 @@ class EmbeddedClient:
                 hint="cdp runs ls names the newest",
             )
         return tenant_id
+
+
+def checked(shape: type[M], values: Json) -> M:
+    """What was asked, as the wire reads it. Raises Invalid with every fault."""
+    try:
+        return shape.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            Fault(message=each["msg"], pointer="/".join(map(str, each["loc"])))
+            for each in error.errors()
+        ]
+        raise Invalid("; ".join(map(str, faults)), faults=faults) from None
 
 
 def take_home(home: Home) -> HomeLock:

@@ -4,12 +4,13 @@ import csv
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TextIO
 
 import typer
+
+from convergence.outside.plain import escaped
 
 Row = Mapping[str, Any]
 
@@ -79,15 +80,12 @@ def cell(value: object) -> str:
     if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
         return ", ".join(map(cell, value))
     text = _json(value) if isinstance(value, dict | list) else str(value)
-    return plain(text).replace("\n", "\\n")
+    return escaped(text)
 
 
 def plain(text: str) -> str:
     """The text without what steers a terminal, line ends excepted."""
-    return "".join(
-        character if character == "\n" or not _is_unsafe(character) else _escaped(character)
-        for character in text
-    )
+    return "\n".join(map(escaped, text.split("\n")))
 
 
 def has_colour(stream: TextIO) -> bool:
@@ -120,11 +118,3 @@ def _csv_cell(value: object) -> object:
 
 def _json(value: object, indent: int | None = None) -> str:
     return json.dumps(value, indent=indent, ensure_ascii=False)
-
-
-def _is_unsafe(character: str) -> bool:
-    return unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()

@@ -1,6 +1,7 @@
 """`cdp tenants`: who there is, a new one, and their keys."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
@@ -8,11 +9,20 @@ from convergence.cli.command import Call, command, group
 from convergence.cli.output import show_record, show_rows
 
 COLUMNS = ("tenant_id", "company_name", "subscription_plan", "status", "admin_email", "created_at")
-KEY_COLUMNS = ("api_key_id", "key_name", "created_at", "expires_at", "last_used_at")
+KEY_COLUMNS = ("api_key_id", "key_name", "scopes", "created_at", "expires_at", "last_used_at")
 
 app = group("Tenants: who owns data, keys and limits.")
 keys = group("A tenant's API keys.")
 app.add_typer(keys, name="keys")
+
+
+class KeyScope(StrEnum):
+    """The scopes of a key, by their last word."""
+
+    read = "read"
+    write = "write"
+    execute = "execute"
+
 
 TenantId = Annotated[str, typer.Argument(help="The tenant's id.", metavar="TENANT")]
 
@@ -65,7 +75,7 @@ def show(call: Call, *, tenant: TenantId) -> None:
     "create",
     examples=(
         "cdp tenants keys create acme --name ci",
-        "cdp tenants keys create acme --name ci --days 30 -o json",
+        "cdp tenants keys create acme --name reports --days 30 --scope read -o json",
     ),
 )
 def create_key(
@@ -74,11 +84,16 @@ def create_key(
     tenant: TenantId,
     name: Annotated[str, typer.Option(help="What the key is for.")],
     days: Annotated[int, typer.Option(min=1, max=365, help="Days until it ends.")] = 90,
+    scope: Annotated[
+        list[KeyScope] | None, typer.Option(help="Only good for this; repeatable.")
+    ] = None,
 ) -> None:
     """Make an API key. Its text is shown this one time."""
+    wanted: dict[str, Any] = {"key_name": name, "expires_in_days": days}
+    if scope:
+        wanted["scopes"] = [f"pipelines:{each.value}" for each in scope]
     with call.client() as client:
-        key = client.create_key(tenant, {"key_name": name, "expires_in_days": days})
-        show_record(key, call.format)
+        show_record(client.create_key(tenant, wanted), call.format)
 
 
 @command(keys, "ls", examples=("cdp tenants keys ls acme", "cdp tenants keys ls acme -o csv"))

@@ -1,10 +1,11 @@
 """Who is calling: a tenant by its key, or the operator. Everything else is refused."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from convergence.engine.service import Service
 from convergence.errors import Forbidden, Unauthenticated
-from convergence.model.key import parse_key
+from convergence.model.key import Scope, parse_key
 from convergence.model.tenant import TenantStatus
 from convergence.store import fleet, tenants
 
@@ -15,6 +16,7 @@ class Caller:
 
     tenant_id: str | None
     key_id: str | None = None
+    scopes: frozenset[str] = frozenset(Scope)
     is_open: bool = False
 
     @property
@@ -25,6 +27,15 @@ class Caller:
         if not self.is_operator:
             raise Forbidden(
                 "this needs the operator's key", code="operator_only", hint="X-Admin-Key: …"
+            )
+
+    def require_scopes(self, needed: Collection[Scope]) -> None:
+        missing = set(needed) - self.scopes
+        if missing:
+            raise Forbidden(
+                f"this key lacks {', '.join(sorted(missing))}",
+                code="scope_missing",
+                hint="use a key that has it, or make one",
             )
 
 
@@ -60,4 +71,4 @@ def _by_key(service: Service, text: str) -> Caller:
         raise Unauthenticated("API key has expired", code="key_expired")
     if tenant.status is not TenantStatus.ACTIVE:
         raise Forbidden(f"Tenant {tenant.tenant_id} is {tenant.status}", code="tenant_not_active")
-    return Caller(tenant_id=record.tenant_id, key_id=record.key_id)
+    return Caller(tenant_id=record.tenant_id, key_id=record.key_id, scopes=frozenset(record.scopes))

@@ -1,16 +1,15 @@
 """What is set by hand: profiles, limits, variables, API keys, sources; and today's usage row."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import PurePath
 
-from convergence.engine.onboard import SCOPES
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Invalid, NotFound
 from convergence.model import binding
-from convergence.model.key import ApiKeyRecord
+from convergence.model.key import ApiKeyRecord, Scope
 from convergence.model.quota import Use
 from convergence.model.source import Source
 from convergence.model.tenant import Limits, Tenant, TenantStatus, check_tenant_id
@@ -107,7 +106,7 @@ def delete_variable(service: Service, tenant_id: str, name: str) -> None:
 
 
 def create_key(
-    service: Service, tenant_id: str, *, key_name: str, days: int
+    service: Service, tenant_id: str, *, key_name: str, days: int, scopes: Collection[Scope]
 ) -> tuple[ApiKeyRecord, str]:
     """A new API key and its text, which is not kept. Raises NotFound, Conflict (too many)."""
     now = service.clock.now()
@@ -118,7 +117,7 @@ def create_key(
         key_hash=minted.key_hash,
         pepper_version=minted.pepper_version,
         key_name=key_name,
-        scopes=SCOPES,
+        scopes=tuple(scope for scope in Scope if scope in scopes),
         created_at=now,
         expires_at=now + timedelta(days=days),
     )

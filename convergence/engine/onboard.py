@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, Invalid, NotFound
-from convergence.model.key import ApiKeyRecord
+from convergence.model.key import ApiKeyRecord, Scope
 from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus, check_tenant_id
 from convergence.outside.notify import is_address
 from convergence.store import keys, tenants, usage
 from convergence.warehouse.schemas import tenant_schemas
 
 KEY_DAYS = 365
-SCOPES = ("pipelines:read", "pipelines:write", "pipelines:execute")
 NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
 
 
@@ -92,7 +91,7 @@ def onboard(service: Service, application: Application) -> Onboarded:
                     key_hash=minted.key_hash,
                     pepper_version=minted.pepper_version,
                     key_name="onboarding",
-                    scopes=SCOPES,
+                    scopes=tuple(Scope),
                     created_at=now,
                     expires_at=now + timedelta(days=KEY_DAYS),
                 ),

@@ -8,11 +8,20 @@ import re
 from binascii import crc32
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 KEY = re.compile(r"(cdp_(?:live|test)_([0-9A-Za-z]{12})_([0-9A-Za-z]{43}))_([0-9A-Za-z]{6})")
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_BYTES = 9
 SECRET_BYTES = 32
+
+
+class Scope(StrEnum):
+    """What a key is good for, within its tenant."""
+
+    READ = "pipelines:read"
+    WRITE = "pipelines:write"
+    EXECUTE = "pipelines:execute"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

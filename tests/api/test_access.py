@@ -6,6 +6,7 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from convergence.api import auth
+from convergence.model.key import Scope
 from tests.api.conftest import RUN, Keys
 
 BAD = "cdp_test_" + "a" * 12 + "_" + "b" * 43 + "_" + "c" * 6
@@ -26,12 +27,15 @@ def calls(app: FastAPI) -> list[tuple[object, str, str]]:
     found = []
     for route in app.routes:
         assert isinstance(route, APIRoute)
-        path = route.path
-        for place, value in FILLED.items():
-            path = path.replace(place, value)
         (kind,) = auth.kinds_of(route)
-        found += [(kind, method, path) for method in route.methods or ()]
+        found += [(kind, method, filled(route.path)) for method in route.methods or ()]
     return found
+
+
+def filled(path: str) -> str:
+    for place, value in FILLED.items():
+        path = path.replace(place, value)
+    return path
 
 
 def statuses(http: TestClient, app: FastAPI, headers: dict[str, str]) -> dict[object, set[int]]:
@@ -103,6 +107,37 @@ def test_a_revoked_key_opens_nothing(http: TestClient, keys: Keys) -> None:
     assert http.get(path, headers=fresh).status_code == 200
     assert http.delete(f"{path}/{made['api_key_id']}", headers=keys.acme).status_code == 204
     assert http.get(path, headers=fresh).status_code == 401
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_a_key_opens_the_routes_of_its_scope_alone(
+    http: TestClient, app: FastAPI, keys: Keys, scope: Scope
+) -> None:
+    wanted = {"key_name": "narrow", "scopes": [scope]}
+    made = http.post("/api/v1/tenants/acme/api-keys", json=wanted, headers=keys.acme).json()
+    assert made["scopes"] == [scope]
+    for route in app.routes:
+        assert isinstance(route, APIRoute)
+        if auth.kinds_of(route) & {auth.anyone, auth.tenant}:
+            (method,) = route.methods
+            path = filled(route.path)
+            answer = http.request(method, path, headers={"X-API-Key": made["api_key"]}, json=[])
+            is_refused = answer.json().get("code") == "scope_missing" if answer.content else False
+            assert is_refused == (auth.scope_of(route) is not scope), (method, path)
+
+
+def test_a_key_cannot_make_a_better_one(http: TestClient, keys: Keys) -> None:
+    path = "/api/v1/tenants/acme/api-keys"
+    wanted = {"key_name": "writer", "scopes": ["pipelines:write"]}
+    writer = {"X-API-Key": http.post(path, json=wanted, headers=keys.acme).json()["api_key"]}
+    assert http.post(path, json={"key_name": "all"}, headers=writer).status_code == 403
+    assert http.post(path, json=wanted, headers=writer).status_code == 201
+
+
+def test_a_scope_is_one_of_three(acme: TestClient) -> None:
+    for scopes in ([], ["pipelines:all"], "pipelines:read", [1]):
+        wanted = {"key_name": "ci", "scopes": scopes}
+        assert acme.post("/api/v1/tenants/acme/api-keys", json=wanted).status_code == 422
 
 
 def test_a_route_without_a_kind_of_access_stops_the_start(app: FastAPI) -> None:

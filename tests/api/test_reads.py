@@ -72,8 +72,9 @@ def test_templates_are_listed_and_shown(acme: TestClient) -> None:
 
 def test_a_shown_template_is_valid(acme: TestClient) -> None:
     shown = acme.get(f"{TEMPLATES}/gcp/cost/cost_billing").json()
-    answer = acme.post(f"{TEMPLATES}/validate", json={"yaml": shown["yaml"]})
-    assert (answer.status_code, answer.json()) == (200, {"valid": True})
+    for path in (f"{TEMPLATES}/validate", "/api/v1/templates/validate"):
+        answer = acme.post(path, json={"yaml": shown["yaml"]})
+        assert (answer.status_code, answer.json()) == (200, {"valid": True})
 
 
 def test_every_fault_of_a_template_has_its_place(acme: TestClient) -> None:

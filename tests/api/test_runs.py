@@ -80,6 +80,23 @@ def test_without_a_body_it_is_yesterday(acme: TestClient, source: str) -> None:
     assert (run["run_date"], run["trigger_by"]) == ("2024-11-04", "api_user")
 
 
+def test_a_run_says_whether_the_command_asked(acme: TestClient, source: str) -> None:
+    asked = {"cdp/0.1.0": "2024-11-01", "curl/8.5.0": "2024-11-02"}
+    seen = {}
+    for agent, day in asked.items():
+        answer = acme.post(RUN, json={"date": day}, headers={"User-Agent": agent})
+        run = acme.get(f"{RUNS}/{answer.json()['pipeline_logging_id']}").json()
+        seen[agent] = run["trigger_type"]
+    assert seen == {"cdp/0.1.0": "cli", "curl/8.5.0": "api"}
+
+
+def test_a_smaller_source_may_be_allowed(acme: TestClient, service: Service, source: str) -> None:
+    run_id = acme.post(RUN, json=BODY | {"allow_shrink": True}).json()["pipeline_logging_id"]
+    with service.database.read() as tx:
+        assert runs.get(tx, "acme", run_id).allow_shrink
+    assert acme.post(RUN, json=BODY | {"allow_shrink": "yes"}).status_code == 422
+
+
 def test_variables_may_stand_beside_the_date(acme: TestClient, source: str) -> None:
     run_id = acme.post(RUN, json=BODY | {"destination_table": "other"}).json()[
         "pipeline_logging_id"

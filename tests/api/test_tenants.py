@@ -8,6 +8,7 @@ from convergence.engine.service import Service
 from convergence.model.usage import UsageRow
 from convergence.store import usage
 from tests.api.conftest import RUN, Keys
+from tests.fakes import FakeClock
 
 APPLICATION: dict[str, object] = {
     "tenant_id": "docker_customer_3434x4",
@@ -181,3 +182,21 @@ def test_calls_are_counted_and_flushed(acme: TestClient, service: Service, keys:
         row = usage.row(tx, "acme", date(2024, 11, 5))
     assert row is not None
     assert row.total_api_calls_today == 3
+
+
+def test_the_last_use_of_a_key_is_told_within_a_minute(
+    acme: TestClient, service: Service, clock: FakeClock
+) -> None:
+    def last_used() -> str | None:
+        acme.app.state.cdp.meter.flush(service)  # type: ignore[attr-defined]
+        (key,) = acme.get(f"{TENANTS}/acme/api-keys").json()["items"]
+        used: str | None = key["last_used_at"]
+        return used
+
+    assert last_used() is None
+    first = last_used()
+    assert first is not None
+    clock.advance(seconds=58)
+    assert last_used() == first
+    clock.advance(seconds=2)
+    assert last_used() != first

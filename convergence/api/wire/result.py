@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -9,7 +10,10 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from convergence.api.wire.shape import In, Json, Out
+from convergence.api.wire.shape import LAST_DAY, In, Json, Out, any_day
+from convergence.errors import Invalid
+from convergence.model.cost import CostQuery, Dimension
+from convergence.model.day import FIRST_DAY
 
 
 class Rows(Protocol):
@@ -51,6 +55,23 @@ class CostsQuery(BaseModel):
     )
     format: Literal["json", "csv"] = "json"
 
+    def to_question(self) -> CostQuery:
+        """Raises Invalid for what is no day, no name to group by, or no filter."""
+        filters: dict[Dimension, list[str]] = defaultdict(list)
+        for text in self.filter:
+            name, found, value = text.partition("=")
+            if not found:
+                raise Invalid(
+                    f"{text[:40]!r} is not name=id", code="invalid_filter", hint="service=6F81"
+                )
+            filters[_dimension(name)].append(value)
+        return CostQuery(
+            date_from=any_day(self.date_from) or FIRST_DAY,
+            date_to=any_day(self.date_to) or LAST_DAY,
+            group_by=tuple(_dimension(name) for name in self.group_by.split(",") if name),
+            filters={dimension: tuple(values) for dimension, values in filters.items()},
+        )
+
 
 class CostItem(Out):
     """One group. Its ids and names are beside the sums, called by what was grouped by."""
@@ -87,8 +108,14 @@ def result_out(result: Rows) -> ResultOut:
     )
 
 
-def items_out(result: Rows) -> list[Json]:
-    """Each row as a mapping by column."""
+def costs_out(result: Rows) -> list[Json]:
+    """Each group as a mapping by column. Raises Invalid when there are too many for an answer."""
+    if result.truncated:
+        raise Invalid(
+            f"more than {len(result.rows):,} groups",
+            code="too_many_groups",
+            hint="ask for fewer days or fewer groups",
+        )
     names = [name for name, _ in result.columns]
     return [dict(zip(names, map(json_value, row), strict=True)) for row in result.rows]
 
@@ -104,6 +131,16 @@ def json_value(value: Any) -> Any:  # noqa: ANN401 - a value of the warehouse, t
     if isinstance(value, float) and math.isfinite(value):
         return value
     return _text(value)
+
+
+def _dimension(name: str) -> Dimension:
+    if name not in list(Dimension):
+        raise Invalid(
+            f"costs have no {name[:40]!r}",
+            code="invalid_dimension",
+            hint=f"one of {', '.join(Dimension)}",
+        )
+    return Dimension(name)
 
 
 def _text(value: object) -> str:

@@ -1,13 +1,14 @@
 """Runs: what is asked for, and what is told of one."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
-from convergence.api.wire.shape import Json, Out
-from convergence.model.run import Run, Status, StepRun, Trigger
+from convergence.api.wire.shape import Json, Out, any_day
+from convergence.model.day import parse_day
+from convergence.model.run import LaunchRequest, Run, RunFilter, Status, StepRun, Trigger
 
 
 class RunIn(BaseModel):
@@ -34,11 +35,20 @@ class RunIn(BaseModel):
             raise ValueError("a variable stands in variables and beside it")
         return self
 
-    @property
-    def all_variables(self) -> dict[str, str]:
-        """Those of `variables`, and those that stand beside it."""
+    def to_request(
+        self, tenant_id: str, template: str, *, trigger: Trigger, now: datetime
+    ) -> LaunchRequest:
+        """Raises Invalid when `date` is no day."""
         beside = {name: str(value) for name, value in self.__pydantic_extra__.items()}
-        return {**beside, **self.variables}
+        return LaunchRequest(
+            tenant_id=tenant_id,
+            template=template,
+            run_date=None if self.date is None else parse_day(self.date, today=now.date()),
+            trigger=trigger,
+            trigger_by=self.trigger_by,
+            variables={**beside, **self.variables},
+            allow_shrink=self.allow_shrink,
+        )
 
 
 class RunsQuery(BaseModel):
@@ -53,6 +63,15 @@ class RunsQuery(BaseModel):
     date_to: str | None = Field(default=None, description="Usage days up to this one")
     limit: Annotated[int, Field(ge=1, le=1000)] = 20
     cursor: Annotated[str | None, Field(max_length=500)] = None
+
+    def to_filter(self) -> RunFilter:
+        """Raises Invalid when a date is no day."""
+        return RunFilter(
+            statuses=frozenset(self.status),
+            pipeline_id=self.pipeline_id,
+            date_from=any_day(self.date_from),
+            date_to=any_day(self.date_to),
+        )
 
 
 class RunAccepted(Out):
@@ -118,7 +137,17 @@ def run_with_steps(run: Run, steps: Sequence[StepRun]) -> RunWithSteps:
     return RunWithSteps.model_validate(run).model_copy(update={"steps": shown})
 
 
-def accepted_out(run: Run, message: str) -> RunAccepted:
+def accepted_out(run: Run, *, is_new: bool, by_id: bool = False) -> RunAccepted:
+    """In the words of the source documents; they depend on whether it was asked for by its id."""
+    name = run.template.rpartition("/")[2]
+    message = f"Templated pipeline {name} triggered successfully for {run.tenant_id} (async mode)"
+    if by_id:
+        message = f"Pipeline {run.pipeline_id} triggered successfully (async mode)"
+    if not is_new:
+        message = (
+            f"Pipeline {run.pipeline_id} already running or pending - "
+            f"returning existing execution {run.run_id}"
+        )
     return RunAccepted(
         pipeline_logging_id=run.run_id,
         pipeline_id=run.pipeline_id,

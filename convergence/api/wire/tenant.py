@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, StrictInt
 
 from convergence.api.wire.shape import In, Json, Out
-from convergence.model.key import ApiKeyRecord
+from convergence.model.key import ApiKeyRecord, Scope
 from convergence.model.tenant import Plan, Tenant, TenantStatus
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ class DryrunOut(Out):
 
 class ApiKeyIn(In):
     key_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}$")]
+    scopes: Annotated[
+        frozenset[Annotated[Scope, Field(strict=False)]], Field(strict=False, min_length=1)
+    ] = frozenset(Scope)
     expires_in_days: Annotated[StrictInt, Field(ge=1, le=365)] = 90
 
 
