@@ -35,6 +35,18 @@ class CancelToken:
             raise self._reason
 
     @contextmanager
+    def part(self) -> Iterator["CancelToken"]:
+        """A token for a part of the work: tripped with this one, or alone. Raises as `breaking`."""
+        part = CancelToken()
+
+        def pass_on() -> None:
+            if self._reason is not None:
+                part.trip(self._reason)
+
+        with self.breaking(pass_on):
+            yield part
+
+    @contextmanager
     def breaking(self, break_off: Callable[[], object]) -> Iterator[None]:
         """While inside, a trip calls `break_off`. Raises at once when tripped before."""
         with self._lock:

@@ -1,4 +1,4 @@
-"""The order of steps: which may start, which are skipped, which follow, and how a run ended.
+"""The order of steps: which may start, which follow, and how a run ended.
 
 Ordinary steps (trigger always) form the graph; the others are terminal: they run after it, by its
 outcome. `outcomes` holds the status of each step that has started; a missing one has not.
@@ -9,12 +9,11 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
 from convergence.model.finding import MAX_FINDINGS, Finding, Path, nearest
-from convergence.model.run import Status
+from convergence.model.run import ENDED, Status
 from convergence.model.template import OnFailure, Step, StepTrigger
 
 Outcomes = Mapping[str, Status]
 
-_ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.SKIPPED})
 _FOLLOWING: Mapping[Status, frozenset[StepTrigger]] = {
     Status.COMPLETED: frozenset({StepTrigger.ON_SUCCESS, StepTrigger.ON_COMPLETION}),
     Status.FAILED: frozenset({StepTrigger.ON_FAILURE, StepTrigger.ON_COMPLETION}),
@@ -67,15 +66,8 @@ def ready(steps: Sequence[Step], outcomes: Outcomes) -> list[Step]:
         step
         for step in ordinary
         if not _has_started(step, outcomes)
-        and all(outcomes.get(needed) in _ENDED for needed in waits[step.step_id])
+        and all(outcomes.get(needed) in ENDED for needed in waits[step.step_id])
     ]
-
-
-def skipped(steps: Sequence[Step], outcomes: Outcomes) -> list[Step]:
-    """The ordinary steps that a failure or a cancel before them keeps from ever starting."""
-    if not _is_stopped(steps, outcomes):
-        return []
-    return [step for step in _ordinary(steps) if not _has_started(step, outcomes)]
 
 
 def terminal(steps: Sequence[Step], status: Status) -> list[Step]:
@@ -93,7 +85,7 @@ def outcome(steps: Sequence[Step], outcomes: Outcomes) -> Status:
         return Status.CANCELLED
     if _is_stopped(steps, outcomes):
         return Status.FAILED
-    ended = all(outcomes.get(step.step_id) in _ENDED for step in ordinary)
+    ended = all(outcomes.get(step.step_id) in ENDED for step in ordinary)
     return Status.COMPLETED if ended else Status.RUNNING
 
 

@@ -19,6 +19,7 @@ class Status(StrEnum):
 
 
 LIVE = frozenset({Status.PENDING, Status.RUNNING})
+ENDED = frozenset(Status) - LIVE
 
 MOVES: Mapping[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELLED}),
@@ -74,7 +75,6 @@ class Run:
     snapshot: Mapping[str, Any]
     template_hash: str
     created_at: datetime
-    deadline_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
     attempt: int = 0

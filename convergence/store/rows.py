@@ -79,7 +79,6 @@ def run_values(of: Run) -> dict[str, Any]:
         "parameter_hash": of.parameter_hash,
         "template_hash": of.template_hash,
         "created_at": of.created_at,
-        "deadline_at": of.deadline_at,
         "started_at": of.started_at,
         "ended_at": of.ended_at,
         "cancel_requested_at": of.created_at if of.cancel_requested else None,

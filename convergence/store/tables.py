@@ -176,7 +176,6 @@ pipeline_runs = sa.Table(
     sa.Column("parameter_hash", sa.String, nullable=False),
     sa.Column("template_hash", sa.String, nullable=False),
     _moment("created_at"),
-    _moment("deadline_at", nullable=True),
     _moment("started_at", nullable=True),
     _moment("ended_at", nullable=True),
     _moment("cancel_requested_at", nullable=True),

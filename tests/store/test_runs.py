@@ -15,7 +15,6 @@ from tests.store.conftest import NOW, add_tenant, make_run
 FULL = make_run(
     trigger=Trigger.RETRY,
     allow_shrink=True,
-    deadline_at=NOW + timedelta(minutes=30),
     parameters={"b": "1", "a": "ü"},
     snapshot={"z": [1, None, True], "a": {"ä": "{date}"}},
 )

@@ -193,7 +193,6 @@ def _runs() -> None:
         sa.Column("parameter_hash", sa.String(), nullable=False),
         sa.Column("template_hash", sa.String(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.Column("deadline_at", UtcDateTime()),
         sa.Column("started_at", UtcDateTime()),
         sa.Column("ended_at", UtcDateTime()),
         sa.Column("cancel_requested_at", UtcDateTime()),
