@@ -69,10 +69,12 @@ def acme(cdp: Cdp, export: Path) -> Cdp:
     return cdp
 
 
-def onboard(cdp: Cdp, export: Path) -> None:
-    onboarded = cdp("tenants", "onboard", "acme", "--email", "finops@acme.example")
+def onboard(cdp: Cdp, export: Path, tenant: str = "acme") -> None:
+    """A tenant, and the export of that name for it."""
+    onboarded = cdp("tenants", "onboard", tenant, "--email", "finops@acme.example")
     assert onboarded.code == 0, onboarded.err
-    added = cdp("sources", "add", EXPORT, "--files", str(export / "*.csv"), "--tenant", "acme")
+    table = EXPORT.replace("export", f"export_of_{tenant}") if tenant != "acme" else EXPORT
+    added = cdp("sources", "add", table, "--files", str(export / "*.csv"), "--tenant", tenant)
     assert added.code == 0, added.err
 
 
@@ -147,9 +149,16 @@ def serve(home: Path, *options: str) -> Server:
     raise AssertionError(process.communicate()[1])
 
 
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all tests, since a start takes seconds: each has a tenant of its own."""
+    server = serve(tmp_path_factory.mktemp("server") / "home")
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def server(home: Path) -> Iterator[Server]:
-    started = serve(home)
-    yield started
-    if started.process.poll() is None:
-        started.stop()
+def server(started: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Commands are given on its home."""
+    monkeypatch.setenv("CDP_HOME", str(started.home))
+    return started

@@ -1,72 +1,73 @@
 import socket
 from pathlib import Path
 
+import pytest
+
 from convergence.outside.home import Home
-from tests.cli.conftest import (
-    DAY,
-    TEMPLATE,
-    Cdp,
-    Server,
-    onboard,
-    program,
-    serve,
-)
+from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server, onboard, program, serve
 
 
 def test_commands_on_its_home_ask_the_server(server: Server, cdp: Cdp, export: Path) -> None:
-    onboard(cdp, export)
-    ended = cdp("run", TEMPLATE, "-t", "acme", "--date", DAY, "--json")
-    assert (ended.code, ended.json["status"]) == (0, "COMPLETED")
-    assert cdp("costs", "summary", "-t", "acme", "--json").json[0]["cost"] == "10.100000001"
-    assert cdp("costs", "top", "-t", "acme", "-o", "csv").out.startswith("service_id,")
-    assert cdp("sql", "-t", "acme", "SELECT 1 AS a", "--json").json == [{"a": 1}]
-    assert cdp("tenants", "show", "acme", "--json").json["dataset"] == "acme"
-    assert cdp("quota", "show", "acme", "--json").json["pipelines_run_today"] == 1
-    assert [each["run_date"] for each in cdp("runs", "ls", "--json").json] == [DAY]
+    onboard(cdp, export, "umbra")
+    ended = cdp("run", TEMPLATE, "-t", "umbra", "--date", DAY, "--json")
+    assert (ended.code, ended.json["status"], ended.json["trigger_type"]) == (0, "COMPLETED", "cli")
+    assert cdp("costs", "summary", "-t", "umbra", "--json").json[0]["cost"] == "10.100000001"
+    assert cdp("costs", "top", "-t", "umbra", "-o", "csv").out.startswith("service_id,")
+    assert cdp("sql", "-t", "umbra", "SELECT 1 AS a", "--json").json == [{"a": 1}]
+    assert cdp("tenants", "show", "umbra", "--json").json["dataset"] == "umbra"
+    assert cdp("quota", "show", "umbra", "--json").json["pipelines_run_today"] == 1
+    listed = cdp("runs", "ls", "--tenant", "umbra", "--json").json
+    assert [each["run_date"] for each in listed] == [DAY]
     assert len(cdp("templates", "ls", "--json").json) >= 1
 
 
 def test_keys_and_sources_are_managed_through_the_server(
     server: Server, cdp: Cdp, export: Path
 ) -> None:
-    onboard(cdp, export)
-    key = cdp("tenants", "keys", "create", "acme", "--name", "ci", "--json").json
-    assert len(cdp("tenants", "keys", "ls", "acme", "--json").json) == 2
-    assert cdp("tenants", "keys", "revoke", "acme", key["api_key_id"]).code == 0
-    (source,) = cdp("sources", "ls", "--json").json
-    assert cdp("sources", "rm", source["table"]).code == 0
-    assert cdp("sources", "ls", "--json").json == []
+    onboard(cdp, export, "keyed")
+    options = ("--name", "ci", "--scope", "read", "--json")
+    key = cdp("tenants", "keys", "create", "keyed", *options).json
+    assert key["scopes"] == ["pipelines:read"]
+    assert len(cdp("tenants", "keys", "ls", "keyed", "--json").json) == 2
+    assert cdp("tenants", "keys", "revoke", "keyed", key["api_key_id"]).code == 0
+    tables = [source["table"] for source in cdp("sources", "ls", "--json").json]
+    (own,) = [table for table in tables if "keyed" in table]
+    assert cdp("sources", "rm", own).code == 0
+    assert own not in cdp("sources", "ls").out
 
 
 def test_errors_keep_their_exit_code_through_the_server(
     server: Server, cdp: Cdp, export: Path
 ) -> None:
-    onboard(cdp, export)
-    assert cdp("tenants", "onboard", "acme", "--email", "a@acme.example").code == 1
-    assert cdp("sql", "-t", "acme", "SELEC").code == 2
-    cdp("quota", "set", "acme", "--daily", "0")
-    assert cdp("run", TEMPLATE, "-t", "acme").code == 3
+    onboard(cdp, export, "erring")
+    assert cdp("tenants", "onboard", "erring", "--email", "a@acme.example").code == 1
+    assert cdp("sql", "-t", "erring", "SELEC").code == 2
+    cdp("quota", "set", "erring", "--daily", "0")
+    assert cdp("run", TEMPLATE, "-t", "erring").code == 3
     assert cdp("tenants", "show", "nobody").code == 4
 
 
-def test_tenant_with_its_key_sees_itself_alone(server: Server, cdp: Cdp, tmp_path: Path) -> None:
-    made = cdp("tenants", "onboard", "acme", "--email", "a@acme.example", "--json").json
-    elsewhere = {
-        "CDP_HOME": str(tmp_path / "elsewhere"),
-        "CDP_SERVER": server.url,
-        "CDP_API_KEY": made["api_key"],
-    }
-    assert program("tenants", "show", "acme", **elsewhere).code == 0
-    assert program("tenants", "show", "other", **elsewhere).code == 4
-    assert program("tenants", "ls", **elsewhere).code == 5
-    assert program("tenants", "show", "acme", **{**elsewhere, "CDP_API_KEY": "junk"}).code == 5
+def test_tenant_with_its_key_sees_itself_alone(
+    server: Server, cdp: Cdp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = cdp("tenants", "onboard", "alone", "--email", "a@acme.example", "--json").json
+    monkeypatch.setenv("CDP_HOME", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("CDP_SERVER", server.url)
+    monkeypatch.setenv("CDP_API_KEY", made["api_key"])
+    assert cdp("tenants", "show", "alone").code == 0
+    assert cdp("tenants", "show", "other").code == 4
+    assert cdp("tenants", "ls").code == 5
+    monkeypatch.setenv("CDP_API_KEY", "junk")
+    assert cdp("tenants", "show", "alone").code == 5
 
 
-def test_key_of_the_home_is_not_shown_to_another_server(server: Server, cdp: Cdp) -> None:
-    program("tenants", "ls", CDP_HOME=str(server.home.with_name("other")))
-    refused = program(
-        "tenants", "ls", "--server", server.url, CDP_HOME=str(server.home.with_name("other"))
-    )
+def test_key_of_the_home_is_not_shown_to_another_server(
+    server: Server, cdp: Cdp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDP_HOME", str(tmp_path / "other"))
+    assert cdp("tenants", "ls").code == 0
+    assert (tmp_path / "other" / "admin.key").exists()
+    refused = cdp("tenants", "ls", "--server", server.url)
     assert refused.code == 5
     assert "Missing API key" in refused.err
 
@@ -110,18 +111,15 @@ def test_server_stops_in_good_order_and_frees_its_home(home: Path) -> None:
     assert Home(home).holder() is None
 
 
-def test_server_without_a_worker_leaves_runs_pending(home: Path, cdp: Cdp, export: Path) -> None:
+def test_run_that_a_killed_server_left_pending_is_executed_without_it(
+    home: Path, cdp: Cdp, export: Path
+) -> None:
     started = serve(home, "--no-worker")
     onboard(cdp, export)
     left = cdp("run", TEMPLATE, "-t", "acme", "--date", DAY, "--no-wait", "--json")
     assert (left.code, left.json["status"]) == (0, "PENDING"), left.err
-    started.stop()
-    done = cdp("run", TEMPLATE, "-t", "acme", "--date", DAY, "--json").json
-    assert done["pipeline_logging_id"] == left.json["pipeline_logging_id"]
-
-
-def test_embedded_commands_find_no_server_after_it_was_killed(home: Path, cdp: Cdp) -> None:
-    started = serve(home)
     started.process.kill()
     started.process.communicate()
-    assert cdp("tenants", "ls").code == 0
+    done = cdp("run", TEMPLATE, "-t", "acme", "--date", DAY, "--json").json
+    assert done["pipeline_logging_id"] == left.json["pipeline_logging_id"]
+    assert done["status"] == "COMPLETED"
