@@ -6,18 +6,21 @@ Parts are imported when they are made, so that a command pays only for what it u
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convergence.engine.service import Config, Makers, Queue, Service
-from convergence.library import Library
 from convergence.outside.clock import SystemClock
 from convergence.outside.home import Home
-from convergence.outside.metrics import Metrics
 from convergence.outside.notify import Mailer, NoMailer, SmtpMailer
 from convergence.outside.secrets import Secrets
 from convergence.settings import Settings
 from convergence.steps.base import StepType, step_models
 from convergence.store.database import Database
 from convergence.warehouse.base import Warehouse
+
+if TYPE_CHECKING:
+    from convergence.library import Library
+    from convergence.outside.metrics import Metrics
 
 SHIPPED_CONFIGS = (
     Path(__file__).parent / "configs",
@@ -51,12 +54,12 @@ def build(settings: Settings) -> Service:
             environment=settings.environment,
         ),
         mailer=_mailer(settings),
-        metrics=Metrics(),
         makers=Makers(
             database=lambda: _database(config),
             warehouse=lambda: _warehouse(settings, service),
             step_types=_step_types,
             library=lambda: _library(settings, service),
+            metrics=_metrics,
             queue=lambda database: _queue(database, config),
         ),
     )
@@ -85,7 +88,15 @@ def _step_types() -> Mapping[str, StepType]:
     return STEP_TYPES
 
 
-def _library(settings: Settings, service: Service) -> Library:
+def _metrics() -> "Metrics":
+    from convergence.outside.metrics import Metrics
+
+    return Metrics()
+
+
+def _library(settings: Settings, service: Service) -> "Library":
+    from convergence.library import Library
+
     models = step_models(service.step_types)
     if settings.configs_dir is not None:
         return Library(settings.configs_dir, models)

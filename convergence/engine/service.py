@@ -4,17 +4,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from convergence.library import Library
 from convergence.outside.clock import Clock
 from convergence.outside.home import Home
-from convergence.outside.metrics import Metrics
 from convergence.outside.notify import Mailer
 from convergence.outside.secrets import Secrets
 from convergence.steps.base import StepType
 from convergence.store.database import Database, WriteTx
 from convergence.warehouse.base import Warehouse
+
+if TYPE_CHECKING:
+    from convergence.library import Library
+    from convergence.outside.metrics import Metrics
 
 
 class Queue(Protocol):
@@ -47,7 +49,8 @@ class Makers:
     database: Callable[[], Database]
     warehouse: Callable[[], Warehouse]
     step_types: Callable[[], Mapping[str, StepType]]
-    library: Callable[[], Library]
+    library: "Callable[[], Library]"
+    metrics: "Callable[[], Metrics]"
     queue: Callable[[Database], Queue]
 
 
@@ -60,7 +63,6 @@ class Service:
     home: Home
     secrets: Secrets
     mailer: Mailer
-    metrics: Metrics
     makers: Makers
 
     @cached_property
@@ -76,8 +78,12 @@ class Service:
         return self.makers.step_types()
 
     @cached_property
-    def library(self) -> Library:
+    def library(self) -> "Library":
         return self.makers.library()
+
+    @cached_property
+    def metrics(self) -> "Metrics":
+        return self.makers.metrics()
 
     @cached_property
     def queue(self) -> Queue:

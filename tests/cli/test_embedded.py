@@ -160,7 +160,7 @@ def test_listing_runs_opens_the_store_alone(acme: Cdp) -> None:
         "import sys\n"
         "from convergence.cli.app import main\n"
         "assert main(['runs', 'ls', '--json']) == 0\n"
-        "heavy = {'dbos', 'fastapi', 'duckdb', 'uvicorn', 'httpx2', 'alembic'}\n"
+        "heavy = {'dbos', 'fastapi', 'duckdb', 'sqlglot', 'uvicorn', 'httpx2', 'alembic', 'yaml'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     ended = python("-c", code)
