@@ -8,7 +8,6 @@ import typer
 
 from convergence import __version__
 from convergence.cli import (
-    completion,
     config,
     costs,
     db,
@@ -29,7 +28,7 @@ from convergence.cli.output import show_record
 COMMON = ("--server", "--home")
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
-for single in (serve, doctor, run, sql, completion):
+for single in (serve, doctor, run, sql):
     single.add_to(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sources.app, name="sources")
@@ -51,7 +50,6 @@ def version(call: Call) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. `cdp --help` names the commands."""
     arguments = _command_first(sys.argv[1:] if arguments is None else arguments)
-    completion.prepare()
     try:
         code = app(args=arguments, prog_name="cdp", standalone_mode=False)
     except typer.TyperException as error:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -51,14 +52,14 @@ class Noun(TyperGroup):
 
 
 def group(help_text: str) -> typer.Typer:
-    """A noun with verbs below it, whose help is plain text."""
+    """A noun with verbs below it, whose help is plain text; only a shell's question completes."""
     return typer.Typer(
         cls=Noun,
         help=help_text,
         no_args_is_help=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
-        add_completion=False,
+        add_completion="_CDP_COMPLETE" in os.environ,
     )
 
 
