@@ -77,7 +77,8 @@ class Metrics:
             self._tenants |= counts.keys()
 
     def set_quota(self, tenant_id: str, *, daily: float, monthly: float, concurrent: float) -> None:
-        """Shares of the tenant's limits: 0 is unused, 1 is the limit."""
+        """Shares of the tenant's limits: 0 is unused, 1 is the limit. An idle tenant shows too."""
+        self._active.labels(tenant_id)
         shares = {"daily": daily, "monthly": monthly, "concurrent": concurrent}
         for quota_type, share in shares.items():
             self._quota.labels(tenant_id, quota_type).set(share)

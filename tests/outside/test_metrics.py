@@ -39,6 +39,7 @@ def test_quota_is_told_as_a_share_of_each_limit() -> None:
     for quota_type, share in {"daily": 0.5, "monthly": 0.1, "concurrent": 1}.items():
         told = value(metrics, "quota_utilization", tenant_id="acme", quota_type=quota_type)
         assert told == share
+    assert value(metrics, "active_pipelines", tenant_id="acme") == 0
 
 
 def test_requests_are_counted_by_route_and_known_methods() -> None:
