@@ -16,6 +16,8 @@ from convergence.settings import ALIASES, Settings
 from tests.house.conftest import ROOT
 
 PLACE = re.compile(r"\{[^}/]*\}")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+CODE = re.compile(r"`((?:tests|bench|docs|convergence|tools|configs)/[^` {}*]+)`")
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +66,15 @@ def test_every_route_is_in_the_docs(docs: str) -> None:
     text = PLACE.sub("{}", docs)
     assert known
     assert sorted(path for path in known if path not in text) == []
+
+
+def test_every_file_that_the_docs_name_is_there() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "bench").glob("*.md")]
+    missing = [
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in pages
+        for folder, pattern in ((page.parent, LINK), (ROOT, CODE))
+        for name in pattern.findall(page.read_text())
+        if not (folder / name).exists()
+    ]
+    assert missing == []
