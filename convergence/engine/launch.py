@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
+from convergence.engine import alert
 from convergence.engine.names import built_ins
 from convergence.engine.service import Queue, Service
 from convergence.errors import Forbidden, Invalid, QuotaExceeded
 from convergence.model import binding, quota
+from convergence.model.quota import Use
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.source import GCP_KINDS, GrantedSource, Kind
 from convergence.model.template import SourceFamily, Template
-from convergence.model.tenant import Tenant, TenantStatus
+from convergence.model.tenant import Limits, Tenant, TenantStatus
 from convergence.store import runs, sources, tenants, usage
 from convergence.store.database import WriteTx
 
@@ -33,7 +35,7 @@ def launch(service: Service, request: LaunchRequest) -> Launched:
     """
     run, queue = _prepare(service, request), service.queue
     with service.database.write() as tx:
-        tenant = tenants.lock(tx, request.tenant_id)
+        tenant, limits = tenants.lock_with_limits(tx, request.tenant_id)
         _check_active(tenant)
         live = runs.live(
             tx,
@@ -44,28 +46,34 @@ def launch(service: Service, request: LaunchRequest) -> Launched:
         )
         if live is not None:
             return Launched(run=live, is_new=False)
-        refusal = _admit(tx, run, queue)
+        before = usage.use(tx, run.tenant_id, run.created_at.date())
+        refusal = _refuse(tx, run, limits, before)
+        warns = refusal is None and _admit(tx, run, queue, limits=limits, before=before)
     if refusal is not None:
         raise refusal
+    if warns:
+        alert.quota_nearly_used(service, tenant, limits, used=before.today + 1)
     return Launched(run=run, is_new=True)
 
 
-def _admit(tx: WriteTx, run: Run, queue: Queue) -> QuotaExceeded | None:
-    """Insert, count and enqueue; or record the refusal, which must be committed, and give it."""
-    day = run.created_at.date()
-    limits = tenants.limits(tx, run.tenant_id)
-    use = usage.use(tx, run.tenant_id, day)
+def _refuse(tx: WriteTx, run: Run, limits: Limits, before: Use) -> QuotaExceeded | None:
+    """Why the run may not be admitted. That it was refused is recorded, and must be committed."""
     try:
-        quota.check_quota(limits, use)
+        quota.check_quota(limits, before)
     except QuotaExceeded as refusal:
-        usage.record_refusal(tx, run.tenant_id, day, now=run.created_at)
+        usage.record_refusal(tx, run.tenant_id, before.day, now=run.created_at)
         return refusal
-    runs.insert(tx, run)
-    usage.record_admission(tx, run.tenant_id, day, limits, now=run.created_at)
-    if quota.warning_due(limits, use.today + 1):
-        usage.claim_warning(tx, run.tenant_id, day, now=run.created_at)
-    queue.enqueue(tx, run.tenant_id, run.run_id)
     return None
+
+
+def _admit(tx: WriteTx, run: Run, queue: Queue, *, limits: Limits, before: Use) -> bool:
+    """Insert, count and enqueue. True for the one admission of the day that has to warn."""
+    now = run.created_at
+    runs.insert(tx, run)
+    usage.record_admission(tx, run.tenant_id, before, limits, now=now)
+    queue.enqueue(tx, run.tenant_id, run.run_id)
+    is_due = quota.warning_due(limits, before.today + 1)
+    return is_due and usage.claim_warning(tx, run.tenant_id, before.day, now=now)
 
 
 def _prepare(service: Service, request: LaunchRequest) -> Run:
@@ -103,7 +111,7 @@ def _prepare(service: Service, request: LaunchRequest) -> Run:
         template_hash=template.digest,
         created_at=now,
         allow_shrink=request.allow_shrink,
-        is_sample=any("limit" in step.settings for step in template.steps),
+        is_sample=any(step.settings.get("limit") is not None for step in template.steps),
     )
 
 

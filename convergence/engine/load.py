@@ -7,19 +7,24 @@ key: the warehouse alone knows whether a load was published, and is asked.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from uuid import NAMESPACE_OID, uuid5
 
 from convergence.engine.service import Service
-from convergence.errors import StepFailed
+from convergence.errors import StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
 from convergence.model.load import Load, LoadKey, LoadStatus
 from convergence.model.money import differences, totals_to_json
 from convergence.model.run import Run
+from convergence.outside.logs import Log
 from convergence.steps.base import LoadOptions, Report
-from convergence.store import loads, runs
+from convergence.store import loads, usage
 from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, Value
 
 LEASE_PAUSE_SECONDS = 0.2
+GIGABYTE = 10**9
+
+log = Log(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +64,11 @@ class Loader:
             warehouse.publish(staged, self._published_record(load))
         finally:
             warehouse.discard(staged)
+        stored = Decimal(warehouse.storage_bytes(request.dataset)) / GIGABYTE
+        now = self.service.clock.now()
         with self.service.database.write() as tx:
-            loads.publish(tx, self.run.tenant_id, load.load_id, now=self.service.clock.now())
+            loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
+            usage.set_storage(tx, self.run.tenant_id, now.date(), stored, now=now)
         return _report(load, totals.sql)
 
     def _check(
@@ -103,8 +111,6 @@ class Loader:
         )
         with self.service.database.write() as tx:
             loads.stage(tx, load)
-            if is_sample:
-                runs.mark_sample(tx, self.run.tenant_id, self.run.run_id)
         return load
 
     def _load_id(self, key: LoadKey) -> str:
@@ -157,8 +163,12 @@ class Loader:
             time.sleep(LEASE_PAUSE_SECONDS)
 
     def _release(self, key: LoadKey) -> None:
-        with self.service.database.write() as tx:
-            loads.release(tx, self.run.tenant_id, key, run_id=self.run.run_id)
+        """Let others load the day. When the store is away, the end of the run does it."""
+        try:
+            with self.service.database.write() as tx:
+                loads.release(tx, self.run.tenant_id, key, run_id=self.run.run_id)
+        except Unavailable as error:
+            log.warning("lease not released", run_id=self.run.run_id, error=error.detail)
 
 
 def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageRequest:

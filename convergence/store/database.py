@@ -173,8 +173,7 @@ def _sqlite_writer(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        _gated(connection.connection.driver_connection).enter()
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        _gated(connection.connection.driver_connection).begin_write()
 
     return engine
 

@@ -118,11 +118,22 @@ def source(tx: ReadTx, table: str) -> Source | None:
     return rows.source(row, tuple(rows.grant(grant) for grant in ordered))
 
 
-def live_runs(tx: ReadTx) -> list[Run]:
-    """All PENDING and RUNNING runs, oldest first."""
+def live_runs(tx: ReadTx) -> dict[str, str]:
+    """The ids of all PENDING and RUNNING runs, oldest first, and whose they are."""
     runs = t.pipeline_runs
-    query = sa.select(runs).where(t.IS_LIVE).order_by(runs.c.created_at, runs.c.run_id)
-    return [rows.run(row) for row in tx.connection.execute(query)]
+    query = sa.select(runs.c.run_id, runs.c.tenant_id).where(t.IS_LIVE)
+    found = tx.connection.execute(query.order_by(runs.c.created_at, runs.c.run_id))
+    return {row.run_id: row.tenant_id for row in found}
+
+
+def leased_runs(tx: ReadTx) -> frozenset[str]:
+    """The runs that hold a lease on a load."""
+    return frozenset(tx.connection.execute(sa.select(t.load_leases.c.run_id)).scalars())
+
+
+def free_leases(tx: WriteTx, run_ids: Collection[str]) -> None:
+    """Take the leases from runs that nobody executes."""
+    tx.write(sa.delete(t.load_leases).where(t.load_leases.c.run_id.in_(run_ids)))
 
 
 def page_runs(
@@ -203,7 +214,12 @@ def beat(tx: WriteTx, worker: str, *, version: str, now: datetime) -> None:
     )
 
 
+def retire(tx: WriteTx, worker: str) -> None:
+    """A worker has ended in good order."""
+    tx.write(sa.delete(t.workers).where(t.workers.c.worker == worker))
+
+
 def workers(tx: ReadTx) -> list[WorkerRow]:
-    """All workers that were ever heard of, the latest first."""
+    """All workers that did not end in good order, the latest heard of first."""
     query = sa.select(t.workers).order_by(t.workers.c.seen_at.desc(), t.workers.c.worker)
     return [WorkerRow(**row._mapping) for row in tx.connection.execute(query)]

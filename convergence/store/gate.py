@@ -59,14 +59,16 @@ class Gate:
 
 
 class GatedConnection(sqlite3.Connection):
-    """A connection that holds the gate from `begin` until its transaction is over."""
+    """A connection that holds the gate from `begin_write` until its transaction is over."""
 
     gate: Gate
     _inside = False
 
-    def enter(self) -> None:
+    def begin_write(self) -> None:
+        """Raises as `Gate.enter` does."""
         self.gate.enter()
         self._inside = True
+        self.execute("BEGIN IMMEDIATE")
 
     @override
     def commit(self) -> None:

@@ -42,30 +42,16 @@ def acquire(  # noqa: PLR0913 - who, what and how long, all by name
     return bool(written)
 
 
-def renew(  # noqa: PLR0913 - as acquire
-    tx: WriteTx,
-    tenant_id: str,
-    key: LoadKey,
-    *,
-    run_id: str,
-    attempt: int,
-    now: datetime,
-    seconds: float,
-) -> bool:
-    """Hold the lease for `seconds` more. False when it was lost."""
-    change = sa.update(load_leases).where(
-        rows.has_key(load_leases, tenant_id, key),
-        load_leases.c.run_id == run_id,
-        load_leases.c.attempt == attempt,
-    )
-    written = tx.write(change.values(expires_at=now + timedelta(seconds=seconds)))
-    return bool(written)
-
-
 def release(tx: WriteTx, tenant_id: str, key: LoadKey, *, run_id: str) -> None:
     """Give the lease back, if it is this run's."""
     held = sa.and_(rows.has_key(load_leases, tenant_id, key), load_leases.c.run_id == run_id)
     tx.write(sa.delete(load_leases).where(held))
+
+
+def release_all(tx: WriteTx, tenant_id: str, run_id: str) -> None:
+    """Give back every lease of a run: it is over."""
+    leases = load_leases.c
+    tx.write(sa.delete(load_leases).where(leases.tenant_id == tenant_id, leases.run_id == run_id))
 
 
 def stage(tx: WriteTx, load: Load) -> None:

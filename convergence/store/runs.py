@@ -57,9 +57,6 @@ _REQUEST_CANCEL = (
     .values(cancel_requested_at=kept(_RUNS.cancel_requested_at, _NOW))
     .returning(pipeline_runs)
 )
-_MARK_SAMPLE = (
-    sa.update(pipeline_runs).where(_IS_RUN).values(is_sample=sa.true()).returning(pipeline_runs)
-)
 _ATTEMPT = sa.select(_RUNS.attempt).where(_IS_RUN).with_for_update(key_share=True)
 _STEPS = (
     sa.select(step_logs)
@@ -149,11 +146,6 @@ def request_cancel(tx: WriteTx, tenant_id: str, run_id: str, *, now: datetime) -
     """Ask a live run to end; a run that is over stays as it is. Raises NotFound."""
     asked = _change(tx, _REQUEST_CANCEL, {**_of(tenant_id, run_id), "now": now})
     return asked or get(tx, tenant_id, run_id)
-
-
-def mark_sample(tx: WriteTx, tenant_id: str, run_id: str) -> None:
-    """Say that a step of this run was limited to some of the rows."""
-    _change(tx, _MARK_SAMPLE, _of(tenant_id, run_id))
 
 
 def save_step(tx: WriteTx, step: StepRun) -> bool:

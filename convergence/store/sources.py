@@ -9,6 +9,13 @@ from convergence.model.source import GrantedSource, Kind, Source
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.tables import source_grants, sources, tenant_profiles
 
+_GRANTED = (
+    sa.select(sources.c.files, sources.c.kind, source_grants)
+    .join_from(source_grants, sources)
+    .where(source_grants.c.tenant_id == sa.bindparam("of_tenant"))
+    .order_by(source_grants.c.table_name)
+)
+
 
 def put(tx: WriteTx, source: Source, *, now: datetime) -> None:
     """Write a source; the grants it had before are replaced. Raises NotFound for a tenant."""
@@ -42,12 +49,6 @@ def remove(tx: WriteTx, table: str) -> None:
 
 def granted(tx: ReadTx, tenant_id: str) -> tuple[GrantedSource, ...]:
     """What this tenant may read, by table, narrowing included."""
-    query = (
-        sa.select(sources.c.files, sources.c.kind, source_grants)
-        .join_from(source_grants, sources)
-        .where(source_grants.c.tenant_id == tenant_id)
-        .order_by(source_grants.c.table_name)
-    )
     return tuple(
         GrantedSource(
             table=row.table_name,
@@ -56,7 +57,7 @@ def granted(tx: ReadTx, tenant_id: str) -> tuple[GrantedSource, ...]:
             billing_account_ids=tuple(row.billing_account_ids),
             project_ids=tuple(row.project_ids),
         )
-        for row in tx.connection.execute(query)
+        for row in tx.connection.execute(_GRANTED, {"of_tenant": tenant_id})
     )
 
 

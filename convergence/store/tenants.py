@@ -1,6 +1,7 @@
 """Tenants, their limits and their variables. For onboarding, admission and self-service."""
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,8 +20,18 @@ from convergence.store.tables import (
 _OF_TENANT = sa.bindparam("of_tenant", type_=sa.String())
 _GET = sa.select(tenant_profiles).where(tenant_profiles.c.tenant_id == _OF_TENANT)
 _LOCK = _GET.with_for_update(key_share=True)
-_LIMITS = sa.select(*(tenant_subscriptions.c[name] for name in rows.LIMIT_NAMES)).where(
-    tenant_subscriptions.c.tenant_id == _OF_TENANT
+_LIMIT_COLUMNS = [tenant_subscriptions.c[name] for name in rows.LIMIT_NAMES]
+_LIMITS = sa.select(*_LIMIT_COLUMNS).where(tenant_subscriptions.c.tenant_id == _OF_TENANT)
+_LOCK_WITH_LIMITS = (
+    sa.select(tenant_profiles, *_LIMIT_COLUMNS)
+    .join_from(tenant_profiles, tenant_subscriptions)
+    .where(tenant_profiles.c.tenant_id == _OF_TENANT)
+    .with_for_update(key_share=True, of=tenant_profiles)
+)
+_VARIABLES = (
+    sa.select(tenant_variables.c.name, tenant_variables.c.value)
+    .where(tenant_variables.c.tenant_id == _OF_TENANT)
+    .order_by(tenant_variables.c.name)
 )
 
 
@@ -51,7 +62,7 @@ def create(tx: WriteTx, tenant: Tenant, limits: Limits, *, now: datetime) -> Non
 
 def get(tx: ReadTx, tenant_id: str) -> Tenant:
     """Raises NotFound."""
-    return _found(tx, _GET, tenant_id)
+    return rows.tenant(_found(tx, _GET, tenant_id))
 
 
 def lock(tx: WriteTx, tenant_id: str) -> Tenant:
@@ -60,7 +71,13 @@ def lock(tx: WriteTx, tenant_id: str) -> Tenant:
     On SQLite the gate sees to that. The lock lets rows that refer to the tenant be written.
     Raises NotFound.
     """
-    return _found(tx, _LOCK, tenant_id)
+    return rows.tenant(_found(tx, _LOCK, tenant_id))
+
+
+def lock_with_limits(tx: WriteTx, tenant_id: str) -> tuple[Tenant, Limits]:
+    """`lock`, and what the tenant may use, in one question. Raises NotFound."""
+    row = _found(tx, _LOCK_WITH_LIMITS, tenant_id)
+    return rows.tenant(row), rows.limits(row)
 
 
 def hold(tx: WriteTx, tenant_id: str) -> None:
@@ -90,10 +107,7 @@ def update(
 
 def limits(tx: ReadTx, tenant_id: str) -> Limits:
     """Raises NotFound."""
-    row = tx.connection.execute(_LIMITS, {"of_tenant": tenant_id}).one_or_none()
-    if row is None:
-        raise _absent(tenant_id)
-    return rows.limits(row)
+    return rows.limits(_found(tx, _LIMITS, tenant_id))
 
 
 def set_limits(tx: WriteTx, tenant_id: str, limits: Limits, *, now: datetime) -> None:
@@ -117,9 +131,8 @@ def set_limits(tx: WriteTx, tenant_id: str, limits: Limits, *, now: datetime) ->
 
 def variables(tx: ReadTx, tenant_id: str) -> dict[str, str]:
     """The tenant's own values of template variables, by name."""
-    table = tenant_variables
-    query = sa.select(table.c.name, table.c.value).where(table.c.tenant_id == tenant_id)
-    return {row.name: row.value for row in tx.connection.execute(query.order_by(table.c.name))}
+    found = tx.connection.execute(_VARIABLES, {"of_tenant": tenant_id})
+    return {row.name: row.value for row in found}
 
 
 def set_variable(tx: WriteTx, tenant_id: str, name: str, value: str, *, now: datetime) -> None:
@@ -145,11 +158,11 @@ def delete_variable(tx: WriteTx, tenant_id: str, name: str) -> None:
         )
 
 
-def _found(tx: ReadTx, query: sa.Select[tuple[object, ...]], tenant_id: str) -> Tenant:
+def _found(tx: ReadTx, query: sa.Select[Any], tenant_id: str) -> rows.Row:
     row = tx.connection.execute(query, {"of_tenant": tenant_id}).one_or_none()
     if row is None:
         raise _absent(tenant_id)
-    return rows.tenant(row)
+    return row
 
 
 def _absent(tenant_id: str) -> NotFound:

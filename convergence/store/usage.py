@@ -77,11 +77,13 @@ def ensure_day(tx: WriteTx, tenant_id: str, day: date, limits: Limits, *, now: d
 
 
 def record_admission(
-    tx: WriteTx, tenant_id: str, day: date, limits: Limits, *, now: datetime
+    tx: WriteTx, tenant_id: str, before: Use, limits: Limits, *, now: datetime
 ) -> None:
-    """Count a run that was just inserted, and copy the limits it was measured by."""
-    used = use(tx, tenant_id, day)
-    used = replace(used, today=used.today + 1, month=used.month + 1)
+    """Count a run that is inserted in this transaction, and copy the limits it was measured by.
+
+    `before` is the use that this transaction found before the run.
+    """
+    used = replace(before, today=before.today + 1, month=before.month + 1, live=before.live + 1)
     values = _day_values(tenant_id, used, limits, now) | {"last_pipeline_started_at": now}
     tx.connection.execute(_admission(tx.dialect), values)
     mark_dirty(tx, tenant_id, None)

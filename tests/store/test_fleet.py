@@ -29,7 +29,7 @@ def test_live_runs_are_counted_by_tenant_and_status(tx: WriteTx) -> None:
         ("acme", Status.PENDING): 1,
         ("other", Status.PENDING): 1,
     }
-    assert [run.run_id for run in fleet.live_runs(tx)] == ["r0", "r2", "r3"]
+    assert list(fleet.live_runs(tx)) == ["r0", "r2", "r3"]
 
 
 def test_marks_wait_in_the_order_they_were_first_made(tx: WriteTx) -> None:
@@ -82,3 +82,5 @@ def test_a_worker_is_known_by_its_last_sign_of_life(tx: WriteTx) -> None:
         WorkerRow(worker="w1", version="2", started_at=NOW, seen_at=later),
         WorkerRow(worker="w2", version="1", started_at=NOW, seen_at=NOW),
     ]
+    fleet.retire(tx, "w1")
+    assert [row.worker for row in fleet.workers(tx)] == ["w2"]

@@ -5,7 +5,7 @@ import pytest
 
 from convergence.errors import Conflict, NotFound
 from convergence.model.load import FileState, LoadKey, LoadStatus, SourceState
-from convergence.store import loads, runs
+from convergence.store import fleet, loads, runs
 from convergence.store.database import WriteTx
 from tests.store.conftest import NOW, make_load, make_run
 
@@ -65,23 +65,25 @@ def test_a_newer_attempt_of_the_same_run_takes_it_over(leased: WriteTx) -> None:
     assert not take(leased, "r1", 1)
 
 
-def test_a_lease_is_renewed_while_it_is_held(leased: WriteTx) -> None:
-    def renew(attempt: int) -> bool:
-        now = NOW + timedelta(seconds=50)
-        return loads.renew(leased, "acme", KEY, run_id="r1", attempt=attempt, now=now, seconds=60)
-
-    assert renew(1)
-    assert not take(leased, "r2", after=100)
-    assert not renew(2)
-    assert take(leased, "r2", after=110)
-    assert not renew(1)
-
-
 def test_a_lease_is_released_by_its_run_alone(leased: WriteTx) -> None:
     loads.release(leased, "acme", KEY, run_id="r2")
     assert not take(leased, "r2")
     loads.release(leased, "acme", KEY, run_id="r1")
     assert take(leased, "r2")
+
+
+def test_a_run_that_is_over_gives_back_all_its_leases(leased: WriteTx) -> None:
+    other = replace(KEY, source="other")
+    assert take(leased, key=other)
+    loads.release_all(leased, "acme", "r1")
+    assert fleet.leased_runs(leased) == frozenset()
+    assert take(leased, "r2", key=other)
+
+
+def test_a_run_that_nobody_executes_loses_its_leases(leased: WriteTx) -> None:
+    assert take(leased, "r2", key=replace(KEY, source="other"))
+    fleet.free_leases(leased, ["r1"])
+    assert fleet.leased_runs(leased) == {"r2"}
 
 
 def test_a_load_is_what_was_staged(leased: WriteTx) -> None:

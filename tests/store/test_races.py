@@ -37,10 +37,11 @@ def at_once(times: int, act: Callable[[int], object]) -> list[object]:
 def admit(database: Database, number: int, limits: Limits) -> str:
     with database.write() as tx:
         tenants.lock(tx, "acme")
-        check_quota(limits, usage.use(tx, "acme", DAY))
+        before = usage.use(tx, "acme", DAY)
+        check_quota(limits, before)
         run = make_run(f"r{number}", parameter_hash=str(number))
         runs.insert(tx, run)
-        usage.record_admission(tx, "acme", DAY, limits, now=NOW)
+        usage.record_admission(tx, "acme", before, limits, now=NOW)
     return run.run_id
 
 

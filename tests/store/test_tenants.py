@@ -12,6 +12,10 @@ from tests.store.conftest import DAY, NOW, add_tenant, make_tenant
 def test_a_tenant_is_what_was_created(tx: WriteTx) -> None:
     assert tenants.get(tx, "acme") == make_tenant("acme")
     assert tenants.lock(tx, "acme") == make_tenant("acme")
+    assert tenants.lock_with_limits(tx, "acme") == (
+        make_tenant("acme"),
+        tenants.limits(tx, "acme"),
+    )
     assert tenants.limits(tx, "acme") == PLAN_LIMITS[Plan.SCALE]
 
 
@@ -29,7 +33,7 @@ def test_two_tenants_never_share_a_dataset(tx: WriteTx) -> None:
 
 
 def test_an_unknown_tenant_is_not_found(tx: WriteTx) -> None:
-    for question in (tenants.get, tenants.lock, tenants.limits, tenants.hold):
+    for question in (tenants.get, tenants.lock, tenants.lock_with_limits, tenants.limits):
         if question is tenants.hold and tx.connection.dialect.name == "sqlite":
             continue
         with pytest.raises(NotFound) as caught:

@@ -44,9 +44,10 @@ COLUMNS = [
 
 def admit(tx: WriteTx, run_id: str, now: datetime = NOW, limits: Limits = LIMITS) -> None:
     tenants.lock(tx, "acme")
-    check_quota(limits, usage.use(tx, "acme", now.date()))
+    before = usage.use(tx, "acme", now.date())
+    check_quota(limits, before)
     runs.insert(tx, make_run(run_id, created_at=now, parameter_hash=run_id))
-    usage.record_admission(tx, "acme", now.date(), limits, now=now)
+    usage.record_admission(tx, "acme", before, limits, now=now)
 
 
 def finish(tx: WriteTx, run: Run, status: Status, now: datetime = NOW) -> None:
