@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import NamedTuple
+
+_EXACT = Context(prec=80)
+"""Wide enough for sums of many 38-digit amounts; Python's own context keeps 28 digits."""
 
 
 class MoneyKey(NamedTuple):
@@ -23,11 +26,14 @@ class Total:
     credits: Decimal = Decimal(0)
 
     def __add__(self, other: "Total") -> "Total":
-        return Total(self.rows + other.rows, self.cost + other.cost, self.credits + other.credits)
+        add = _EXACT.add
+        return Total(
+            self.rows + other.rows, add(self.cost, other.cost), add(self.credits, other.credits)
+        )
 
     @property
     def net(self) -> Decimal:
-        return self.cost + self.credits
+        return _EXACT.add(self.cost, self.credits)
 
 
 Totals = Mapping[MoneyKey, Total]

@@ -108,10 +108,11 @@ class LoadRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryLimits:
-    """`seconds` of wall time and `rows` of result, the rest cut off and said so."""
+    """Wall time; rows of the result, the rest cut off and said so; characters in all of it."""
 
     seconds: float = 30.0
     rows: int = 10_000
+    characters: int = 32_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

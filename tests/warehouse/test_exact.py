@@ -33,7 +33,11 @@ near_ties = st.builds(
     st.integers(-(10**13), 10**13),
     st.integers(-3, 3),
 )
+ties = st.builds(
+    lambda whole, part: whole + part / 1024, st.integers(0, 2**24), st.integers(0, 1023)
+)
 amounts = st.one_of(
+    ties,
     st.floats(-1e20, 1e20),
     st.floats(-1e-6, 1e-6),
     near_ties,

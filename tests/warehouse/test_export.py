@@ -240,6 +240,19 @@ def test_a_grant_narrows_the_load_and_its_reconciliation(
     assert [file.rows for file in totals.state.files] == [1]
 
 
+def test_rows_outside_the_grant_are_not_even_understood(
+    make_tenant: Callable[..., "Tenant"], exports: Path
+) -> None:
+    tenant = make_tenant(pattern=str(exports / "*.csv"), project_ids=("mine",))
+    (exports / "shared.csv").write_text(
+        "billing_account_id,project.id,usage_start_time,usage_end_time,export_time,cost,currency,"
+        "credits,cost_type,invoice.month\n"
+        "A,mine,2025-10-01T05:00:00,2025-10-01T06:00:00,2025-10-02,1.25,EUR,[],regular,202510\n"
+        "A,theirs,2025-10-01 SECRET,2025-10-01T06:00:00,2025-10-02,x,EUR,[],regular,202510\n"
+    )
+    assert tenant.load().rows == 1
+
+
 def test_a_file_that_changes_while_it_is_read_can_be_tried_again(
     tenant: "Tenant", make_row: Rows, write_parquet: Write
 ) -> None:

@@ -1,5 +1,6 @@
 """The gate: what a caller may name, and everything else refused."""
 
+import duckdb
 import pytest
 from sqlglot import exp
 
@@ -141,7 +142,7 @@ def test_resolving_does_not_change_the_tree_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("sql", "command"),
     [
-        ("CREATE TABLE acme.t (a INT64)", "cdp db bootstrap"),
+        ("CREATE TABLE acme.t (a INT64)", "cdp db migrate"),
         ("ALTER TABLE acme.t ADD COLUMN a INT64", "cdp db migrate"),
         ("UPDATE acme.t SET a = 1 WHERE TRUE", "cdp db migrate"),
         ("INSERT INTO acme.t VALUES (1)", "cdp db migrate"),
@@ -354,3 +355,28 @@ def test_a_statement_made_to_exhaust_is_refused(sql: str) -> None:
 def test_many_conditions_are_not_deep() -> None:
     conditions = " OR ".join(f"a = {number}" for number in range(400))
     assert tables(f"SELECT * FROM t WHERE {conditions}")  # noqa: S608 - numbers
+
+
+@pytest.mark.parametrize("name", ["duckdb_databases", "sqlite_master", "pg_database"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH RECURSIVE ? AS (SELECT * FROM ?) SELECT * FROM ?",
+        "WITH RECURSIVE ? AS (SELECT * FROM ? UNION ALL SELECT * FROM ?) SELECT * FROM ?",
+        "SELECT (WITH RECURSIVE ? AS (SELECT * FROM ?) SELECT COUNT(*) FROM ?)",
+    ],
+)
+def test_a_with_that_names_itself_never_reaches_the_catalog(sql: str, name: str) -> None:
+    translated = to_duckdb(
+        read(sql.replace("?", name)), place=lambda _: exp.null(), columns=lambda _: ()
+    )
+    with duckdb.connect() as connection, pytest.raises(duckdb.Error):
+        connection.execute(translated).fetchall()
+
+
+def test_a_with_that_counts_up_still_works() -> None:
+    sql = """WITH RECURSIVE n AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM n WHERE x < 3)
+        SELECT n.x FROM n ORDER BY x"""
+    translated = to_duckdb(read(sql), place=lambda _: exp.null(), columns=lambda _: ())
+    with duckdb.connect() as connection:
+        assert connection.execute(translated).fetchall() == [(1,), (2,), (3,)]

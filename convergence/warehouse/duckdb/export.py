@@ -183,13 +183,21 @@ def _column(column: Column, available: Mapping[str, Found]) -> exp.Expr:
 
 
 def _conditions(sight: Sight, available: Mapping[str, Found], *, with_file: bool) -> list[exp.Expr]:
-    conditions = []
-    if sight.day is not None:
-        within = _within(available, sight.day)
-        if with_file:
-            unknown = exp.Is(this=_of("usage_start_time", available), expression=exp.null())
-            within = exp.or_(within, unknown)
-        conditions.append(within)
+    """The grant before the day: rows that a tenant may not see are not even understood."""
+    allowed = _granted(sight, available)
+    if sight.day is None:
+        return allowed
+    within = _within(available, sight.day)
+    if with_file:
+        unknown = exp.Is(this=_of("usage_start_time", available), expression=exp.null())
+        within = exp.or_(within, unknown)
+    if not allowed:
+        return [within]
+    return [exp.Case().when(exp.and_(*allowed), within).else_(exp.false())]
+
+
+def _granted(sight: Sight, available: Mapping[str, Found]) -> list[exp.Expr]:
+    conditions: list[exp.Expr] = []
     for path, allowed in (
         ("billing_account_id", sight.source.billing_account_ids),
         ("project.id", sight.source.project_ids),

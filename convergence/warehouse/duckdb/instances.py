@@ -268,7 +268,7 @@ def _cannot_open(path: Path, error: duckdb.Error) -> WarehouseError:
     return WarehouseError(
         f"{path} cannot be opened: {first_line(error)}",
         code="warehouse_damaged",
-        hint="restore it from a backup (cdp db restore), or move it away and load the days again",
+        hint="restore a backup; or move it away, run cdp db migrate and load the days again",
     )
 
 

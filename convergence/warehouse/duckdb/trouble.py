@@ -45,7 +45,7 @@ def explain_failure(
     return _source_trouble(cursor, sights) or StepFailed(
         f"{table}: the query failed: {first_line(error)}",
         code="query_failed",
-        hint="cdp plan shows the statement as it ran",
+        hint="cdp templates validate checks the template; cdp sql tries a query",
     )
 
 

@@ -42,6 +42,7 @@ from convergence.warehouse.sql.statement import parse
 OPERATOR = names.CENTRAL_DATASET
 """The dataset whose file holds the published copies of all tenants."""
 
+_FETCHED_AT_ONCE = 100
 _LOOKED_AT = 5
 """So many of a source's newest files tell its kind."""
 
@@ -143,7 +144,7 @@ class DuckdbWarehouse(Warehouse):
             cursor.execute("BEGIN TRANSACTION READ ONLY")
             with interruptible(cursor, cancel, limits.seconds):
                 cursor.execute(prepared.sql)
-                rows = cursor.fetchmany(limits.rows + 1)
+                rows = list(_fetched(cursor, limits))
             columns = tuple(_columns(cursor))
         return Result(
             columns=columns,
@@ -295,6 +296,24 @@ def _told(resolved: names.Resolved | None = None) -> Iterator[None]:
         if resolved is not None:
             raise sql_fault(resolved, str(error)) from error
         raise WarehouseError(f"the warehouse refused: {first_line(error)}") from error
+
+
+def _fetched(
+    cursor: duckdb.DuckDBPyConnection, limits: QueryLimits
+) -> Iterator[tuple[object, ...]]:
+    """The rows, one more than the limit at most. Raises Invalid when they hold too much text."""
+    characters = 0
+    left = limits.rows + 1
+    while left > 0 and (part := cursor.fetchmany(min(left, _FETCHED_AT_ONCE))):
+        characters += sum(len(str(value)) for row in part for value in row)
+        if characters > limits.characters:
+            raise Invalid(
+                f"the answer holds more than {limits.characters:,} characters",
+                code="result_too_large",
+                hint="ask for fewer rows or columns",
+            )
+        left -= len(part)
+        yield from part
 
 
 def _columns(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:

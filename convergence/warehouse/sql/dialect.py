@@ -23,6 +23,8 @@ MAX_SIZE = 200_000
 _COPIES: dict[type[exp.Expr], int] = {
     **dict.fromkeys((exp.Div, exp.Mod, exp.IntDiv, exp.SafeDivide, exp.Greatest, exp.Least), 2),
     **dict.fromkeys((exp.Left, exp.Right, exp.Corr, exp.ParseJSON, exp.Unicode), 2),
+    **dict.fromkeys((exp.Repeat, exp.Pad, exp.Replace, exp.RegexpReplace, exp.Levenshtein), 2),
+    **dict.fromkeys((exp.GenerateSeries, exp.GenerateDateArray), 2),
     **dict.fromkeys((exp.Length, exp.Ceil, exp.Floor, exp.StrPosition), 3),
     **dict.fromkeys((exp.RegexpInstr, exp.Cast, exp.TryCast), 6),
 }

@@ -8,9 +8,10 @@ from sqlglot import exp, parse_one
 
 NUMERIC = "DECIMAL(38,9)"
 
-# DuckDB multiplies a float by 1e9 in floating point: wrong near a tie and above 2**23.
+# DuckDB multiplies a float by 1e9 in floating point: wrong near a tie, and from 2**52 / 1e9 on,
+# where the product has no fraction left that could tell a tie.
 _FROM_DOUBLE = parse_one(
-    "CASE WHEN ABS(:v) >= 8388608 OR ABS(ABS(:v * 1e9) - FLOOR(ABS(:v * 1e9)) - 0.5) < 1e-4"
+    "CASE WHEN ABS(:v) >= 4503599 OR ABS(ABS(:v * 1e9) - FLOOR(ABS(:v * 1e9)) - 0.5) < 1e-4"
     " THEN CAST(PRINTF('%.40f', :v) AS DECIMAL(38,9)) ELSE CAST(:v AS DECIMAL(38,9)) END",
     dialect="duckdb",
 )

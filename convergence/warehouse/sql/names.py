@@ -5,9 +5,10 @@ name of a physical table any more, only numbers; what the engine reads is put in
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import count
 
 from sqlglot import exp
 
@@ -70,7 +71,7 @@ def resolve(tree: exp.Query, scope: Scope) -> Resolved:
     tree = tree.copy()
     check_allowed(tree)
     refs: dict[TableRef, int] = {}
-    for table in list(_physical_tables(tree)):
+    for table in _physical_tables(tree):
         ref = _ref(table, scope)
         number = refs.setdefault(ref, len(refs))
         _number(table, number)
@@ -84,34 +85,55 @@ def path_of(table: exp.Table) -> tuple[str, ...]:
     return tuple(".".join(part.name for part in table.parts).split("."))
 
 
-def _physical_tables(tree: exp.Query) -> Iterator[exp.Table]:
-    """Tables that no visible WITH defines. A WITH name is seen after it, and in its query."""
-    stack: list[tuple[exp.Expr, frozenset[str]]] = [(tree, frozenset())]
+def _physical_tables(tree: exp.Query) -> list[exp.Table]:
+    """Tables that no visible WITH defines. A WITH name is seen after it, and in its query.
+
+    The names of WITH are replaced by numbers: where DuckDB sees one less widely than BigQuery, it
+    must not take it for a table or a view of its own.
+    """
+    physical = []
+    names = (f"with {number}" for number in count())
+    stack: list[tuple[exp.Expr, Mapping[str, str]]] = [(tree, {})]
     while stack:
         node, visible = stack.pop()
         clause = node.args.get("with_")
         if clause is not None:
             for cte in clause.expressions:
-                name = cte.alias.lower()
-                stack.append((cte.this, visible | {name} if clause.recursive else visible))
-                visible |= {name}
+                seen = {**visible, cte.alias.lower(): next(names)}
+                stack.append((cte.this, seen if clause.recursive else visible))
+                visible = seen
+                alias = cte.args["alias"]
+                alias.set("this", _anonymous(seen[cte.alias.lower()], alias.this))
         if isinstance(node, exp.Table):
             path = path_of(node)
-            if len(path) != 1 or path[0].lower() not in visible:
-                yield node
+            name = visible.get(path[0].lower()) if len(path) == 1 else None
+            if name is None:
+                physical.append(node)
+            else:
+                _rename(node, name)
         stack.extend((child, visible) for child in node.iter_expressions() if child is not clause)
+    return physical
 
 
 def _number(table: exp.Table, number: int) -> None:
+    _rename(table, f"ref {number}")
+    table.meta["ref"] = number
+
+
+def _rename(table: exp.Table, name: str) -> None:
+    """Give a table a name that nobody can write, and its own as alias."""
     if not table.alias:
-        name = exp.to_identifier(path_of(table)[-1], quoted=True)
-        table.set("alias", exp.TableAlias(this=name))
-    anonymous = exp.to_identifier(f"ref {number}", quoted=True)
-    anonymous.update_positions(table.parts[-1])
-    table.set("this", anonymous)
+        own = exp.to_identifier(path_of(table)[-1], quoted=True)
+        table.set("alias", exp.TableAlias(this=own))
+    table.set("this", _anonymous(name, table.parts[-1]))
     table.set("db", None)
     table.set("catalog", None)
-    table.meta["ref"] = number
+
+
+def _anonymous(name: str, stands_for: exp.Expr) -> exp.Identifier:
+    identifier = exp.to_identifier(name, quoted=True)
+    identifier.update_positions(stands_for)
+    return identifier
 
 
 def _ref(table: exp.Table, scope: Scope) -> TableRef:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from convergence.warehouse.sql import exact
+from convergence.warehouse.sql.bounds import BOUNDS
 from convergence.warehouse.sql.statement import refused
 
 NUMERIC = exp.DataType.build("DECIMAL(38,9)", dialect="duckdb")
@@ -225,6 +226,7 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.StrToTime: parsed_instant,
     exp.ParseDatetime: known_format,
     exp.ArrayAgg: unlimited,
+    **BOUNDS,
 }
 
 

@@ -29,10 +29,10 @@ _WORDLIKE = re.compile(r"\w+")
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
 _LIKE_OF_A_LOAD = (
-    "`cdp backfill` replaces the rows of a day; `cdp db migrate` brings tables to their schema"
+    "`cdp run` replaces the rows of a day; `cdp db migrate` brings tables to their schema"
 )
 _LIKE_OF_A_WRITE = {
-    "CREATE": "`cdp db bootstrap` creates the tables",
+    "CREATE": "`cdp db migrate` creates the tables",
     "ALTER": "`cdp db migrate` adds the columns that a table lacks",
     "UPDATE": "`cdp db migrate` fills new columns; `cdp quota set` changes limits",
     "DROP": "`cdp db migrate` brings tables to their schema; it drops nothing",
