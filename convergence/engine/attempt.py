@@ -1,7 +1,7 @@
 """Try one step: its settings filled, its time limited, passing failures tried again."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ from convergence.errors import Cancelled, StepFailed, StepInterrupted
 from convergence.model import binding
 from convergence.model.cancel import CancelToken
 from convergence.model.run import Run
-from convergence.model.template import Step, Template
+from convergence.model.template import Step, StepTrigger, Template
 from convergence.outside.logs import Log
 from convergence.steps.base import Report, Settings, StepContext
 from convergence.store import sources, tenants
@@ -35,24 +35,29 @@ def attempt(
 ) -> Report:
     """Do the step's work, as often as its `retry` allows.
 
-    Raises Cancelled when the token is tripped, by a caller or by a deadline; StepFailed or another
-    CdpError when the step cannot be done.
+    Raises Cancelled when `token`, the run's, is tripped, or a deadline is over; StepFailed or
+    another CdpError when the step cannot be done.
     """
     step_type = service.step_types[step.ps_type]
     tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
     settings = _settings(step, step_type.settings, tree)
-    context = _context(service, run, step, names=names, token=token)
-    with _deadlines(service, run, step, template=template, token=token):
-        for trial in range(1, step.retry.max_attempts + 1):
-            try:
-                return step_type.run(settings, context)
-            except StepInterrupted as error:
-                token.check()
-                if trial == step.retry.max_attempts:
-                    raise
-                log.info("step interrupted, trying again", trial=trial, error=error.detail)
-                _pause(step.retry.backoff_seconds * 2 ** (trial - 1), token)
-    raise StepFailed("retry.max_attempts allows no attempt", code="no_attempt")
+    with token.part() as own, _deadlines(service, run, step, template=template, token=own):
+        context = _context(service, run, step, names=names, token=own)
+        return _try(step, lambda: step_type.run(settings, context), own)
+
+
+def _try(step: Step, work: Callable[[], Report], token: CancelToken) -> Report:
+    trial = 1
+    while True:
+        try:
+            return work()
+        except StepInterrupted as error:
+            token.check()
+            if trial >= step.retry.max_attempts:
+                raise
+            log.info("step interrupted, trying again", trial=trial, error=error.detail)
+        _pause(step.retry.backoff_seconds * 2 ** (trial - 1), token)
+        trial += 1
 
 
 def _settings(step: Step, model: type[Settings], tree: object) -> Settings:
@@ -105,13 +110,15 @@ def _context(
 def _deadlines(
     service: Service, run: Run, step: Step, *, template: Template, token: CancelToken
 ) -> Iterator[None]:
-    """Trip the token when the step's time, or what is left of the run's, is over."""
-    started = run.started_at or service.clock.now()
-    left = started + timedelta(minutes=template.timeout_minutes) - service.clock.now()
-    limits = (
-        (step.timeout_minutes * 60, _over("step_timeout", f"step {step.step_id}", step)),
-        (left.total_seconds(), _over("run_timeout", "the run", template)),
-    )
+    """Trip the token when the step's time, or what is left of the run's, is over.
+
+    The steps that follow the run and tell of it have their own time alone.
+    """
+    limits = [(step.timeout_minutes * 60, _over("step_timeout", f"step {step.step_id}", step))]
+    if step.trigger is StepTrigger.ALWAYS:
+        now = service.clock.now()
+        end = (run.started_at or now) + timedelta(minutes=template.timeout_minutes)
+        limits.append(((end - now).total_seconds(), _over("run_timeout", "the run", template)))
     with ExitStack() as stack:
         for seconds, reason in limits:
             timer = threading.Timer(max(seconds, 0), token.trip, (reason,))

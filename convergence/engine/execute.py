@@ -5,10 +5,11 @@ a file never changes a run under way. `work.py` makes each act a durable step; a
 the home walks them by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from convergence.engine import alert
+from convergence.engine import alert, record
 from convergence.engine.attempt import attempt as try_step
 from convergence.engine.names import built_ins, late_names
 from convergence.engine.service import Service
@@ -16,12 +17,12 @@ from convergence.errors import Cancelled, CdpError, Conflict, StepFailed
 from convergence.library import from_snapshot
 from convergence.model import binding, graph
 from convergence.model.cancel import CancelToken
-from convergence.model.run import Run, Status, StepRun
-from convergence.model.template import OnFailure, Step, Template
+from convergence.model.run import ENDED, Run, Status, StepRun
+from convergence.model.template import OnFailure, Step, StepTrigger, Template
 from convergence.outside import logs
 from convergence.outside.logs import Log
-from convergence.steps.base import step_models
-from convergence.store import runs, tenants, usage
+from convergence.steps.base import Report, step_models
+from convergence.store import loads, runs, tenants, usage
 from convergence.warehouse.base import Value
 
 MAX_ATTEMPTS = 5
@@ -33,7 +34,7 @@ log = Log(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A claimed run: the attempt its writes carry, its steps, and those finished before."""
+    """A claimed run: the attempt its writes carry, its steps, and how those before it ended."""
 
     attempt: int
     steps: tuple[Step, ...]
@@ -42,7 +43,7 @@ class Claim:
 
 @dataclass(kw_only=True)
 class Executor:
-    """Executes runs for one process. `tokens` end the work of the runs under way here."""
+    """Executes runs for one process. `tokens` has the runs under way here, and ends their work."""
 
     service: Service
     worker: str
@@ -50,35 +51,58 @@ class Executor:
 
     def walk(self, tenant_id: str, run_id: str) -> None:
         """Execute a run from its claim to its end, in this thread."""
-        claim = self.begin(tenant_id, run_id)
-        if claim is None:
-            return
-        outcomes = dict(claim.outcomes)
-        while batch := self.next_steps(claim.steps, outcomes):
-            for step in batch:
-                outcomes[step.step_id] = self.run_step(
-                    tenant_id, run_id, step.step_id, attempt=claim.attempt, so_far=outcomes
-                )
-        self.finish(tenant_id, run_id, attempt=claim.attempt, outcomes=outcomes)
+        with self.under_way(run_id):
+            claim = self.begin(tenant_id, run_id)
+            if claim is None:
+                return
+            outcomes = dict(claim.outcomes)
+            while batch := self.next_steps(claim.steps, outcomes):
+                for step in batch:
+                    outcomes[step.step_id] = self.run_step(
+                        tenant_id, run_id, step.step_id, attempt=claim.attempt, so_far=outcomes
+                    )
+            self.finish(tenant_id, run_id, attempt=claim.attempt, outcomes=outcomes)
+
+    @contextmanager
+    def under_way(self, run_id: str) -> Iterator[None]:
+        """While inside, the run has a token here: nobody takes it for lost."""
+        self.tokens[run_id] = CancelToken()
+        try:
+            yield
+        finally:
+            self.tokens.pop(run_id, None)
+
+    def break_off(self) -> None:
+        """End all work without an outcome: the process stops."""
+        for token in list(self.tokens.values()):
+            token.trip(Cancelled("the service is stopping", code=STOPPING))
 
     def begin(self, tenant_id: str, run_id: str) -> Claim | None:
-        """Claim the run. None when it is over, or given up because each worker of it died."""
+        """Claim the run. None when it is over, or cannot be executed and is now FAILED.
+
+        Steps that ended under an earlier attempt stay as they are: a takeover goes on, it is no
+        second try.
+        """
         now = self.service.clock.now()
         with self.service.database.write() as tx:
             run = runs.claim(tx, tenant_id, run_id, worker=self.worker, now=now)
             if run is None:
                 return None
             before = runs.steps(tx, tenant_id, run_id)
-        if run.attempt > MAX_ATTEMPTS:
-            reason = f"given up: {MAX_ATTEMPTS} workers have died over it"
-            self._close(run, Status.FAILED, StepFailed(reason, code="too_many_attempts"))
+        try:
+            _check_attempts(run)
+            steps = self._template(run).steps
+        except CdpError as error:
+            log.exception("run given up", tenant_id=tenant_id, run_id=run_id)
+            cut_off = [
+                record.failed(replace(step, attempt=run.attempt), error, now=now)
+                for step in before
+                if step.status not in ENDED
+            ]
+            self._close(run, Status.FAILED, error, last_steps=cut_off)
             return None
-        self.tokens[run_id] = CancelToken()
-        return Claim(
-            attempt=run.attempt,
-            steps=self._template(run).steps,
-            outcomes={s.step_id: s.status for s in before if s.status is Status.COMPLETED},
-        )
+        outcomes = {step.step_id: step.status for step in before if step.status in ENDED}
+        return Claim(attempt=run.attempt, steps=steps, outcomes=outcomes)
 
     def steps(self, tenant_id: str, run_id: str) -> tuple[Step, ...]:
         """The steps of the template as it was when the run was admitted."""
@@ -103,20 +127,26 @@ class Executor:
     ) -> Status:
         """Run one step and record how it ended: a failure is an outcome, not an exception.
 
-        Raises Conflict when the run has passed to a newer attempt; that one's word counts.
+        Raises Conflict when the run has passed to a newer attempt, whose word counts; Cancelled
+        when the process stops; Unavailable when the store is away.
         """
         with self.service.database.read() as tx:
-            run = runs.get(tx, tenant_id, run_id)
+            run = replace(runs.get(tx, tenant_id, run_id), attempt=attempt)
             before = {step.step_id: step for step in runs.steps(tx, tenant_id, run_id)}
-        if step_id in before and before[step_id].status is Status.COMPLETED:
-            return Status.COMPLETED
+        if step_id in before and before[step_id].status in ENDED:
+            return before[step_id].status
         template = self._template(run)
         step = next(step for step in template.steps if step.step_id == step_id)
-        record = self._started(run, template, step, attempt=attempt)
-        self._save(record)
-        names = self._names(run, step, so_far=so_far, before=before)
+        clock = self.service.clock
+        begun = record.started(run, step, template=template, attempt=attempt, now=clock.now())
+        self._save(begun)
+
+        def work(token: CancelToken) -> Report:
+            names = self._names(run, step, template=template, so_far=so_far, before=before)
+            return try_step(self.service, run, step, template=template, names=names, token=token)
+
         with logs.bind(tenant_id=tenant_id, run_id=run_id, step_id=step_id):
-            ended = self._ended(record, run, step, template=template, names=names)
+            ended = self._ended(begun, self._token(run, step), work)
         self._save(ended)
         if ended.status is Status.FAILED and step.on_failure is OnFailure.ALERT:
             alert.step_failed(self.service, run, ended)
@@ -127,25 +157,32 @@ class Executor:
     ) -> None:
         """Record the steps that never ran as SKIPPED, and the run's end."""
         with self.service.database.read() as tx:
-            run = runs.get(tx, tenant_id, run_id)
+            run = replace(runs.get(tx, tenant_id, run_id), attempt=attempt)
             records = runs.steps(tx, tenant_id, run_id)
         template = self._template(run)
-        for step in template.steps:
-            if step.step_id not in outcomes:
-                skipped = self._started(run, template, step, attempt=attempt)
-                self._save(replace(skipped, status=Status.SKIPPED, ended_at=skipped.started_at))
         status = graph.outcome(template.steps, outcomes)
-        self._close(replace(run, attempt=attempt), status, _first_error(records))
+        now = self.service.clock.now()
+        skipped = [
+            record.skipped(record.started(run, step, template=template, attempt=attempt, now=now))
+            for step in template.steps
+            if step.step_id not in outcomes
+        ]
+        error = None if status is Status.COMPLETED else _cause(template, records)
+        self._close(run, status, error, last_steps=skipped)
 
     def _template(self, run: Run) -> Template:
-        """The template as it was when the run was admitted."""
+        """The template as it was when the run was admitted. Raises Invalid."""
         models = step_models(self.service.step_types)
         return from_snapshot(run.template, run.snapshot, models)
 
-    def _close(self, run: Run, status: Status, error: CdpError | None) -> None:
-        """The end of a run and its effect on the day's usage, in one transaction."""
+    def _close(
+        self, run: Run, status: Status, error: CdpError | None, *, last_steps: Sequence[StepRun]
+    ) -> None:
+        """The end of a run and all that follows from it, in one transaction."""
         now = self.service.clock.now()
         with self.service.database.write() as tx:
+            for step in last_steps:
+                runs.save_step(tx, step)
             ended = runs.finish(
                 tx,
                 run.tenant_id,
@@ -153,81 +190,48 @@ class Executor:
                 attempt=run.attempt,
                 status=status,
                 now=now,
-                error_code=error.code if error and status is not Status.COMPLETED else None,
-                error=error.detail if error and status is not Status.COMPLETED else None,
+                error_code=error.code if error else None,
+                error=error.detail if error else None,
             )
-            if ended is not None:
-                usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
-        self.tokens.pop(run.run_id, None)
-        if ended is not None:
-            self.service.metrics.run_finished(
-                ended.tenant_id,
-                ended.pipeline_id,
-                status=str(status),
-                seconds=(ended.duration_ms or 0) / 1000,
-            )
-
-    def _started(self, run: Run, template: Template, step: Step, *, attempt: int) -> StepRun:
-        return StepRun(
-            run_id=run.run_id,
-            tenant_id=run.tenant_id,
-            step_id=step.step_id,
-            name=step.name,
-            ps_type=step.ps_type,
-            index=template.steps.index(step),
-            status=Status.RUNNING,
-            attempt=attempt,
-            started_at=self.service.clock.now(),
+            if ended is None:
+                return
+            usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
+            loads.release_all(tx, run.tenant_id, run.run_id)
+        self.service.metrics.run_finished(
+            ended.tenant_id,
+            ended.pipeline_id,
+            status=str(status),
+            seconds=(ended.duration_ms or 0) / 1000,
         )
 
     def _ended(
-        self,
-        record: StepRun,
-        run: Run,
-        step: Step,
-        *,
-        template: Template,
-        names: Mapping[str, Value],
+        self, begun: StepRun, token: CancelToken, work: Callable[[CancelToken], Report]
     ) -> StepRun:
-        """The step's record after the work: COMPLETED, FAILED or CANCELLED, with the reason."""
-        token = self.tokens.setdefault(run.run_id, CancelToken())
+        """Do the work. Raises Cancelled when the process stops: then nothing is an outcome."""
+        clock = self.service.clock
         try:
-            token.check()
-            report = try_step(self.service, run, step, template=template, names=names, token=token)
-        except Cancelled as reason:
-            if reason.code == STOPPING:
-                raise
-            is_cancel = reason.code == Cancelled.default_code
-            return self._failed(record, reason, Status.CANCELLED if is_cancel else Status.FAILED)
-        except CdpError as error:
-            log.exception("step failed", code=error.code, error=error.detail)
-            return self._failed(record, error)
+            return record.completed(begun, work(token), now=clock.now())
         except Exception as error:
-            log.exception("step broke")
-            detail = f"{type(error).__name__}: {error}"
-            return self._failed(record, StepFailed(detail, code="internal_error"))
-        return replace(
-            record,
-            status=Status.COMPLETED,
-            ended_at=self.service.clock.now(),
-            rows=report.rows,
-            report=report.facts,
-        )
+            if token.reason is not None and token.reason.code == STOPPING:
+                raise token.reason from error
+            log.exception("step failed")
+            return record.failed(begun, error, now=clock.now())
 
-    def _failed(self, record: StepRun, error: CdpError, status: Status = Status.FAILED) -> StepRun:
-        return replace(
-            record,
-            status=status,
-            ended_at=self.service.clock.now(),
-            error_code=error.code,
-            error=f"{error.detail} (try: {error.hint})" if error.hint else error.detail,
-        )
+    def _token(self, run: Run, step: Step) -> CancelToken:
+        """What ends the step from outside. A cancelled run still has its terminal steps."""
+        token = self.tokens.setdefault(run.run_id, CancelToken())
+        if step.trigger is StepTrigger.ALWAYS:
+            if run.cancel_requested:
+                token.trip(Cancelled("the run was cancelled"))
+        elif token.reason is not None and token.reason.code != STOPPING:
+            token = self.tokens[run.run_id] = CancelToken()
+        return token
 
-    def _save(self, record: StepRun) -> None:
+    def _save(self, step: StepRun) -> None:
         with self.service.database.write() as tx:
-            if not runs.save_step(tx, record):
+            if not runs.save_step(tx, step):
                 raise Conflict(
-                    f"run {record.run_id} has passed to another attempt", code="attempt_lost"
+                    f"run {step.run_id} has passed to another attempt", code="attempt_lost"
                 )
 
     def _names(
@@ -235,30 +239,39 @@ class Executor:
         run: Run,
         step: Step,
         *,
+        template: Template,
         so_far: Mapping[str, Status],
         before: Mapping[str, StepRun],
     ) -> Mapping[str, Value]:
         """What `{name}` means in this step."""
-        template = self._template(run)
         with self.service.database.read() as tx:
             tenant = tenants.get(tx, run.tenant_id)
         known = built_ins(
             self.service, tenant, template, run_date=run.run_date, trigger_by=run.trigger_by
         )
-        error = _first_error(list(before.values()))
+        cause = _cause(template, before.values())
         late = late_names(
             self.service,
             run,
             step,
             status=graph.outcome(template.steps, so_far),
-            error=error.detail if error else "",
+            error=cause.detail if cause else "",
         )
         return binding.step_names(step.variables, {**known, **run.parameters, **late})
 
 
-def _first_error(records: list[StepRun]) -> CdpError | None:
-    failed = [step for step in records if step.status in {Status.FAILED, Status.CANCELLED}]
-    if not failed:
+def _check_attempts(run: Run) -> None:
+    if run.attempt > MAX_ATTEMPTS:
+        raise StepFailed(
+            f"given up: {MAX_ATTEMPTS} attempts were cut off before they came to an end",
+            code="too_many_attempts",
+            hint="see the log for what ended the process; then run it again",
+        )
+
+
+def _cause(template: Template, records: Iterable[StepRun]) -> CdpError | None:
+    """What ended the run so far, as an error that names the step."""
+    first = graph.cause(template.steps, records)
+    if first is None:
         return None
-    first = min(failed, key=lambda step: step.index)
     return StepFailed(f"{first.step_id}: {first.error}", code=first.error_code or "step_failed")

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from convergence.engine import days, ledger, recover
-from convergence.engine.execute import STOPPING, Executor
+from convergence.engine import days, ledger, workers
+from convergence.engine.execute import Executor
+from convergence.engine.recover import Sweeper
 from convergence.engine.service import Service
 from convergence.engine.work import DurableQueue, Worker
-from convergence.errors import Cancelled, CdpError
+from convergence.errors import CdpError
 from convergence.outside.logs import Log
 
 SWEEP_SECONDS = 5.0
@@ -25,8 +26,7 @@ class Serving:
     """A started service. `stop` waits a while for runs; the next start goes on with the rest."""
 
     service: Service
-    executor: Executor | None
-    worker: Worker | None
+    worker: Worker | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -34,13 +34,16 @@ class Serving:
         self._stopping.set()
         for thread in self._threads:
             thread.join()
-        if self.worker is not None and self.executor is not None:
-            timer = threading.Timer(DRAIN_SECONDS, self._break_off)
-            timer.start()
-            self.worker.stop(seconds=DRAIN_SECONDS + 5)
-            timer.cancel()
-        ledger.publish(self.service)
-        self.service.close()
+        try:
+            if self.worker is not None:
+                self.worker.stop(seconds=DRAIN_SECONDS)
+                workers.retire(self.service, self.worker.name)
+            if _owns_datasets(self):
+                ledger.publish(self.service)
+        except CdpError as error:
+            log.warning("not everything was written before the end", error=error.detail)
+        finally:
+            self.service.close()
 
     def every(self, seconds: float, act: Callable[[], object]) -> None:
         """Repeat `act` in a thread of its own until the service stops; a failure is logged."""
@@ -57,28 +60,50 @@ class Serving:
             except Exception:
                 log.exception("recurring work broke", work=act.__name__)
 
-    def _break_off(self) -> None:
-        for token in list(self.executor.tokens.values()) if self.executor else []:
-            token.trip(Cancelled("the service is stopping", code=STOPPING))
-
 
 def start(service: Service, *, with_worker: bool) -> Serving:
     """Open the parts, put back the runs of dead workers, and start. Raises CdpError.
 
     The caller holds the home's lock: no other process works on this home.
     """
-    if not with_worker:
-        return Serving(service=service, executor=None, worker=None)
+    serving = Serving(service=service)
+    if with_worker:
+        _start_worker(serving)
+    if _owns_datasets(serving):
+        _keep_datasets(serving)
+    return serving
+
+
+def _start_worker(serving: Serving) -> None:
+    service = serving.service
     queue = service.queue
     if not isinstance(queue, DurableQueue):
         raise TypeError("a worker needs the durable queue")
     executor = Executor(service=service, worker=f"worker-{uuid4()}")
-    worker = Worker(executor)
-    serving = Serving(service=service, executor=executor, worker=worker)
-    alive = frozenset({executor.worker})
-    recover.sweep(service, queue, alive=alive)
-    worker.start()
-    serving.every(SWEEP_SECONDS, lambda: recover.sweep(service, queue, alive=alive))
-    serving.every(LEDGER_SECONDS, lambda: ledger.publish(service))
-    serving.every(DAY_SECONDS, lambda: days.open_day(service))
-    return serving
+    sweeper = Sweeper(service=service, queue=queue, executor=executor)
+    workers.beat(service, executor.worker)
+    sweeper.sweep()
+    serving.worker = Worker(executor)
+    serving.worker.start()
+
+    def beat() -> None:
+        workers.beat(service, executor.worker)
+
+    serving.every(workers.BEAT_SECONDS, beat)
+    serving.every(SWEEP_SECONDS, sweeper.sweep)
+
+
+def _keep_datasets(serving: Serving) -> None:
+    def publish_ledger() -> None:
+        ledger.publish(serving.service)
+
+    def open_day() -> None:
+        days.open_day(serving.service)
+
+    serving.every(LEDGER_SECONDS, publish_ledger)
+    serving.every(DAY_SECONDS, open_day)
+
+
+def _owns_datasets(serving: Serving) -> bool:
+    """A process without a worker leaves the tenants' datasets to one that has, if there can be."""
+    return serving.worker is not None or serving.service.database.is_sqlite

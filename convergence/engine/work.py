@@ -1,17 +1,17 @@
-"""Durable work, the only file that knows DBOS: runs wait in a queue, a crash replays the walk.
+"""Durable work, the only file that knows DBOS: runs wait in a queue, and workers walk them.
 
 Our `pipeline_runs` is the truth; the engine's tables are a detail that `recover.py` reconciles.
-Asynchronous, because timeouts and cancellation need async steps: each act runs in a thread.
+Asynchronous, so that a run that waits holds no thread: each act runs in one.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dbos import DBOS, DBOSClient, run_dbos_database_migrations
-from dbos._serialization import DBOSPortableJSONSerializer
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
 from convergence.engine.execute import Executor
 from convergence.model.run import Status
@@ -22,6 +22,9 @@ ENGINE_VERSION = "engine-1"
 QUEUE = "runs"
 WORKFLOW = "run"
 POLL_SECONDS = 0.1
+BATCH = 500
+GRACE_SECONDS = 5
+"""From the moment work is broken off to the moment the process lets go of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +40,9 @@ class DurableQueue:
 
     def __init__(self, database: Database, url: str) -> None:
         logging.getLogger("dbos").setLevel(logging.WARNING)
-        run_dbos_database_migrations(url)
+        self._database = database
+        with database.translated():
+            run_dbos_database_migrations(url)
         self._client = DBOSClient(
             system_database_url=url,
             system_database_engine=database.engine,
@@ -60,17 +65,25 @@ class DurableQueue:
 
     def places(self, run_ids: Sequence[str]) -> dict[str, Place]:
         """Where the engine has these runs; a run it does not know is absent."""
-        found = self._client.list_workflows(
-            workflow_ids=list(run_ids), load_input=False, load_output=False
-        )
-        return {
-            flow.workflow_id: Place(status=flow.status, worker=flow.executor_id) for flow in found
-        }
+        places = {}
+        for start in range(0, len(run_ids), BATCH):
+            with self._database.translated():
+                found = self._client.list_workflows(
+                    workflow_ids=list(run_ids[start : start + BATCH]),
+                    load_input=False,
+                    load_output=False,
+                )
+            for flow in found:
+                places[flow.workflow_id] = Place(status=flow.status, worker=flow.executor_id)
+        return places
 
     def put_back(self, run_id: str) -> None:
         """Let a live worker begin the run again; its finished steps are in our own records."""
-        self._client.cancel_workflow(run_id)
-        self._client.rewind_workflow(run_id, application_version=ENGINE_VERSION, queue_name=QUEUE)
+        with self._database.translated():
+            self._client.cancel_workflow(run_id)
+            self._client.rewind_workflow(
+                run_id, application_version=ENGINE_VERSION, queue_name=QUEUE
+            )
 
 
 class Worker:
@@ -79,6 +92,10 @@ class Worker:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._concurrency = executor.service.config.worker_concurrency
+
+    @property
+    def name(self) -> str:
+        return self._executor.worker
 
     def start(self) -> None:
         DBOS(
@@ -101,8 +118,11 @@ class Worker:
         )
 
     def stop(self, *, seconds: int) -> None:
-        """Wait so long for the runs under way, then let go of them: another start goes on."""
-        DBOS.destroy(workflow_completion_timeout_sec=seconds, destroy_registry=True)
+        """Wait so long for the runs under way, then break them off: another start goes on."""
+        timer = threading.Timer(seconds, self._executor.break_off)
+        timer.start()
+        DBOS.destroy(workflow_completion_timeout_sec=seconds + GRACE_SECONDS, destroy_registry=True)
+        timer.cancel()
 
 
 def _register(executor: Executor) -> None:
@@ -138,16 +158,26 @@ def _register(executor: Executor) -> None:
 
     @DBOS.workflow(name=WORKFLOW)
     async def run(tenant_id: str, run_id: str) -> None:
-        claim = await begin(tenant_id, run_id)
-        if claim is None:
-            return
-        attempt, outcomes = claim["attempt"], _statuses(claim["outcomes"])
-        steps = await asyncio.to_thread(executor.steps, tenant_id, run_id)
-        while batch := executor.next_steps(steps, outcomes):
-            ids = [ready.step_id for ready in batch]
-            acts = (step(tenant_id, run_id, step_id, attempt, dict(outcomes)) for step_id in ids)
-            outcomes |= _statuses(dict(zip(ids, await asyncio.gather(*acts), strict=True)))
-        await finish(tenant_id, run_id, attempt, outcomes)
+        with executor.under_way(run_id):
+            claim = await begin(tenant_id, run_id)
+            if claim is None:
+                return
+            attempt, outcomes = claim["attempt"], _statuses(claim["outcomes"])
+            steps = await asyncio.to_thread(executor.steps, tenant_id, run_id)
+            while batch := executor.next_steps(steps, outcomes):
+                ids = [ready.step_id for ready in batch]
+                acts = [step(tenant_id, run_id, each, attempt, dict(outcomes)) for each in ids]
+                outcomes |= _statuses(dict(zip(ids, await _all(acts), strict=True)))
+            await finish(tenant_id, run_id, attempt, outcomes)
+
+
+async def _all(acts: Sequence[Awaitable[str]]) -> list[str]:
+    """What each gives. Raises the first failure, but only when no act is under way any more."""
+    results = await asyncio.gather(*acts, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if isinstance(result, str)]
 
 
 def _statuses(words: Mapping[str, str]) -> dict[str, Status]:

@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 
 from convergence.model.finding import MAX_FINDINGS, Finding, Path, nearest
-from convergence.model.run import ENDED, Status
+from convergence.model.run import ENDED, Status, StepRun
 from convergence.model.template import OnFailure, Step, StepTrigger
 
 Outcomes = Mapping[str, Status]
@@ -87,6 +87,17 @@ def outcome(steps: Sequence[Step], outcomes: Outcomes) -> Status:
         return Status.FAILED
     ended = all(outcomes.get(step.step_id) in ENDED for step in ordinary)
     return Status.COMPLETED if ended else Status.RUNNING
+
+
+def cause(steps: Sequence[Step], records: Iterable[StepRun]) -> StepRun | None:
+    """The step that ended the run badly: the first that stops it, else the first bad one."""
+    goes_on = {
+        step.step_id
+        for step in steps
+        if step.trigger is not StepTrigger.ALWAYS or step.on_failure is OnFailure.CONTINUE
+    }
+    bad = [step for step in records if step.status in {Status.FAILED, Status.CANCELLED}]
+    return min(bad, key=lambda step: (step.step_id in goes_on, step.index), default=None)
 
 
 def _ordinary(steps: Iterable[Step]) -> list[Step]:

@@ -82,24 +82,24 @@ class Database:
             self._reader = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-        with self._translated(), self.engine.connect():
+        with self.translated(), self.engine.connect():
             pass
 
     @contextmanager
     def read(self) -> Iterator[ReadTx]:
         """One snapshot for everything inside."""
-        with self._translated(), self._reader.begin() as connection:
+        with self.translated(), self._reader.begin() as connection:
             yield ReadTx(connection)
 
     @contextmanager
     def write(self) -> Iterator[WriteTx]:
         """Commits at the end, or leaves nothing behind. Does not nest in one thread."""
-        with self._translated(), self.engine.begin() as connection:
+        with self.translated(), self.engine.begin() as connection:
             yield WriteTx(connection)
 
     def is_current(self) -> bool:
         """Whether the schema is this program's; `migrate` leads there, and tells why it cannot."""
-        with self._translated(), self._reader.connect() as connection:
+        with self.translated(), self._reader.connect() as connection:
             if not sa.inspect(connection).has_table(_RECORD.name):
                 return False
             return connection.execute(sa.select(_RECORD)).scalar() == REVISION
@@ -109,7 +109,8 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Make what the database itself refuses Unavailable, whoever asked it."""
         try:
             yield
         except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.OperationalError) as error:
