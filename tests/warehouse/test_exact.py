@@ -12,7 +12,7 @@ from sqlglot import exp
 from convergence.warehouse.sql import exact
 
 FROM_DOUBLE = exact.from_double(exp.cast(exp.column("v"), "DOUBLE"))
-FROM_TEXT = exact.from_text(exp.cast(exp.column("v"), "TEXT"))
+FROM_TEXT = exact.from_text(exp.cast(exp.column("v"), "TEXT"), "cost")
 
 
 def rounded(value: Decimal) -> Decimal:

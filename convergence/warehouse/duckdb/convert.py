@@ -39,6 +39,9 @@ _AS_JSON = parse_one(
     " WHEN JSON_VALID(:v) THEN :v ELSE :literal END",
     dialect="duckdb",
 )
+_READ = parse_one(
+    "CASE WHEN TRIM(:v) NOT IN ('', 'NULL') THEN COALESCE(:read, :error) END", dialect="duckdb"
+)
 _ELEMENTS = parse_one("FROM_JSON_STRICT(:json, '[\"VARCHAR\"]')", dialect="duckdb")
 
 
@@ -181,7 +184,7 @@ def _timestamp(found: Found, column: Column, name: str) -> exp.Expr:
         plain = exp.cast(found.value.copy(), "TIMESTAMP", dialect="duckdb")
         return _call("TIMEZONE", exp.Literal.string("UTC"), plain)
     if found.type.is_text:
-        return exp.cast(_filled(found.value), "TIMESTAMPTZ", dialect="duckdb")
+        return _read(found.value, "TIMESTAMPTZ", f"{name} is not a time: ")
     raise _wrong(found, column, name)
 
 
@@ -191,7 +194,7 @@ def _numeric(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.id == "decimal" or found.type.id in _INTEGERS:
         return exp.cast(found.value.copy(), exact.NUMERIC, dialect="duckdb")
     if found.type.is_text:
-        return exact.from_text(found.value)
+        return exact.from_text(found.value, name)
     raise _wrong(found, column, name)
 
 
@@ -199,13 +202,13 @@ def _float(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.id in _FLOATS | _INTEGERS | {"decimal"}:
         return exp.cast(found.value.copy(), "DOUBLE", dialect="duckdb")
     if found.type.is_text:
-        return exp.cast(_filled(found.value), "DOUBLE", dialect="duckdb")
+        return _read(found.value, "DOUBLE", f"{name} is not a number: ")
     raise _wrong(found, column, name)
 
 
 def _bool(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.is_text:
-        return exp.cast(_filled(found.value), "BOOLEAN", dialect="duckdb")
+        return _read(found.value, "BOOLEAN", f"{name} is neither true nor false: ")
     raise _wrong(found, column, name)
 
 
@@ -218,10 +221,14 @@ _SCALARS = {
 }
 
 
-def _filled(text: exp.Expr) -> exp.Expr:
-    """Text, with what stands for nothing as NULL."""
-    blank = parse_one("CASE WHEN TRIM(:v) NOT IN ('', 'NULL') THEN :v END", dialect="duckdb")
-    return exp.replace_placeholders(blank, v=text)
+def _read(text: exp.Expr, type_: str, wrong: str) -> exp.Expr:
+    """Text as a value of the type; what stands for nothing is NULL, another text an error."""
+    return exp.replace_placeholders(
+        _READ.copy(),
+        v=text,
+        read=exp.TryCast(this=text.copy(), to=exp.DataType.build(type_, dialect="duckdb")),
+        error=_error(wrong, text),
+    )
 
 
 def _wrong(found: Found, column: Column, name: str) -> WrongType:

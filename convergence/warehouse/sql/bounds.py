@@ -18,13 +18,12 @@ MAX_QUANTILES = 1_000
 
 def repeated(node: exp.Repeat) -> exp.Expr:
     size = exp.Mul(this=_length(node.this), expression=node.args["times"].copy())
-    return _bounded(node, size, MAX_CHARACTERS, "REPEAT makes more characters than")
+    return _bounded(node, "times", size, MAX_CHARACTERS, "REPEAT makes more characters than")
 
 
 def padded(node: exp.Pad) -> exp.Expr:
-    return _bounded(
-        node, node.expression.copy(), MAX_CHARACTERS, "padding makes a text longer than"
-    )
+    size = node.expression.copy()
+    return _bounded(node, "expression", size, MAX_CHARACTERS, "padding makes a text longer than")
 
 
 def replaced(node: exp.Replace | exp.RegexpReplace) -> exp.Expr:
@@ -32,25 +31,29 @@ def replaced(node: exp.Replace | exp.RegexpReplace) -> exp.Expr:
     if replacement is None or (replacement.is_string and len(replacement.name) < 2):
         return node
     grown = exp.Mul(this=_length(node.this), expression=_length(replacement))
-    return _bounded(node, grown, MAX_REPLACED, "replacing may make more characters than")
+    what = "replacing may make more characters than"
+    return _bounded(node, "replacement", grown, MAX_REPLACED, what)
 
 
 def compared(node: exp.Levenshtein) -> exp.Expr:
     longer = _call("GREATEST", _length(node.this), _length(node.expression))
-    return _bounded(node, longer, MAX_COMPARED, "EDIT_DISTANCE takes texts up to a length of")
+    what = "EDIT_DISTANCE takes texts up to a length of"
+    return _bounded(node, "expression", longer, MAX_COMPARED, what)
 
 
 def listed(node: exp.GenerateSeries) -> exp.Expr:
     start, end = (_double(node.args[name]) for name in ("start", "end"))
     step = _call("NULLIF", _double(node.args.get("step") or exp.Literal.number(1)), _number(0))
     size = exp.Div(this=exp.paren(exp.Sub(this=end, expression=start)), expression=step)
-    return _bounded(node, size, MAX_ELEMENTS, "GENERATE_ARRAY makes more elements than")
+    return _bounded(node, "end", size, MAX_ELEMENTS, "GENERATE_ARRAY makes more elements than")
 
 
 def listed_days(node: exp.GenerateDateArray) -> exp.Expr:
     start, end = (exp.cast(node.args[name].copy(), exp.DType.DATE) for name in ("start", "end"))
     days = _call("ABS", _call("DATE_DIFF", exp.Literal.string("day"), start, end))
-    return _bounded(node, days, MAX_ELEMENTS, "GENERATE_DATE_ARRAY spans more days than")
+    _bounded(node, "end", days, MAX_ELEMENTS, "GENERATE_DATE_ARRAY spans more days than")
+    node.set("end", exp.cast(node.args["end"], exp.DType.DATE))
+    return node
 
 
 def quantiles(node: exp.ApproxQuantiles) -> exp.Expr:
@@ -75,10 +78,15 @@ BOUNDS: dict[type[exp.Expr], Callable[..., exp.Expr]] = {
 }
 
 
-def _bounded(node: exp.Expr, size: exp.Expr, most: int, what: str) -> exp.Expr:
-    """The call, or an error where `size` is above `most`."""
+def _bounded(node: exp.Expr, argument: str, size: exp.Expr, most: int, what: str) -> exp.Expr:
+    """The call with an argument that is an error where `size` is above `most`.
+
+    Around the call the check would come too late: constants are worked out before it.
+    """
     error = _call("ERROR", exp.Literal.string(f"{what} {most:,}"))
-    return exp.Case().when(exp.GT(this=size, expression=_number(most)), error).else_(node)
+    is_more = exp.GT(this=size, expression=_number(most))
+    node.set(argument, exp.Case().when(is_more, error).else_(node.args[argument].copy()))
+    return node
 
 
 def _length(text: exp.Expr) -> exp.Expr:

@@ -49,6 +49,7 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
         rewrite_arrays(tree)
         apply_rules(tree)
         _place_tables(tree, resolved, placed)
+        _name_columns(tree)
         return tree.sql("duckdb", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
         raise refused(str(error).splitlines()[0], hint="write it another way") from None
@@ -60,6 +61,13 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
         ) from None
     except RecursionError:
         raise refused("the statement is nested too deeply") from None
+
+
+def _name_columns(tree: exp.Query) -> None:
+    """A column of the result that has no name is f0_, f1_ … to BigQuery."""
+    unnamed = (column for column in tree.selects if not column.output_name and not column.is_star)
+    for number, column in enumerate(unnamed):
+        column.replace(exp.alias_(column.copy(), f"f{number}_"))
 
 
 def _place_tables(tree: exp.Query, resolved: Resolved, placed: Mapping[TableRef, exp.Expr]) -> None:

@@ -20,7 +20,7 @@ _FROM_TEXT = parse_one(
     r" THEN CAST(TRIM(:v) AS DECIMAL(38,9))"
     r" WHEN :v IS NULL OR TRIM(:v) IN ('', 'NULL') THEN NULL"
     r" WHEN REGEXP_FULL_MATCH(TRIM(:v), '[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)[eE][+-]?[0-9]+')"
-    r" THEN :d ELSE ERROR('not an amount: ' || :v) END",
+    r" THEN :d ELSE ERROR(:name || ' is not an amount: ' || :v) END",
     dialect="duckdb",
 )
 
@@ -30,7 +30,8 @@ def from_double(value: exp.Expr) -> exp.Expr:
     return exp.replace_placeholders(_FROM_DOUBLE.copy(), v=value)
 
 
-def from_text(value: exp.Expr) -> exp.Expr:
-    """The digits as written; '' and 'NULL' are NULL; any other text is an error."""
+def from_text(value: exp.Expr, name: str) -> exp.Expr:
+    """The digits as written; '' and 'NULL' are NULL; any other text is an error that names it."""
     double = from_double(exp.cast(value.copy(), "DOUBLE", dialect="duckdb"))
-    return exp.replace_placeholders(_FROM_TEXT.copy(), v=value, d=double)
+    label = exp.Literal.string(name)
+    return exp.replace_placeholders(_FROM_TEXT.copy(), v=value, d=double, name=label)
