@@ -13,7 +13,7 @@ from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
 from convergence.errors import StepFailed, StepInterrupted
 from convergence.library import Library
-from convergence.model.run import LaunchRequest, Run
+from convergence.model.run import LaunchRequest, Run, Status
 from convergence.steps.base import Report, Settings, StepContext, step_models
 from convergence.steps.registry import STEP_TYPES
 from convergence.store import runs
@@ -32,6 +32,8 @@ class Act:
 
     def __init__(self) -> None:
         self.diary: list[str] = []
+        self.is_awake = False
+        """From now on nothing sleeps."""
 
     def run(self, settings: ActSettings, context: StepContext) -> Report:
         self.diary.append(settings.note or settings.act)
@@ -43,8 +45,10 @@ class Act:
                     raise StepInterrupted("told to stumble", code="told")
             case "break":
                 raise ZeroDivisionError("told to break")
+            case "rant":
+                raise StepFailed("x" * 10_000, code="told")
             case "sleep":
-                while True:
+                while not self.is_awake:
                     context.cancel.check()
                     time.sleep(0.01)
         return Report(rows=len(self.diary))
@@ -60,10 +64,10 @@ def act(service: Service, tmp_path: Path) -> Act:
 
 
 @pytest.fixture
-def walk(service: Service, tenant: Onboarded, act: Act, tmp_path: Path) -> Callable[..., Run]:
-    """Write a template of these steps, launch it and walk it to its end."""
+def pend(service: Service, tenant: Onboarded, act: Act, tmp_path: Path) -> Callable[..., Run]:
+    """Write a template of these steps and launch it."""
 
-    def walk(*steps: str, head: str = "") -> Run:
+    def pend(*steps: str, head: str = "") -> Run:
         text = "\n".join(
             [
                 'pipeline_id: "{tenant_id}-test"',
@@ -74,9 +78,34 @@ def walk(service: Service, tenant: Onboarded, act: Act, tmp_path: Path) -> Calla
             ]
         )
         (tmp_path / "configs/test/engine/steps.yml").write_text(text + "\n")
-        run = launch(service, LaunchRequest(tenant_id="acme", template="test/engine/steps")).run
+        return launch(service, LaunchRequest(tenant_id="acme", template="test/engine/steps")).run
+
+    return pend
+
+
+@pytest.fixture
+def walk(service: Service, pend: Callable[..., Run]) -> Callable[..., Run]:
+    """Write a template of these steps, launch it and walk it to its end."""
+
+    def walk(*steps: str, head: str = "") -> Run:
+        run = pend(*steps, head=head)
         Executor(service=service, worker="test").walk("acme", run.run_id)
-        with service.database.read() as tx:
-            return runs.get(tx, "acme", run.run_id)
+        return now(service, run)
 
     return walk
+
+
+def now(service: Service, run: Run) -> Run:
+    """The run as it is now."""
+    with service.database.read() as tx:
+        return runs.get(tx, run.tenant_id, run.run_id)
+
+
+def wait_for(service: Service, run: Run, *statuses: Status) -> Run:
+    """The run, once it has one of these statuses."""
+    for _ in range(400):
+        found = now(service, run)
+        if found.status in statuses:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"run {run.run_id} is not {' or '.join(statuses)} after 40 s")

@@ -1,13 +1,18 @@
 """The walk: steps in order, failures as outcomes, terminal steps with the real status."""
 
 from collections.abc import Callable
+from pathlib import Path
 
-from convergence.engine.execute import Executor
-from convergence.engine.launch import launch
+import pytest
+
+from convergence.engine.execute import MAX_ATTEMPTS, STOPPING, Executor
 from convergence.engine.service import Service
-from convergence.model.run import LaunchRequest, Run, Status, StepRun
+from convergence.errors import Cancelled, Conflict
+from convergence.model.cancel import CancelToken
+from convergence.model.run import Run, Status, StepRun
+from convergence.steps.registry import STEP_TYPES
 from convergence.store import runs, usage
-from tests.engine.conftest import Act
+from tests.engine.conftest import Act, now
 from tests.fakes import FakeMailer
 
 Walk = Callable[..., Run]
@@ -114,23 +119,133 @@ def test_the_end_of_a_run_is_counted_once(service: Service, walk: Walk, act: Act
     assert (row.pipelines_failed_today, row.concurrent_pipelines_running) == (1, 0)
 
 
-def test_a_taken_over_run_keeps_its_finished_steps(service: Service, walk: Walk, act: Act) -> None:
-    walk("step_id: a, ps_type: test.act, note: first", "step_id: b, ps_type: test.act")
-    run = launch(service, LaunchRequest(tenant_id="acme", template="test/engine/steps")).run
+def test_a_step_out_of_time_still_has_its_failure_steps(walk: Walk, act: Act) -> None:
+    walk(
+        "step_id: a, ps_type: test.act, act: sleep, timeout_minutes: 0.002",
+        'step_id: tell, ps_type: test.act, trigger: on_failure, note: "{error_message}"',
+    )
+    assert act.diary[1].startswith("a: step a took longer than its 0.002 minutes")
+
+
+def test_a_run_out_of_time_still_has_its_failure_steps(walk: Walk, act: Act) -> None:
+    walk(
+        "step_id: a, ps_type: test.act, act: sleep",
+        "step_id: tell, ps_type: test.act, trigger: on_failure, note: told",
+        head="timeout_minutes: 0.002",
+    )
+    assert act.diary == ["sleep", "told"]
+
+
+def test_a_step_out_of_time_does_not_stop_what_runs_beside_it(walk: Walk, act: Act) -> None:
+    run = walk(
+        "step_id: a, ps_type: test.act, act: sleep, timeout_minutes: 0.002, on_failure: continue",
+        "step_id: b, ps_type: test.act, depends_on: []",
+    )
+    assert run.status is Status.COMPLETED
+
+
+def test_a_cancelled_run_stops_and_has_its_completion_steps(
+    service: Service, pend: Walk, act: Act
+) -> None:
+    run = pend(
+        "step_id: a, ps_type: test.act, note: never",
+        "step_id: bad, ps_type: test.act, trigger: on_failure, note: never",
+        'step_id: both, ps_type: test.act, trigger: on_completion, note: "{status}"',
+    )
+    with service.database.write() as tx:
+        runs.request_cancel(tx, "acme", run.run_id, now=service.clock.now())
+    Executor(service=service, worker="test").walk("acme", run.run_id)
+    assert now(service, run).status is Status.CANCELLED
+    assert act.diary == ["CANCELLED"]
+
+
+def test_the_reason_is_the_step_that_stopped_the_run(walk: Walk, act: Act) -> None:
+    run = walk(
+        "step_id: a, ps_type: test.act, act: break, on_failure: continue",
+        "step_id: b, ps_type: test.act, act: fail",
+        "step_id: tell, ps_type: test.act, trigger: on_failure, act: break",
+    )
+    assert (run.error_code, run.error) == ("told", "b: told to fail")
+
+
+def test_a_long_error_is_cut(walk: Walk, act: Act) -> None:
+    error = walk("step_id: a, ps_type: test.act, act: rant").error or ""
+    assert 3000 < len(error) < 5000
+    assert error.endswith("…")
+
+
+def test_a_step_has_variables_of_its_own(walk: Walk, act: Act) -> None:
+    run = walk('step_id: a, ps_type: test.act, variables: {x: "{run_id}"}, note: "{x}"')
+    assert run.status is Status.COMPLETED
+    assert act.diary == [run.run_id]
+
+
+def test_a_taken_over_run_keeps_how_its_steps_ended(service: Service, pend: Walk, act: Act) -> None:
+    run = pend(
+        "step_id: a, ps_type: test.act, act: fail, on_failure: continue",
+        "step_id: b, ps_type: test.act",
+        "step_id: c, ps_type: test.act, note: last",
+    )
     dead = Executor(service=service, worker="dead")
     claim = dead.begin("acme", run.run_id)
     assert claim is not None
-    dead.run_step("acme", run.run_id, "a", attempt=claim.attempt, so_far={})
+    so_far: dict[str, Status] = {}
+    for step_id in ("a", "b"):
+        so_far[step_id] = dead.run_step(
+            "acme", run.run_id, step_id, attempt=claim.attempt, so_far=so_far
+        )
     act.diary.clear()
     Executor(service=service, worker="alive").walk("acme", run.run_id)
-    assert act.diary == ["ok"]
+    assert act.diary == ["last"]
+    assert steps_of(service, run)["a"].status is Status.FAILED
 
 
-def test_a_run_that_kills_each_worker_is_given_up(service: Service, walk: Walk, act: Act) -> None:
-    walk("step_id: a, ps_type: test.act")
-    run = launch(service, LaunchRequest(tenant_id="acme", template="test/engine/steps")).run
-    for number in range(6):
-        Executor(service=service, worker=f"worker-{number}").begin("acme", run.run_id)
-    with service.database.read() as tx:
-        ended = runs.get(tx, "acme", run.run_id)
+def test_an_older_attempt_can_write_nothing_more(service: Service, pend: Walk, act: Act) -> None:
+    run = pend("step_id: a, ps_type: test.act")
+    old = Executor(service=service, worker="old")
+    claim = old.begin("acme", run.run_id)
+    assert claim is not None
+    Executor(service=service, worker="new").begin("acme", run.run_id)
+    with pytest.raises(Conflict) as lost:
+        old.run_step("acme", run.run_id, "a", attempt=claim.attempt, so_far={})
+    old.finish("acme", run.run_id, attempt=claim.attempt, outcomes={"a": Status.COMPLETED})
+    assert lost.value.code == "attempt_lost"
+    assert (act.diary, now(service, run).status) == ([], Status.RUNNING)
+
+
+def test_a_run_that_ends_each_worker_is_given_up(service: Service, pend: Walk, act: Act) -> None:
+    run = pend("step_id: a, ps_type: test.act, act: sleep")
+    for number in range(MAX_ATTEMPTS):
+        dead = Executor(service=service, worker=f"worker-{number}")
+        claim = dead.begin("acme", run.run_id)
+        assert claim is not None
+        dead.tokens[run.run_id] = stopping = CancelToken()
+        stopping.trip(Cancelled("the process ends", code=STOPPING))
+        with pytest.raises(Cancelled):
+            dead.run_step("acme", run.run_id, "a", attempt=claim.attempt, so_far={})
+        assert steps_of(service, run)["a"].status is Status.RUNNING
+    assert Executor(service=service, worker="last").begin("acme", run.run_id) is None
+    ended = now(service, run)
     assert (ended.status, ended.error_code) == (Status.FAILED, "too_many_attempts")
+    assert steps_of(service, run)["a"].error_code == "too_many_attempts"
+
+
+def test_a_run_keeps_the_template_it_was_admitted_with(
+    service: Service, pend: Walk, act: Act, tmp_path: Path
+) -> None:
+    run = pend("step_id: a, ps_type: test.act, note: as-admitted")
+    file = tmp_path / "configs/test/engine/steps.yml"
+    file.write_text(file.read_text().replace("as-admitted", "as-edited"))
+    Executor(service=service, worker="test").walk("acme", run.run_id)
+    assert act.diary == ["as-admitted"]
+
+
+def test_a_template_that_is_no_longer_valid_ends_the_run(
+    service: Service, pend: Walk, act: Act
+) -> None:
+    run = pend("step_id: a, ps_type: test.act")
+    service.step_types = STEP_TYPES
+    Executor(service=service, worker="test").walk("acme", run.run_id)
+    ended = now(service, run)
+    assert (ended.status, ended.error_code) == (Status.FAILED, "invalid_template")
+    assert "test.act" in (ended.error or "")

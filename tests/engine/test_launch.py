@@ -1,5 +1,6 @@
 """Admission: one transaction that checks, stores, counts and enqueues."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,7 +17,7 @@ from convergence.model.run import LaunchRequest, Status
 from convergence.model.tenant import TenantStatus
 from convergence.store import runs, tenants, usage
 from tests.conftest import application, grant_export
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeMailer
 
 REQUEST = LaunchRequest(
     tenant_id="acme", template="gcp/cost/cost_billing", run_date=date(2024, 11, 1)
@@ -93,6 +94,28 @@ def test_callers_at_once_never_pass_the_limit(service: Service, export: Export) 
     with ThreadPoolExecutor(20) as pool:
         admitted = sum(pool.map(one, range(1, 31)))
     assert admitted == 10
+
+
+def test_a_day_that_is_nearly_used_up_warns_once(service: Service, tmp_path: Path) -> None:
+    service.mailer = mailer = FakeMailer()
+    onboard(service, application("small"))
+    grant_export(service, tmp_path / "*.csv", "small")
+    for day in range(1, 7):
+        _finish(service, _launch_small(service, day))
+    for thread in threading.enumerate():
+        if thread.name == "alert":
+            thread.join()
+    assert [mail.subject for mail in mailer.sent] == ["[WARNING] small: 5 of 6 runs of today used"]
+
+
+def test_values_that_are_the_same_in_the_end_ask_for_the_same_run(
+    service: Service, export: Export
+) -> None:
+    first = launch(service, REQUEST)
+    given = {"destination_table": "billing_cost_daily"}
+    assert launch(service, replace(REQUEST, variables=given)).run.run_id == first.run.run_id
+    other = launch(service, replace(REQUEST, variables={"destination_table": "other"}))
+    assert other.is_new
 
 
 def test_an_unknown_template_is_not_found(service: Service, tenant: Onboarded) -> None:

@@ -1,7 +1,9 @@
 """The rules of a load: published exactly once, equal to its source, or not at all."""
 
 import os
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -12,10 +14,13 @@ from convergence.engine import costs
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.service import Service
+from convergence.library import Library
 from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
-from convergence.store import loads, runs
+from convergence.steps.base import step_models
+from convergence.store import fleet, loads, runs, usage
 from tests.conftest import EXPORT
+from tests.engine.conftest import now
 
 Export = Callable[..., Path]
 DAY = "2024-11-01"
@@ -160,3 +165,56 @@ def test_a_cost_that_is_no_number_fails_the_day(service: Service, export: Export
     assert run.status is Status.FAILED
     assert "a.csv" in (run.error or "")
     assert loaded(service) == (1, Decimal(1), Decimal(0))
+
+
+def test_loads_of_one_day_take_turns(service: Service, export: Export, tmp_path: Path) -> None:
+    export((DAY, "1.5", "", "202411"), (DAY, "2", "", "202411"))
+    configs = tmp_path / "configs"
+    shutil.copytree(service.library.directory, configs)
+    text = (configs / "gcp/cost/cost_billing.yml").read_text()
+    other = text.replace("-gcp-cost-billing", "-again")
+    (configs / "gcp/cost/again.yml").write_text(other)
+    service.library = Library(configs, step_models(service.step_types))
+    refs = ["gcp/cost/cost_billing", "gcp/cost/again"]
+    started = [
+        launch(service, LaunchRequest(tenant_id="acme", template=ref, run_date=KEY.day)).run
+        for ref in refs
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        walks = [
+            pool.submit(Executor(service=service, worker=run.run_id).walk, "acme", run.run_id)
+            for run in started
+        ]
+    assert [walk.result() for walk in walks] == [None, None]
+    assert {now(service, run).status for run in started} == {Status.COMPLETED}
+    assert loaded(service) == (2, Decimal("3.5"), Decimal(0))
+
+
+def test_a_load_waits_for_the_one_under_way_until_its_time_is_over(
+    service: Service, export: Export
+) -> None:
+    export((DAY, "1", "", "202411"))
+    holder = launch(service, LaunchRequest(tenant_id="acme", template="gcp/cost/cost_billing")).run
+    with service.database.write() as tx:
+        at = service.clock.now()
+        loads.acquire(tx, "acme", KEY, run_id=holder.run_id, attempt=1, now=at, seconds=0.5)
+    assert run_day(service).status is Status.COMPLETED
+
+
+def test_a_finished_run_holds_no_lease(service: Service, export: Export) -> None:
+    run = run_day(service)
+    with service.database.read() as tx:
+        assert fleet.leased_runs(tx) == frozenset()
+    assert run.status is Status.FAILED
+
+
+def test_what_a_tenant_stores_is_measured_after_a_load(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export((DAY, "1", "", "202411"))
+    monkeypatch.setattr(service.warehouse, "storage_bytes", lambda _: 12_345_678_901)
+    run = run_day(service)
+    with service.database.read() as tx:
+        row = usage.row(tx, "acme", run.created_at.date())
+    assert row is not None
+    assert row.total_storage_used_gb == Decimal("12.35")

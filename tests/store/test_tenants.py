@@ -33,7 +33,7 @@ def test_two_tenants_never_share_a_dataset(tx: WriteTx) -> None:
 
 
 def test_an_unknown_tenant_is_not_found(tx: WriteTx) -> None:
-    for question in (tenants.get, tenants.lock, tenants.lock_with_limits, tenants.limits):
+    for question in (tenants.get, tenants.lock_with_limits, tenants.limits, tenants.hold):
         if question is tenants.hold and tx.connection.dialect.name == "sqlite":
             continue
         with pytest.raises(NotFound) as caught:

@@ -1,0 +1,146 @@
+"""A started service: runs pass from start to start, and end whatever breaks."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import pytest
+
+from convergence.engine import serve
+from convergence.engine.execute import Executor
+from convergence.engine.serve import Serving
+from convergence.engine.service import Service
+from convergence.errors import Unavailable
+from convergence.model.run import Run, Status
+from convergence.outside.clock import SystemClock
+from convergence.settings import Settings
+from convergence.store import fleet, runs
+from convergence.wiring import build
+from tests.engine.conftest import Act, now, wait_for
+
+Pend = Callable[..., Run]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "SWEEP_SECONDS", 0.2)
+    monkeypatch.setattr(serve, "DRAIN_SECONDS", 0)
+
+
+@pytest.fixture
+def start(service: Service, act: Act) -> Iterator[Callable[[], Serving]]:
+    """Start a worker on the home, as each `cdp serve` does, with the steps of the test."""
+    started = []
+
+    def start() -> Serving:
+        again = build(Settings(home=service.config.home))
+        again.clock = SystemClock()
+        again.step_types = {**service.step_types, "test.act": act}
+        started.append(serve.start(again, with_worker=True))
+        return started[-1]
+
+    yield start
+    for serving in started:
+        serving.stop()
+
+
+@pytest.mark.kills
+def test_a_run_under_way_at_a_stop_is_ended_by_the_next_start(
+    service: Service, pend: Pend, act: Act, start: Callable[[], Serving]
+) -> None:
+    run = pend(
+        "step_id: a, ps_type: test.act, note: once", "step_id: b, ps_type: test.act, act: sleep"
+    )
+    first = start()
+    wait_for(service, run, Status.RUNNING)
+    _wait_for_diary(act, 2)
+    first.stop()
+    assert now(service, run).status is Status.RUNNING
+    act.is_awake = True
+    start()
+    ended = wait_for(service, run, Status.COMPLETED, Status.FAILED)
+    assert (ended.status, ended.attempt) == (Status.COMPLETED, 2)
+    assert act.diary == ["once", "sleep", "sleep"]
+
+
+@pytest.mark.kills
+def test_a_store_that_fails_at_the_end_of_a_run_delays_it_alone(
+    service: Service, pend: Pend, start: Callable[[], Serving], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = runs.finish
+    failures: list[str] = []
+
+    def failing(*arguments: object, **named: object) -> Run | None:
+        if len(failures) < 2:
+            failures.append("full")
+            raise Unavailable("the disk is full")
+        return finish(*arguments, **named)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(runs, "finish", failing)
+    run = pend("step_id: a, ps_type: test.act")
+    start()
+    ended = wait_for(service, run, Status.COMPLETED, Status.FAILED)
+    assert (ended.status, ended.attempt) == (Status.COMPLETED, 3)
+
+
+@pytest.mark.kills
+def test_a_run_that_a_command_left_is_ended_by_a_server(
+    service: Service, pend: Pend, start: Callable[[], Serving]
+) -> None:
+    left = pend("step_id: a, ps_type: test.act")
+    Executor(service=service, worker="cdp-run").begin("acme", left.run_id)
+    start()
+    assert wait_for(service, left, Status.COMPLETED).attempt == 2
+
+
+@pytest.mark.kills
+def test_a_run_that_a_command_ended_is_not_run_again(
+    service: Service, pend: Pend, act: Act, start: Callable[[], Serving]
+) -> None:
+    done = pend("step_id: a, ps_type: test.act, note: first")
+    Executor(service=service, worker="cdp-run").walk("acme", done.run_id)
+    later = pend("step_id: a, ps_type: test.act, note: second")
+    start()
+    wait_for(service, later, Status.COMPLETED)
+    assert act.diary == ["first", "second"]
+
+
+@pytest.mark.kills
+def test_many_runs_at_once_all_end(
+    service: Service, pend: Pend, act: Act, start: Callable[[], Serving]
+) -> None:
+    steps = [f"step_id: s{n}, ps_type: test.act, depends_on: []" for n in range(6)]
+    started = [pend(*steps, head=f'variables: {{n: "{number}"}}') for number in range(10)]
+    start()
+    ended = [wait_for(service, run, Status.COMPLETED, Status.FAILED) for run in started]
+    assert {(run.status, run.attempt) for run in ended} == {(Status.COMPLETED, 1)}
+    assert len(act.diary) == 60
+
+
+@pytest.mark.kills
+def test_a_worker_gives_signs_of_life_until_it_stops(
+    service: Service, start: Callable[[], Serving]
+) -> None:
+    serving = start()
+    assert len(_workers(service)) == 1
+    serving.stop()
+    assert _workers(service) == []
+
+
+def test_a_server_without_a_worker_publishes_what_it_owns(service: Service) -> None:
+    serving = serve.start(service, with_worker=False)
+    serving.stop()
+    assert serving.worker is None
+
+
+def _workers(service: Service) -> list[datetime]:
+    with service.database.read() as tx:
+        return [worker.seen_at for worker in fleet.workers(tx)]
+
+
+def _wait_for_diary(act: Act, lines: int) -> None:
+    for _ in range(200):
+        if len(act.diary) >= lines:
+            return
+        time.sleep(0.05)
+    raise AssertionError(act.diary)
