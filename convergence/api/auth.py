@@ -21,7 +21,7 @@ from convergence.engine import access
 from convergence.engine.access import Caller
 from convergence.engine.meter import Meter
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Forbidden, NotFound
+from convergence.errors import CdpError, Forbidden, NotFound, Unauthenticated
 from convergence.model.key import Scope
 from convergence.model.tenant import TENANT_ID
 
@@ -82,7 +82,11 @@ def anyone(request: Request) -> Door:
 
 
 def operator(request: Request) -> Door:
-    door = anyone(request)
+    try:
+        door = anyone(request)
+    except Unauthenticated as error:
+        error.hint = "X-Admin-Key: …"
+        raise
     door.caller.require_operator()
     return door
 

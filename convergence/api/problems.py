@@ -59,8 +59,13 @@ OF_HTTP: Mapping[int, tuple[str, str]] = {
 WORDS = {
     "missing": "is missing",
     "extra_forbidden": "is not a field of this",
-    "json_invalid": "is not JSON",
     "model_attributes_type": "must be a JSON object, sent as application/json",
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
     "string_unicode": "must be text without broken characters",
 }
 LONGEST_POINTER = 100
@@ -108,7 +113,10 @@ async def answer_invalid(request: Request, error: Exception) -> Response:
     """A body or a parameter that does not fit. What was sent is never echoed."""
     if not isinstance(error, RequestValidationError):
         raise TypeError(f"not about a request: {error!r}") from error
-    faults = [_fault(item) for item in error.errors()[:MAX_FAULTS]]
+    found = error.errors()[:MAX_FAULTS]
+    if found[0]["type"] == "json_invalid":
+        return _answer(_not_json(request, found[0]))
+    faults = [_fault(item) for item in found]
     first = f"{faults[0].pointer or 'the body'} {faults[0].message}"
     problem = _problem(
         request,
@@ -163,7 +171,7 @@ def _problem(
 ) -> wire.Problem:
     title = HTTPStatus(status).phrase
     return wire.Problem(
-        type=f"/docs#{code}",
+        type=f"urn:cdp:error:{code}",
         title=title,
         status=status,
         detail=detail,
@@ -174,6 +182,14 @@ def _problem(
         error=title,
         message=detail,
     )
+
+
+def _not_json(request: Request, item: Mapping[str, Any]) -> wire.Problem:
+    """The framework gives the parser's words, and counts characters from 0."""
+    place = item["loc"][-1] if isinstance(item["loc"][-1], int) else 0
+    why = str(item.get("ctx", {}).get("error", "")).lower()
+    detail = f"The body is not JSON, at character {place + 1}" + (f": {why}" if why else "")
+    return _problem(request, 400, code="invalid_json", detail=detail, hint="send JSON in UTF-8")
 
 
 def _with_limit(
@@ -198,7 +214,12 @@ def _with_limit(
 
 def _fault(item: Mapping[str, Any]) -> Fault:
     """What pydantic refuses, as a JSON pointer into the body, or `query/limit` and the like."""
-    where, *path = ("body",) if item["type"] == "json_invalid" else item["loc"]
+    if item["type"] == "broken_text":
+        return Fault(
+            message="holds half of a character (a lone surrogate)",
+            pointer=item["ctx"]["pointer"][:LONGEST_POINTER],
+        )
+    where, *path = item["loc"]
     parts = (str(part)[:LONGEST_POINTER].replace("~", "~0").replace("/", "~1") for part in path)
     message = str(item["msg"])
     return Fault(
@@ -208,8 +229,12 @@ def _fault(item: Mapping[str, Any]) -> Fault:
 
 
 def _answer(problem: wire.Problem, headers: Mapping[str, str] | None = None) -> Response:
+    content = problem.model_dump(mode="json")
+    content["errors"] = [
+        {name: value for name, value in fault.items() if value} for fault in content["errors"]
+    ]
     return JSONResponse(
-        problem.model_dump(mode="json"),
+        content,
         status_code=problem.status,
         media_type=MEDIA_TYPE,
         headers=headers,

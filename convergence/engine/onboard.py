@@ -14,7 +14,7 @@ from convergence.store import keys, tenants, usage
 from convergence.warehouse.schemas import tenant_schemas
 
 KEY_DAYS = 365
-NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from uuid import UUID
 
+import pytest
 from fastapi import FastAPI
 from httpx2 import Response
 from starlette.testclient import TestClient
@@ -45,8 +46,41 @@ def test_a_method_that_is_unknown(http: TestClient) -> None:
 
 def test_a_body_that_is_no_json(acme: TestClient) -> None:
     headers = {"Content-Type": "application/json"}
-    check(acme.post(RUN, content=b"{", headers=headers), 422, "invalid_request")
+    problem = check(acme.post(RUN, content=b'{"date": }', headers=headers), 400, "invalid_json")
+    assert "at character 10" in problem["detail"]
     check(acme.post(RUN, content=b"[" * 100_000, headers=headers), 400, "bad_request")
+
+
+BROKEN = [
+    ("/api/v1/tenants/onboard", b'{"company_name": "\\ud83d"}', "/company_name"),
+    ("/api/v1/tenants/dryrun", b'{"company_name": "\\ud83d"}', "/company_name"),
+    (RUN, b'{"variables": {"a": "\\udc00"}}', "/variables/a"),
+    (RUN, b'{"\\ud83d": "beside"}', ""),
+    ("/api/v1/sources", b'{"tenants": ["a", {"tenant": "\\ud83d"}]}', "/tenants/1/tenant"),
+    ("/api/v1/templates/validate", b'{"yaml": "a: \\ud83d"}', "/yaml"),
+    ("/api/v1/query", b'{"sql": "\\ud83d"}', "/sql"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "pointer"), BROKEN)
+def test_half_a_character_is_refused_in_every_body(
+    operator: TestClient, path: str, body: bytes, pointer: str
+) -> None:
+    answer = operator.post(path, content=body, headers={"Content-Type": "application/json"})
+    (fault,) = check(answer, 422, "invalid_request")["errors"]
+    assert fault.get("pointer", "") == pointer
+    assert "surrogate" in fault["message"]
+
+
+def test_a_date_that_is_a_number_is_told_its_form(acme: TestClient) -> None:
+    problem = check(acme.post(RUN, json={"date": 1730419200}), 422, "invalid_request")
+    assert "YYYY-MM-DD" in problem["detail"]
+    assert problem["errors"][0].keys() == {"message", "pointer"}
+
+
+def test_the_operators_routes_ask_for_the_operators_key(http: TestClient) -> None:
+    problem = check(http.get("/api/v1/sources"), 401, "missing_key")
+    assert problem["hint"].startswith("X-Admin-Key")
 
 
 def test_a_body_without_its_type_says_what_is_missing(acme: TestClient) -> None:

@@ -9,14 +9,17 @@ from convergence.errors import Fault
 
 
 class FaultOut(Out):
-    """One thing that is wrong, and where: by a JSON pointer, or by file, line and column."""
+    """One thing that is wrong, and where: by a JSON pointer, or by file, line and column.
+
+    What is empty is left out of an answer.
+    """
 
     message: str
-    pointer: str
-    file: str
-    line: int
-    column: int
-    suggestion: str
+    pointer: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    suggestion: str = ""
 
 
 class Problem(Out):

@@ -4,30 +4,43 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from convergence.api.wire.shape import Json, Out, any_day
+from convergence.api.wire.shape import In, Json, Out, any_day
 from convergence.model.day import parse_day
 from convergence.model.run import LaunchRequest, Run, RunFilter, Status, StepRun, Trigger
 
 
-class RunIn(BaseModel):
+class RunIn(In):
     """`date` is YYYY-MM-DD, yesterday (UTC) when absent. Further fields are template variables."""
 
     model_config = ConfigDict(
         extra="allow",
-        strict=True,
-        frozen=True,
         json_schema_extra={"examples": [{"date": "2024-11-01", "trigger_by": "docker_test"}]},
     )
     __pydantic_extra__: dict[str, str | int]
 
     date: str | None = None
     trigger_by: str = "api_user"
-    variables: dict[str, str] = {}
+    variables: dict[str, str] = Field(default_factory=dict)
     allow_shrink: bool = Field(
         default=False, description="Accept that the source holds less than what was published"
     )
+
+    @field_validator("date", mode="before")
+    @classmethod
+    def _a_day(cls, value: object) -> object:
+        if value is not None and not isinstance(value, str):
+            raise PydanticCustomError("not_a_day", "must be a text such as 2024-11-01 (YYYY-MM-DD)")
+        return value
 
     @model_validator(mode="after")
     def _say_a_thing_once(self) -> Self:

@@ -1,14 +1,18 @@
 """What all shapes share: bodies are strict; answers are read off values of the model."""
 
+import re
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer, model_validator
+from pydantic_core import PydanticCustomError
 
 from convergence.model.day import parse_day
 
 LAST_DAY = date(2999, 12, 31)
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character: JSON may escape it, UTF-8 cannot hold it."""
 T = TypeVar("T")
 Exact = Annotated[Decimal, PlainSerializer(lambda value: format(value, "f"), return_type=str)]
 """A decimal as a text, digit by digit."""
@@ -25,6 +29,18 @@ class In(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_text(cls, value: object) -> object:
+        pointer = broken_text(value)
+        if pointer is not None:
+            raise PydanticCustomError(
+                "broken_text",
+                "holds half of a character (a lone surrogate){at}",
+                {"pointer": pointer, "at": f" at {pointer}" if pointer else ""},
+            )
+        return value
+
 
 class Out(BaseModel):
     """An answer. A field with another name in the model says so by its alias."""
@@ -37,3 +53,19 @@ class Page(Out, Generic[T]):
 
     items: list[T]
     next_cursor: str | None = None
+
+
+def broken_text(value: object) -> str | None:
+    """Where in a JSON value a text or a name has a lone surrogate: a JSON pointer; else None."""
+    waiting = [("", value)]
+    while waiting:
+        pointer, item = waiting.pop()
+        if isinstance(item, str) and SURROGATE.search(item):
+            return pointer
+        if isinstance(item, dict):
+            if any(isinstance(name, str) and SURROGATE.search(name) for name in item):
+                return pointer
+            waiting += [(f"{pointer}/{name}", inner) for name, inner in item.items()]
+        elif isinstance(item, list):
+            waiting += [(f"{pointer}/{place}", inner) for place, inner in enumerate(item)]
+    return None
