@@ -4,7 +4,9 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import PurePath
+from glob import has_magic
+from itertools import takewhile
+from pathlib import Path, PurePath
 
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Invalid, NotFound
@@ -152,6 +154,7 @@ def put_source(service: Service, source: Source) -> Source:
         )
     if source.files is not None:
         _check_files(source.files)
+        _check_apart(source.files, service.config.home)
     granted = [grant.tenant_id for grant in source.grants]
     if len(granted) != len(set(granted)):
         raise Invalid("a tenant is named twice", code="invalid_grant")
@@ -177,6 +180,19 @@ def _check_files(files: str) -> None:
             f"files {wrong or 'must be an absolute path, without ..'}",
             code="invalid_files",
             hint="for example /data/export/*.parquet; the files may come later",
+        )
+
+
+def _check_apart(files: str, home: Path) -> None:
+    """A tenant's engine reads the whole folder of its files: it must not hold others' rows."""
+    fixed = takewhile(lambda part: not has_magic(part), PurePath(files).parent.parts)
+    folder, home = Path(*fixed).resolve(), home.resolve()
+    own = (home / "warehouse", home / "logs")
+    if home.is_relative_to(folder) or any(folder.is_relative_to(place) for place in own):
+        raise Invalid(
+            f"files would open {folder}, and with it the state of this service in {home}",
+            code="invalid_files",
+            hint="give the export a folder of its own, for example /data/export/*.parquet",
         )
 
 

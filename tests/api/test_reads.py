@@ -5,6 +5,7 @@ import io
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from starlette.testclient import TestClient
 
 from convergence.engine.execute import Executor
@@ -228,3 +229,24 @@ def test_one_tenant_may_not_ask_for_another(http: TestClient, keys: Keys) -> Non
             method, f"{path}?tenant_id=acme", json={"sql": "SELECT 1"}, headers=keys.rival
         )
         assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "files", ["/*.csv", "/**/*.csv", "{home}/*.db", "{home}/warehouse/a/*.csv", "{link}/cdp.log"]
+)
+def test_a_source_cannot_open_what_the_service_keeps(
+    operator: TestClient, service: Service, tmp_path: Path, files: str
+) -> None:
+    home = service.home.path
+    (tmp_path / "link").symlink_to(home / "logs")
+    glob = files.format(home=home, link=tmp_path / "link")
+    answer = operator.post(SOURCES, json={"table": "a.b.c", "files": glob})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_files")
+    assert operator.get(SOURCES).json()["items"] == []
+
+
+def test_a_source_may_lie_in_a_folder_of_its_own_in_the_home(
+    operator: TestClient, service: Service
+) -> None:
+    files = str(service.home.path / "sample" / "*.csv")
+    assert operator.post(SOURCES, json={"table": "a.b.c", "files": files}).status_code < 300
