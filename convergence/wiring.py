@@ -58,7 +58,7 @@ def build(settings: Settings) -> Service:
             database=lambda: _database(config),
             warehouse=lambda: _warehouse(settings, service),
             step_types=_step_types,
-            library=lambda: _library(settings, service),
+            library=lambda: library(settings),
             metrics=_metrics,
             queue=lambda database: _queue(database, config),
         ),
@@ -94,10 +94,11 @@ def _metrics() -> "Metrics":
     return Metrics()
 
 
-def _library(settings: Settings, service: Service) -> "Library":
+def library(settings: Settings) -> "Library":
+    """The templates; nothing of the home is touched."""
     from convergence.library import Library
 
-    models = step_models(service.step_types)
+    models = step_models(_step_types())
     if settings.configs_dir is not None:
         return Library(settings.configs_dir, models)
     shipped = next(path for path in SHIPPED_CONFIGS if path.is_dir())

@@ -1,5 +1,6 @@
 """The `cdp` command: a file per noun. What a command works with is imported when it runs."""
 
+import os
 import platform
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from convergence.cli.command import Call, command, group
 from convergence.cli.output import show_record
 
 COMMON = ("--server", "--home")
+OWN_FILES = 0o077
+"""What is made in a home is for this user alone: bills, and the hashes of keys."""
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
 for single in (serve, doctor, run, sql):
@@ -49,6 +52,7 @@ def version(call: Call) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. `cdp --help` names the commands."""
+    os.umask(OWN_FILES)
     arguments = _command_first(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(args=arguments, prog_name="cdp", standalone_mode=False)

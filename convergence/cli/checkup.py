@@ -1,5 +1,6 @@
 """The checks of `cdp doctor`. Each gives one row, whatever it meets."""
 
+import os
 import platform
 import shutil
 import sqlite3
@@ -8,18 +9,24 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from glob import iglob
+from pathlib import Path
 from typing import Any
 
+from convergence import wiring
 from convergence.cli import db, serve
 from convergence.cli.embedded import alone
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Conflict
+from convergence.errors import CdpError, Conflict, StepFailed
+from convergence.library import Library
 from convergence.outside.home import Holder, Home
+from convergence.outside.smtp import parse_server
 from convergence.settings import Settings
 from convergence.store import fleet
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 OLDEST, TOO_NEW = (3, 11), (3, 14)
+NOT_YET = "not there yet: made at the first use"
+MAIL_SECONDS = 2
 LOW, VERY_LOW = 5 * 10**9, 5 * 10**8
 """Bytes of free disk."""
 
@@ -48,16 +55,19 @@ def checkup(settings: Settings) -> list[Row]:
 
 
 def _inside(settings: Settings) -> list[Row]:
-    """The checks that need the home for themselves."""
+    """The checks that need the home for themselves; a home that is not made yet stays so."""
+    if not _is_made(settings):
+        return [
+            _row("engine", lambda: (OK, NOT_YET, "")),
+            _row("warehouse", lambda: (OK, NOT_YET, "")),
+            *_templates(wiring.library(settings)),
+        ]
     try:
         with alone(settings) as service:
             return [
                 _row("engine", lambda: _engine(service)),
                 _row("warehouse", lambda: _warehouse(service)),
-                *(
-                    _row(f"template {ref}", _template(service, ref))
-                    for ref in service.library.refs()
-                ),
+                *_templates(service.library),
                 *_sources(service),
             ]
     except CdpError as error:
@@ -84,11 +94,31 @@ def _python() -> Seen:
 
 
 def _home(settings: Settings) -> Seen:
-    return OK, f"{Home(settings.home).ensure()} can be written", ""
+    if settings.home.exists():
+        return OK, f"{Home(settings.home).ensure()} can be written", ""
+    above = _there(settings.home)
+    if os.access(above, os.W_OK | os.X_OK):
+        return OK, f"{settings.home} is {NOT_YET}", ""
+    return FAIL, f"{settings.home} cannot be made: {above} is not writable", "choose CDP_HOME"
+
+
+def _there(path: Path) -> Path:
+    """The path, or the nearest folder above it that exists."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def _is_made(settings: Settings) -> bool:
+    """Whether all that an opened home holds is there, so that opening it makes nothing."""
+    given = {
+        "control.db": settings.database_url,
+        "pepper": settings.pepper,
+        "admin.key": settings.admin_key,
+    }
+    return all(value or (settings.home / name).exists() for name, value in given.items())
 
 
 def _disk(settings: Settings) -> Seen:
-    free = shutil.disk_usage(settings.home).free
+    free = shutil.disk_usage(_there(settings.home)).free
     seen = f"{free / 10**9:.1f} GB free"
     if free >= LOW:
         return OK, seen, ""
@@ -117,7 +147,12 @@ def _port(settings: Settings, holder: Holder | None) -> Seen:
 def _mail(settings: Settings) -> Seen:
     if settings.smtp_url is None:
         return WARN, "no mail server is set, so no mail is sent", "set CDP_SMTP_URL"
-    return OK, "CDP_SMTP_URL is set", ""
+    server = parse_server(settings.smtp_url.get_secret_value())
+    try:
+        server.greet(MAIL_SECONDS)
+    except StepFailed as error:
+        return WARN, error.detail, error.hint or "check CDP_SMTP_URL"
+    return OK, f"{server.host} port {server.port} answers", ""
 
 
 def _store(settings: Settings) -> Seen:
@@ -137,8 +172,12 @@ def _warehouse(service: Service) -> Seen:
     return OK, f"{service.home.path / 'warehouse'} can be written", ""
 
 
-def _template(service: Service, ref: str) -> Callable[[], Seen]:
-    return lambda: (OK, f"{len(service.library.get(ref).steps)} steps", "")
+def _templates(library: Library) -> list[Row]:
+    return [_row(f"template {ref}", partial(_template, library, ref)) for ref in library.refs()]
+
+
+def _template(library: Library, ref: str) -> Seen:
+    return OK, f"{len(library.get(ref).steps)} steps", ""
 
 
 def _sources(service: Service) -> list[Row]:

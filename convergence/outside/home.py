@@ -119,11 +119,10 @@ class Home:
         holder = self.holder()
         who = f"process {holder.pid}, since {holder.started_at}" if holder else "another process"
         where = f" at {holder.url}" if holder and holder.url else ""
-        ask = f"ask the running server (--server {holder.url}), or " if holder and where else ""
         return Conflict(
             f"the home {self.path} is in use by {who}{where}",
             code="home_busy",
-            hint=f"{ask}stop it, or choose another folder with CDP_HOME",
+            hint="stop it, or choose another folder with CDP_HOME",
         )
 
 

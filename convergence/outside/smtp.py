@@ -29,6 +29,14 @@ class Server:
     password: str = field(repr=False)
     mode: str
 
+    def greet(self, seconds: float) -> None:
+        """Connect as a mail would, with this patience for each exchange, and send nothing.
+
+        Raises StepInterrupted and StepFailed, as a Mailer does.
+        """
+        with _mail_errors(self.host), self._connect(seconds) as smtp:
+            smtp.noop()
+
     def deliver(
         self, message: EmailMessage, sender: str, recipients: Sequence[str]
     ) -> dict[str, str]:
@@ -46,14 +54,14 @@ class Server:
         return {address: _reason(code, words) for address, (code, words) in refused.items()}
 
     @contextmanager
-    def _connect(self) -> Iterator[smtplib.SMTP]:
+    def _connect(self, seconds: float = TIMEOUT) -> Iterator[smtplib.SMTP]:
         name = socket.gethostname()
         if self.mode == "tls":
             smtp: smtplib.SMTP = smtplib.SMTP_SSL(
-                self.host, self.port, name, timeout=TIMEOUT, context=ssl.create_default_context()
+                self.host, self.port, name, timeout=seconds, context=ssl.create_default_context()
             )
         else:
-            smtp = smtplib.SMTP(self.host, self.port, name, timeout=TIMEOUT)
+            smtp = smtplib.SMTP(self.host, self.port, name, timeout=seconds)
         with smtp:
             if self.mode == "starttls":
                 smtp.starttls(context=ssl.create_default_context())

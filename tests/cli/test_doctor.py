@@ -1,10 +1,11 @@
 import json
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Cdp
+from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server
 
 
 def states(text: str) -> dict[str, str]:
@@ -20,6 +21,21 @@ def test_sound_home_has_no_failures(acme: Cdp, monkeypatch: pytest.MonkeyPatch) 
     assert found["template gcp/cost/cost_billing"] == "ok"
     assert found["source local.billing.export"] == "ok"
     assert found["mail"] == "warn"
+
+
+def test_fresh_home_is_looked_at_and_not_made(cdp: Cdp, home: Path) -> None:
+    looked = cdp("doctor", "--json")
+    seen = {row["check"]: row["seen"] for row in looked.json}
+    assert not home.exists()
+    assert all("not there yet" in seen[check] for check in ("home", "engine", "warehouse"))
+    assert "template gcp/cost/cost_billing" in seen
+
+
+def test_mail_server_that_refuses_is_a_warning(cdp: Cdp, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CDP_SMTP_URL", "smtp://127.0.0.1:9")
+    (row,) = [row for row in cdp("doctor", "--json").json if row["check"] == "mail"]
+    assert row["status"] == "warn"
+    assert "cannot be reached" in row["seen"]
 
 
 def test_readable_secrets_and_unusable_templates_are_failures(
@@ -63,6 +79,23 @@ def test_migration_makes_store_and_tables_current(acme: Cdp, home: Path) -> None
     assert looked.code == 0
     assert {row["state"] for row in looked.json} == {"current"}
     assert {row["place"] for row in looked.json} == {"store", "acme"}
+
+
+def test_status_beside_a_server_reads_the_store_alone(server: Server, cdp: Cdp) -> None:
+    looked = cdp("db", "status", "--json")
+    assert looked.code == 0, looked.err
+    assert [row["state"] for row in looked.json] == ["current", "held by the running server"]
+    refused = cdp("db", "migrate")
+    assert refused.code == 6
+    assert "--server" not in refused.err
+
+
+def test_everything_in_a_home_is_private(acme: Cdp, home: Path) -> None:
+    acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    made = [path for path in home.rglob("*") if not path.is_symlink()]
+    assert (home / "control.db") in made
+    assert any(path.suffix == ".duckdb" for path in made)
+    assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
 def test_store_of_a_newer_program_is_refused(acme: Cdp, home: Path) -> None:

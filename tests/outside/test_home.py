@@ -58,7 +58,8 @@ def test_a_busy_home_names_who_has_it_and_what_to_do(home: Home) -> None:
             home.lock()
     assert refused.value.code == "home_busy"
     assert "at http://127.0.0.1:8080" in refused.value.detail
-    assert "--server http://127.0.0.1:8080" in refused.value.hint
+    assert "http://127.0.0.1:8080" in refused.value.detail
+    assert refused.value.hint.startswith("stop it")
 
 
 def test_who_waits_gets_the_home_when_it_is_free(home: Home) -> None:
