@@ -16,7 +16,7 @@ def add_to(app: typer.Typer) -> None:
         "run",
         examples=(
             "cdp run gcp/cost/cost_billing --tenant acme --date 2024-11-01",
-            "cdp run gcp/cost/cost_billing -t acme --var source=local.billing.export --no-wait",
+            "cdp run gcp/cost/cost_billing -t acme --var source_billing_table=local.billing.export",
         ),
     )(run)
 
@@ -90,7 +90,7 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
             raise Invalid(
                 f"--var {item[:80]!r} is not NAME=VALUE",
                 code="invalid_variable",
-                hint="for example --var source=local.billing.export",
+                hint="for example --var source_billing_table=local.billing.export",
             )
         variables[name] = value
     return variables

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from convergence.cli.command import AnyTenant, Call, command, group
-from convergence.cli.output import Format, show_record, show_rows, write, write_table
+from convergence.cli.output import Format, plain, show_record, show_rows, write, write_table
 
 COLUMNS = (
     "pipeline_logging_id",
@@ -98,6 +98,9 @@ def show_run(run: dict[str, Any], form: Format) -> None:
     if steps:
         write("")
         write_table(steps, STEP_COLUMNS)
+        for step in steps:
+            for address, reason in (step["report"] or {}).get("left_out", {}).items():
+                write(plain(f"{step['step_id']}: {address} left out: {reason}"))
     if totals := [line for step in steps for line in _totals(step)]:
         write("")
         write_table(totals, TOTAL_COLUMNS)

@@ -141,7 +141,7 @@ def _source_problem(name: str, family: SourceFamily, fitting: Sequence[str]) -> 
     return Invalid(
         f"{name}: several sources of kind {family} fit: {', '.join(fitting)}",
         code="source_ambiguous",
-        hint=f'name one of them: {{"variables": {{"{name}": "{fitting[0]}"}}}}',
+        hint=f"name one of them as the variable {name}, for example {fitting[0]}",
     )
 
 

@@ -37,6 +37,13 @@ def test_failed_run_exits_1_with_its_reason_and_the_run(acme: Cdp, export: Path)
     assert hint == f"try: cdp runs show {run['pipeline_logging_id']}"
 
 
+def test_whom_a_failure_could_not_be_told_is_said(acme: Cdp, export: Path) -> None:
+    (export / "a.csv").unlink()
+    ended = acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    assert "notify_on_failure: " in ended.out
+    assert "left out: no mail server is set" in ended.out
+
+
 def test_run_of_nothing_known_is_not_found(acme: Cdp) -> None:
     assert acme("run", "gcp/cost/nothing", "-t", "acme").code == 4
     assert acme("run", TEMPLATE, "-t", "nobody").code == 4
