@@ -62,11 +62,13 @@ class Serving:
 
 
 def start(service: Service, *, with_worker: bool) -> Serving:
-    """Open the parts, put back the runs of dead workers, and start. Raises CdpError.
+    """Open and check the parts, put back the runs of dead workers, and start. Raises CdpError.
 
     The caller holds the home's lock: no other process works on this home.
     """
     serving = Serving(service=service)
+    if with_worker or service.database.is_sqlite:
+        service.warehouse.check()
     if with_worker:
         _start_worker(serving)
     if _owns_datasets(serving):
