@@ -13,7 +13,7 @@ from uuid import NAMESPACE_OID, uuid5
 from convergence.engine.service import Service
 from convergence.errors import StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
-from convergence.model.load import Load, LoadKey, LoadStatus
+from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
 from convergence.model.money import differences, totals_to_json
 from convergence.model.run import Run
 from convergence.outside.logs import Log
@@ -77,16 +77,10 @@ class Loader:
         """The rules of a load: each failure names what was seen and what to do."""
         with self.service.database.read() as tx:
             published = loads.published(tx, self.run.tenant_id, key)
+        _check_present(key, totals)
         if is_sample:
             return _check_sample(published)
-        if totals.source is not None:
-            _check_present(key, totals)
-            if problems := differences(totals.loaded, totals.source):
-                raise StepFailed(
-                    f"{key.table} {key.day}: totals differ from the source: {'; '.join(problems)}",
-                    code="totals_differ",
-                    hint="does the query filter, join or limit? The old rows are still in place",
-                )
+        _check_equal(key, totals)
         if published is not None and not (options.allow_shrink or self.run.allow_shrink):
             _check_shrunk(key, totals, published)
             _check_older(key, totals, published)
@@ -186,11 +180,22 @@ def _check_sample(published: Load | None) -> None:
 
 
 def _check_present(key: LoadKey, totals: StagedTotals) -> None:
-    if not totals.matched:
+    if key.source != NO_SOURCE and not totals.matched:
         raise StepFailed(
             f"{key.source}: no file matches the source",
             code="source_missing",
             hint="check the glob: cdp sources ls; has the export arrived?",
+        )
+
+
+def _check_equal(key: LoadKey, totals: StagedTotals) -> None:
+    if totals.source is None:
+        return
+    if problems := differences(totals.loaded, totals.source):
+        raise StepFailed(
+            f"{key.table} {key.day}: totals differ from the source: {'; '.join(problems)}",
+            code="totals_differ",
+            hint="does the query filter, join or limit? The old rows are still in place",
         )
 
 

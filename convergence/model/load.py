@@ -8,6 +8,9 @@ from typing import Any
 
 from convergence.model.money import Totals
 
+NO_SOURCE = "query"
+"""The source of rows that a query takes from no export."""
+
 
 class LoadStatus(StrEnum):
     STAGED = "STAGED"

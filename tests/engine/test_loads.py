@@ -80,6 +80,31 @@ def test_no_file_at_all_fails_as_source_missing(service: Service, export: Export
     assert EXPORT in (run.error or "")
 
 
+@pytest.mark.parametrize(
+    ("query", "end"),
+    [
+        (
+            "SELECT cost FROM `billing.exports.gcp_billing_export_v1_TEST`",
+            (Status.FAILED, "source_missing"),
+        ),
+        ("SELECT 1 AS one", (Status.COMPLETED, None)),
+    ],
+)
+def test_a_table_of_ones_own_needs_its_source_too(
+    service: Service, export: Export, tmp_path: Path, query: str, end: tuple[Status, str | None]
+) -> None:
+    file = tmp_path / "configs/gcp/cost/cost_billing.yml"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        'pipeline_id: "{tenant_id}-own"\ndescription: a test\nsteps:\n'
+        "  - step_id: a\n    ps_type: gcp.bq_etl\n"
+        f'    source: {{query: "{query}"}}\n    destination: {{table: own}}\n'
+    )
+    service.library = Library(tmp_path / "configs", step_models(service.step_types))
+    run = run_day(service)
+    assert (run.status, run.error_code) == end
+
+
 def test_a_day_without_rows_is_completed_with_none(service: Service, export: Export) -> None:
     export(("2024-11-02", "1", "", "202411"))
     assert run_day(service).status is Status.COMPLETED

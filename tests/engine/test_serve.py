@@ -2,20 +2,26 @@
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from convergence.engine import serve
+from convergence.engine import costs, serve
 from convergence.engine.execute import Executor
+from convergence.engine.launch import launch
+from convergence.engine.onboard import onboard
 from convergence.engine.serve import Serving
 from convergence.engine.service import Service
 from convergence.errors import Unavailable
-from convergence.model.run import Run, Status
+from convergence.model.run import LaunchRequest, Run, Status
 from convergence.outside.clock import SystemClock
 from convergence.settings import Settings
 from convergence.store import fleet, runs
 from convergence.wiring import build
+from tests.conftest import HEADER, application, export_line, grant_export, postgres_url
 from tests.engine.conftest import Act, now, wait_for
 
 Pend = Callable[..., Run]
@@ -131,6 +137,33 @@ def test_a_server_without_a_worker_publishes_what_it_owns(service: Service) -> N
     serving = serve.start(service, with_worker=False)
     serving.stop()
     assert serving.worker is None
+
+
+@pytest.fixture
+def on_postgresql(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Service]:
+    for url in postgres_url(request):
+        yield build(Settings(home=tmp_path / "home", database_url=SecretStr(url)))
+
+
+@pytest.mark.kills
+@pytest.mark.postgres
+def test_the_same_run_ends_on_postgresql(on_postgresql: Service, tmp_path: Path) -> None:
+    onboard(on_postgresql, application("acme", plan="SCALE"))
+    (tmp_path / "a.csv").write_text(
+        "\n".join([HEADER, export_line("2024-11-01", "1.5", "", "202411")]) + "\n"
+    )
+    grant_export(on_postgresql, tmp_path / "*.csv", "acme")
+    request = LaunchRequest(
+        tenant_id="acme", template="gcp/cost/cost_billing", run_date=date(2024, 11, 1)
+    )
+    run = launch(on_postgresql, request).run
+    serving = serve.start(on_postgresql, with_worker=True)
+    try:
+        assert wait_for(on_postgresql, run, Status.COMPLETED, Status.FAILED).error is None
+        sql = "SELECT SUM(cost) FROM billing_cost_daily"
+        assert costs.query(on_postgresql, "acme", sql).rows == [(Decimal("1.5"),)]
+    finally:
+        serving.stop()
 
 
 def _workers(service: Service) -> list[datetime]:

