@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from convergence.errors import Invalid, WarehouseError
+from convergence.errors import Invalid
 from convergence.model.table import Column, Mode
 from convergence.warehouse.base import Scope
-from convergence.warehouse.sql.dialect import self_test, to_duckdb
+from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.faults import sql_fault
 from convergence.warehouse.sql.names import TableKind, TableRef, resolve
 from convergence.warehouse.sql.statement import parse
@@ -333,18 +333,6 @@ def test_what_has_no_exact_translation_is_refused_by_name_and_place(sql: str, na
 
 def test_a_scale_that_cannot_be_held_is_refused() -> None:
     assert "BIGNUMERIC(50, 20)" in refusal("SELECT CAST('1' AS BIGNUMERIC(50, 20))").detail
-
-
-def test_the_self_test_passes_here_and_tells_of_drift(engine: duckdb.DuckDBPyConnection) -> None:
-    def execute(sql: str) -> object:
-        row = engine.execute(sql).fetchone()
-        return row[0] if row else None
-
-    self_test(execute)
-    with pytest.raises(WarehouseError, match="NUMERIC keeps 9 places"):
-        self_test(lambda sql: execute(sql.replace("DECIMAL(38, 9)", "DECIMAL")))
-    with pytest.raises(WarehouseError, match="division by zero"):
-        self_test(lambda sql: None if "ERROR(" in sql else execute(sql))
 
 
 @pytest.mark.parametrize(
