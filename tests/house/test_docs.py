@@ -1,9 +1,10 @@
 """The docs name every setting, every command and every route. The names come from the code."""
 
+import ast
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import typer
@@ -13,7 +14,7 @@ from fastapi.routing import APIRoute
 from convergence import api
 from convergence.cli.app import app
 from convergence.settings import ALIASES, Settings
-from tests.house.conftest import ROOT
+from tests.house.conftest import ROOT, Module
 
 PLACE = re.compile(r"\{[^}/]*\}")
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
@@ -47,6 +48,18 @@ def routes() -> Iterator[str]:
                     yield PLACE.sub("{}", route.path)
 
 
+def codes(module: Module) -> Iterator[str]:
+    """The codes of errors that a module gives: `code="…"` in calls, `default_code` of a class."""
+    for node in ast.walk(module.tree):
+        named = isinstance(node, ast.keyword) and node.arg == "code"
+        default = isinstance(node, ast.AnnAssign | ast.Assign) and "default_code" in {
+            getattr(target, "id", "")
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        }
+        if (named or default) and isinstance(node.value, ast.Constant):
+            yield node.value.value
+
+
 def test_every_setting_is_in_the_docs(docs: str) -> None:
     names = {
         field: {f"CDP_{field.upper()}"} | {alias for alias, of in ALIASES.items() if of == field}
@@ -78,3 +91,11 @@ def test_every_file_that_the_docs_name_is_there() -> None:
         if not (folder / name).exists()
     ]
     assert missing == []
+
+
+def test_every_code_of_an_error_is_in_the_docs(modules: Sequence[Module]) -> None:
+    product = [module for module in modules if module.path.startswith("convergence/")]
+    known = {code for module in product for code in codes(module)}
+    page = (ROOT / "docs/reference/errors.md").read_text()
+    assert {"source_shrank", "rate_limited", "sql_syntax"} <= known
+    assert sorted(code for code in known if f"`{code}`" not in page) == []
