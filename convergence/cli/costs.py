@@ -61,6 +61,8 @@ def summary(
     names = [name.strip() for name in group_by.split(",") if name.strip()]
     question = {"from": date_from, "to": date_to, "group_by": ",".join(names), "filter": only}
     items = _items(call, tenant, question)
+    if "invoice_month" in names and "day" not in names:
+        items.sort(key=lambda item: item["invoice_month"] or "")
     _show(items, names, call.format)
 
 

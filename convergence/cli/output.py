@@ -27,8 +27,11 @@ def say(text: str) -> None:
     typer.echo(plain(text), err=True)
 
 
-def show_rows(rows: Sequence[Row], columns: Sequence[str], form: Format) -> None:
-    """A list. JSON has every member; a table and CSV have `columns`. Nothing is cut or wrapped."""
+def show_rows(rows: Sequence[Row], columns: Sequence[str], form: Format, *, null: str = "") -> None:
+    """A list. JSON has every member; a table and CSV have `columns`. Nothing is cut or wrapped.
+
+    `null` is what stands in a table where there is no value.
+    """
     if form is Format.JSON:
         write(_json(rows, indent=2))
     elif form is Format.JSONL:
@@ -39,7 +42,7 @@ def show_rows(rows: Sequence[Row], columns: Sequence[str], form: Format) -> None
         lines.writerow(columns)
         lines.writerows([_csv_cell(row.get(name)) for name in columns] for row in rows)
     else:
-        write_table(rows, columns)
+        write_table(rows, columns, null=null)
 
 
 def show_record(record: Row, form: Format) -> None:
@@ -54,10 +57,10 @@ def show_record(record: Row, form: Format) -> None:
         show_rows([record], list(record), form)
 
 
-def write_table(rows: Iterable[Row], columns: Sequence[str]) -> None:
+def write_table(rows: Iterable[Row], columns: Sequence[str], *, null: str = "") -> None:
     """Columns side by side, as wide as their widest cell; numbers to the right."""
     values = [[row.get(name) for name in columns] for row in rows]
-    cells = [[cell(value) for value in row] for row in values]
+    cells = [[null if value is None else cell(value) for value in row] for row in values]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     to_right = [any(map(_is_number, column)) for column in zip(*values, strict=True)]
     to_right = to_right or [False] * len(columns)

@@ -32,6 +32,7 @@ TOTAL_COLUMNS = (
     "source_cost",
     "source_credits",
 )
+MONEY = ("cost", "credits", "source_cost", "source_credits")
 
 app = group("Runs: the executions of pipelines.")
 
@@ -115,5 +116,14 @@ def _totals(step: dict[str, Any]) -> list[dict[str, Any]]:
     for row in report.get("totals", ()):
         theirs = source.get(tuple(row[axis] for axis in axes), {})
         proof = {f"source_{name}": theirs.get(name) for name in ("rows", "cost", "credits")}
-        lines.append({"step_id": step["step_id"], **row, **proof})
+        line = {"step_id": step["step_id"], **row, **proof}
+        lines.append(line | {name: _nine_places(line[name]) for name in MONEY})
     return lines
+
+
+def _nine_places(amount: str | None) -> str | None:
+    """So that what is to be compared looks alike; NUMERIC has no more places."""
+    if amount is None:
+        return None
+    whole, _, places = amount.partition(".")
+    return f"{whole}.{places.ljust(9, '0')}"

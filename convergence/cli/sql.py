@@ -34,7 +34,7 @@ def sql(
         result = client.query(tenant, text)
     columns = _unique([column["name"] for column in result["columns"]])
     rows = [dict(zip(columns, row, strict=True)) for row in result["rows"]]
-    show_rows(rows, columns, call.format)
+    show_rows(rows, columns, call.format, null="NULL")
     if result["truncated"]:
         say(f"cut off after {result['row_count']} rows: add a LIMIT, or aggregate")
 

@@ -73,6 +73,11 @@ def test_sql_answers_in_every_format(acme: Cdp, monkeypatch: pytest.MonkeyPatch)
     assert acme("sql", "-o", "csv").out == "a,b\n1,0.500000000\n"
 
 
+def test_null_is_told_from_an_empty_text(acme: Cdp) -> None:
+    table = acme("sql", "-t", "acme", "SELECT CAST(NULL AS STRING) AS a, '' AS b").out
+    assert table.splitlines()[1].split() == ["NULL"]
+
+
 def test_sql_that_writes_is_refused(acme: Cdp) -> None:
     refused = acme("sql", "-t", "acme", "DELETE FROM billing_cost_daily WHERE TRUE")
     assert refused.code == 2

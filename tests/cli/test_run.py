@@ -135,3 +135,9 @@ def test_program_keeps_data_and_progress_apart(acme: Cdp, home: Path) -> None:
     assert ended.json["status"] == "COMPLETED"
     assert "\x1b" not in ended.out + ended.err
     assert ended.err.startswith("run ")
+
+
+def test_proof_shows_amounts_alike(acme: Cdp) -> None:
+    ended = acme("run", TEMPLATE, "-t", "acme", "--date", "2025-03-02")
+    last = ended.out.splitlines()[-1].split()
+    assert last[-6:] == ["1", "7.000000000", "0.000000000"] * 2
