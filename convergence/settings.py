@@ -36,6 +36,21 @@ ALIASES = {
 OTHERS = frozenset({"CDP_TENANT", "CDP_API_KEY", "CDP_SERVER", "CDP_VENV"})
 """Read from the environment by the command line and its bootstrap; no settings of the service."""
 POSTGRES = "postgresql+psycopg"
+SECRETS = frozenset({"database_url", "admin_key", "pepper", "smtp_url"})
+"""Their values are never repeated."""
+WORDS = {
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_pattern_mismatch": "does not have the form {pattern}",
+}
 
 
 class Settings(BaseModel):
@@ -133,7 +148,7 @@ class Settings(BaseModel):
         """Read all places: `variables` are those of the environment, the files are in `folder`.
 
         A flag that is None, and an empty value, count as not given.
-        Raises Invalid with every fault; a value is never repeated in it.
+        Raises Invalid with every fault; the value of a secret is never repeated in it.
         """
         folder = folder or Path.cwd()
         places = {
@@ -276,11 +291,15 @@ def _unknown(name: str, place: str, known: Collection[str]) -> Fault:
 
 
 def _fault(error: Any, origins: Mapping[str, str]) -> Fault:  # noqa: ANN401 - pydantic's ErrorDetails
+    limits = error.get("ctx", {})
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in WORDS:
+        message = WORDS[error["type"]].format(**limits)
     if not error["loc"]:
         return Fault(message=message)
     name = str(error["loc"][0])
-    return Fault(message=f"{variable(name)}: {message}", pointer=origins.get(name, "default"))
+    seen = "" if name in SECRETS else f" {str(error['input'])[:80]!r}"
+    return Fault(message=f"{variable(name)}{seen}: {message}", pointer=origins.get(name, "default"))
 
 
 def _invalid(faults: list[Fault]) -> Invalid:

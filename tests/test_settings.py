@@ -124,6 +124,15 @@ def test_a_wrong_value_is_refused_by_name(tmp_path: Path, name: str, value: str)
     assert refused.value.faults[0].pointer == "environment"
 
 
+def test_a_wrong_value_is_shown_in_a_plain_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as refused:
+        load(tmp_path, {"CDP_PORT": "many", "CDP_THREADS": "0"})
+    assert [fault.message for fault in refused.value.faults] == [
+        "CDP_PORT 'many': must be a whole number",
+        "CDP_THREADS '0': must be at least 1",
+    ]
+
+
 def test_bigquery_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="BigQuery adapter is not part of this version"):
         load(tmp_path, {"CDP_WAREHOUSE": "bigquery"})
@@ -173,7 +182,7 @@ def test_secrets_never_show(tmp_path: Path) -> None:
 def test_a_refused_secret_is_not_repeated(tmp_path: Path) -> None:
     for name in SECRETS:
         with pytest.raises(Invalid) as refused:
-            load(tmp_path, {name: "ftp://canary:canary[@x", "CDP_PORT": "canary"})
+            load(tmp_path, {name: "ftp://canary:canary[@x", "CDP_PORT": "70000"})
         assert "canary" not in f"{refused.value}{refused.value.__cause__}"
 
 

@@ -43,10 +43,24 @@ def serve(
 
     settings = read_settings(call.home, host=host, port=port)
     home = Home(settings.home)
+    if not settings.home.exists():
+        _check_start(settings)
     home.ensure()
     with home.lock() as lock, listen(settings.host, settings.port) as listening:
         url = url_of(listening)
         _serve(settings, listening, announce=lambda: lock.announce(url), with_worker=not no_worker)
+
+
+def _check_start(settings: "Settings") -> None:
+    """What would end the start, so that a refused one leaves no home behind."""
+    from convergence.outside.secrets import check_given
+
+    check_given(
+        pepper=settings.pepper_text(),
+        admin_key=settings.admin_key_text(),
+        environment=settings.environment,
+    )
+    listen(settings.host, settings.port).close()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -39,9 +39,7 @@ class Secrets:
         self, home: Path, *, pepper: str | None, admin_key: str | None, environment: str
     ) -> None:
         self._environment = environment
-        if environment != "development":
-            _check("CDP_PEPPER", (pepper or "").split(","), environment)
-            _check("CDP_ADMIN_KEY", [admin_key or ""], environment)
+        check_given(pepper=pepper, admin_key=admin_key, environment=environment)
         pepper = pepper or _kept(home / "pepper", _new_pepper)
         self._peppers = tuple(version.strip().encode() for version in pepper.split(","))
         self.admin_key = admin_key or _kept(home / "admin.key", _new_admin_key)
@@ -86,6 +84,13 @@ class Secrets:
             for key in (text, self.admin_key)
         )
         return hmac.compare_digest(given, own)
+
+
+def check_given(*, pepper: str | None, admin_key: str | None, environment: str) -> None:
+    """Raise Invalid for what is missing or weak outside development."""
+    if environment != "development":
+        _check("CDP_PEPPER", (pepper or "").split(","), environment)
+        _check("CDP_ADMIN_KEY", [admin_key or ""], environment)
 
 
 def _check(name: str, parts: Sequence[str], environment: str) -> None:

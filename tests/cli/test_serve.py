@@ -85,8 +85,17 @@ def test_port_in_use_is_refused_before_anything_starts(cdp: Cdp, home: Path) -> 
         refused = cdp("serve", "--port", str(port))
     assert refused.code == 1
     assert f"port {port} on 127.0.0.1 is in use" in refused.err
-    assert not (home / "control.db").exists()
-    assert Home(home).holder() is None
+    assert not home.exists()
+
+
+def test_start_without_its_secrets_leaves_no_home(
+    cdp: Cdp, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDP_ENVIRONMENT", "production")
+    refused = cdp("serve", "--port", "0")
+    assert refused.code == 2
+    assert "CDP_PEPPER" in refused.err
+    assert not home.exists()
 
 
 def test_address_of_another_machine_is_a_usage_error(cdp: Cdp) -> None:
