@@ -19,6 +19,12 @@ TIERS = {
     "--ordinary": ["-m", "not slow"],
     "--slow": [],
 }
+USAGE = """usage: ./cdp test [--fast|--slow] [pytest arguments]
+
+Format, lint, types, imports and dependencies, then the tests:
+  --fast   without PostgreSQL, and without killing processes
+  --slow   the long forms as well
+Everything else goes to pytest: ./cdp test --fast tests/model -k money"""
 
 
 def passes(name: str, command: list[str]) -> bool:
@@ -42,6 +48,9 @@ def passes(name: str, command: list[str]) -> bool:
 
 
 def main(arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0
     tier = next((argument for argument in arguments if argument in TIERS), "--ordinary")
     rest = [argument for argument in arguments if argument not in TIERS]
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]

@@ -29,6 +29,8 @@ MAX_TRACE: Final = 40_000
 MAX_FACTS: Final = 40
 FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "dbos")
 """Loggers that bring handlers of their own, unless they find one."""
+QUIET = ("alembic",)
+"""Loggers that tell what is no event here."""
 
 _context: ContextVar[Mapping[str, object]] = ContextVar("log context", default=MappingProxyType({}))
 
@@ -96,6 +98,8 @@ class Logs:
         for name in FOREIGN:
             logging.getLogger(name).handlers[:] = [logging.NullHandler()]
             logging.getLogger(name).propagate = True
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     @property
     def lost(self) -> int:

@@ -211,3 +211,8 @@ def test_processes_share_the_file_without_losing_or_mixing_lines(tmp_path: Path)
     found = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert len(found) == 900
     assert len({(line["pid"], line["n"]) for line in found}) == 900
+
+
+def test_migrations_are_no_events(folder: Path) -> None:
+    logging.getLogger("alembic.runtime.migration").info("Context impl SQLiteImpl.")
+    assert not (folder / "cdp.log").exists()
