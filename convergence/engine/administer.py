@@ -3,11 +3,11 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from glob import has_magic
 from itertools import takewhile
 from pathlib import Path, PurePath
 
+from convergence.engine.mint import mint_key
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Invalid, NotFound
 from convergence.model import binding
@@ -112,16 +112,8 @@ def create_key(
 ) -> tuple[ApiKeyRecord, str]:
     """A new API key and its text, which is not kept. Raises NotFound, Conflict (too many)."""
     now = service.clock.now()
-    minted = service.secrets.mint()
-    record = ApiKeyRecord(
-        key_id=minted.key_id,
-        tenant_id=tenant_id,
-        key_hash=minted.key_hash,
-        pepper_version=minted.pepper_version,
-        key_name=key_name,
-        scopes=tuple(scope for scope in Scope if scope in scopes),
-        created_at=now,
-        expires_at=now + timedelta(days=days),
+    record, text = mint_key(
+        service, tenant_id, key_name=key_name, days=days, scopes=scopes, now=now
     )
     with service.database.write() as tx:
         tenants.lock(tx, tenant_id)
@@ -133,7 +125,7 @@ def create_key(
                 hint="revoke one that is no longer used",
             )
         keys.add(tx, record, now=now)
-    return record, minted.text
+    return record, text
 
 
 def revoke_key(service: Service, tenant_id: str, key_id: str) -> None:

@@ -148,7 +148,7 @@ def _profile_row(tenant: Tenant) -> Row:
 
 def _subscription_row(tenant: Tenant, limits: Limits) -> Row:
     return {
-        "subscription_id": f"{tenant.tenant_id}_subscription",
+        "subscription_id": tenant.subscription_id,
         "tenant_id": tenant.tenant_id,
         "plan_name": tenant.plan,
         "status": tenant.status,

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from convergence.engine.mint import mint_key
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, Invalid, NotFound
-from convergence.model.key import ApiKeyRecord, Scope
+from convergence.model.key import Scope
 from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus, check_tenant_id
 from convergence.outside.notify import is_address
 from convergence.store import keys, tenants, usage
@@ -67,7 +68,6 @@ def onboard(service: Service, application: Application) -> Onboarded:
     _check_email(application.admin_email)
     plan = Plan(_check_plan(application.subscription_plan))
     _check_absent(service, application.tenant_id)
-    now = service.clock.now()
     tenant = Tenant(
         tenant_id=application.tenant_id,
         company_name=application.company_name,
@@ -75,35 +75,33 @@ def onboard(service: Service, application: Application) -> Onboarded:
         dataset=service.config.dataset_prefix + application.tenant_id,
         status=TenantStatus.ACTIVE,
         plan=plan,
-        created_at=now,
+        created_at=service.clock.now(),
     )
     made, tables = _make_dataset(service, tenant)
-    minted = service.secrets.mint()
     try:
-        with service.database.write() as tx:
-            limits = PLAN_LIMITS[plan]
-            tenants.create(tx, tenant, limits, now=now)
-            keys.add(
-                tx,
-                ApiKeyRecord(
-                    key_id=minted.key_id,
-                    tenant_id=tenant.tenant_id,
-                    key_hash=minted.key_hash,
-                    pepper_version=minted.pepper_version,
-                    key_name="onboarding",
-                    scopes=tuple(Scope),
-                    created_at=now,
-                    expires_at=now + timedelta(days=KEY_DAYS),
-                ),
-                now=now,
-            )
-            usage.ensure_day(tx, tenant.tenant_id, now.date(), limits, now=now)
+        api_key = _enrol(service, tenant)
     except CdpError:
         _undo_dataset(service, tenant, made=made)
         raise
-    return Onboarded(
-        tenant=tenant, api_key=minted.text, dataset_created=made, tables_created=tables
+    return Onboarded(tenant=tenant, api_key=api_key, dataset_created=made, tables_created=tables)
+
+
+def _enrol(service: Service, tenant: Tenant) -> str:
+    """Everything the store knows of a new tenant, in one transaction; its key. Raises Conflict."""
+    now, limits = tenant.created_at, PLAN_LIMITS[tenant.plan]
+    key, text = mint_key(
+        service,
+        tenant.tenant_id,
+        key_name="onboarding",
+        days=KEY_DAYS,
+        scopes=tuple(Scope),
+        now=now,
     )
+    with service.database.write() as tx:
+        tenants.create(tx, tenant, limits, now=now)
+        keys.add(tx, key, now=now)
+        usage.ensure_day(tx, tenant.tenant_id, now.date(), limits, now=now)
+    return text
 
 
 def _make_dataset(service: Service, tenant: Tenant) -> tuple[bool, tuple[str, ...]]:

@@ -65,6 +65,11 @@ class Tenant:
     plan: Plan
     created_at: datetime
 
+    @property
+    def subscription_id(self) -> str:
+        """A tenant has one subscription."""
+        return f"sub_{self.tenant_id}"
+
 
 def check_tenant_id(text: str) -> str:
     """Give the id back, or raise Invalid: `[a-z0-9][a-z0-9_]{2,49}`, and not a reserved name."""

@@ -50,7 +50,7 @@ def create(tx: WriteTx, tenant: Tenant, limits: Limits, *, now: datetime) -> Non
         raise Conflict(f"Tenant {tenant.tenant_id} already exists", code="tenant_exists")
     tx.write(
         insert_into(tenant_subscriptions, tx.dialect).values(
-            subscription_id=f"sub_{tenant.tenant_id}",
+            subscription_id=tenant.subscription_id,
             tenant_id=tenant.tenant_id,
             plan_name=tenant.plan.value,
             **rows.limit_values(limits),

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 from typing_extensions import override
 
+from convergence.engine import workers
 from convergence.engine.execute import Executor
 from convergence.engine.recover import Sweeper
 from convergence.engine.service import Service
@@ -15,6 +16,7 @@ from convergence.model.load import LoadKey
 from convergence.model.run import Run
 from convergence.store import fleet, loads
 from convergence.store.database import WriteTx
+from tests.fakes import FakeClock
 
 KEY = LoadKey(table="t", day=date(2024, 11, 1), source="s")
 
@@ -70,6 +72,17 @@ def test_a_run_of_a_dead_worker_is_put_back(sweeper: Sweeper, queue: FakeQueue, 
     queue.known[run.run_id] = Place(status="PENDING", worker="gone")
     sweeper.sweep()
     assert queue.back == [run.run_id]
+
+
+def test_a_run_of_another_process_is_left_until_that_is_silent(
+    service: Service, clock: FakeClock, sweeper: Sweeper, queue: FakeQueue, run: Run
+) -> None:
+    service.database.is_sqlite = False
+    workers.beat(service, "other")
+    queue.known[run.run_id] = Place(status="PENDING", worker="other")
+    assert sweeper.sweep() == 0
+    clock.advance(seconds=21)
+    assert sweeper.sweep() == 1
 
 
 def test_a_run_that_the_queue_lost_is_enqueued_again(
