@@ -51,13 +51,13 @@ def routes() -> Iterator[str]:
 def codes(module: Module) -> Iterator[str]:
     """The codes of errors that a module gives: `code="…"` in calls, `default_code` of a class."""
     for node in ast.walk(module.tree):
-        named = isinstance(node, ast.keyword) and node.arg == "code"
-        default = isinstance(node, ast.AnnAssign | ast.Assign) and "default_code" in {
-            getattr(target, "id", "")
-            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-        }
-        if (named or default) and isinstance(node.value, ast.Constant):
-            yield node.value.value
+        match node:
+            case ast.keyword(arg="code", value=ast.Constant(value=str(code))):
+                yield code
+            case ast.Assign(targets=[ast.Name(id="default_code")], value=ast.Constant(value=code)):
+                yield str(code)
+            case ast.AnnAssign(target=ast.Name(id="default_code"), value=ast.Constant(value=code)):
+                yield str(code)
 
 
 def test_every_setting_is_in_the_docs(docs: str) -> None:
