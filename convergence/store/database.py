@@ -34,7 +34,7 @@ _COUNTED = {"preserve_rowcount": True}
 _HINT = "check that the database runs and that CDP_DATABASE_URL is right"
 _HINTS = {
     "file is not a database": "this is no SQLite file: move it away, or restore a backup",
-    "disk image is malformed": "restore a backup (`cdp db restore`)",
+    "disk image is malformed": "restore control.db from a backup",
     "unable to open database file": "make the folder, and let this user write in it",
     "readonly database": "let this user write the file and its folder",
     "disk is full": "free some disk space; nothing that was accepted is lost",
