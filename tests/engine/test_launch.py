@@ -14,9 +14,10 @@ from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
 from convergence.errors import Forbidden, Invalid, NotFound, QuotaExceeded
 from convergence.model.run import LaunchRequest, Status
+from convergence.model.source import Kind
 from convergence.model.tenant import TenantStatus
-from convergence.store import runs, tenants, usage
-from tests.conftest import application, grant_export
+from convergence.store import fleet, runs, sources, tenants, usage
+from tests.conftest import EXPORT, application, grant_export
 from tests.fakes import FakeClock, FakeMailer
 
 REQUEST = LaunchRequest(
@@ -151,6 +152,15 @@ def test_a_tenant_with_two_sources_must_name_one(service: Service, export: Expor
     assert refused.value.code == "source_ambiguous"
     named = replace(REQUEST, variables={"source_billing_table": "billing.exports.other"})
     assert launch(service, named).run.parameters["source_billing_table"] == "billing.exports.other"
+
+
+def test_a_source_of_unsaid_kind_is_told_by_its_files(service: Service, export: Export) -> None:
+    export(("2024-11-01", "1", "", "202411"))
+    with service.database.write() as tx:
+        said = fleet.source(tx, EXPORT)
+        assert said is not None
+        sources.put(tx, replace(said, kind=Kind.AUTO), now=service.clock.now())
+    assert launch(service, REQUEST).run.parameters["source_billing_table"] == EXPORT
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,112 @@
+"""Make of a request the run it asks for: names get values, a source variable the only source."""
+
+from collections.abc import Mapping, Sequence, Set
+from datetime import timedelta
+from uuid import uuid4
+
+from convergence.engine.names import built_ins
+from convergence.engine.service import Service
+from convergence.errors import Invalid
+from convergence.model import binding
+from convergence.model.run import LaunchRequest, Run, Status
+from convergence.model.source import GCP_KINDS, GrantedSource, Kind
+from convergence.model.template import SourceFamily, Template
+from convergence.model.tenant import Tenant
+from convergence.store import sources, tenants
+from convergence.store.database import ReadTx
+
+
+class UnseenError(Exception):
+    """Which kind of export `source` is can only be told from its files."""
+
+    def __init__(self, source: GrantedSource) -> None:
+        super().__init__(source.table)
+        self.source = source
+
+
+def bind_run(
+    service: Service,
+    tx: ReadTx,
+    tenant: Tenant,
+    *,
+    request: LaunchRequest,
+    template: Template,
+    kinds: Mapping[str, Kind],
+) -> Run:
+    """The PENDING run, not stored yet. `kinds` are those of AUTO sources, by table.
+
+    Raises Invalid (names, values), and UnseenError for a kind that is not in `kinds`.
+    """
+    now = service.clock.now()
+    stored = tenants.variables(tx, tenant.tenant_id)
+    stored = {name: value for name, value in stored.items() if name in template.variables}
+    unset = template.variables.keys() - stored.keys() - request.variables.keys()
+    granted = sources.granted(tx, tenant.tenant_id)
+    run_date = request.run_date or (now.date() - timedelta(days=1))
+    bound = binding.bind(
+        template,
+        tenant_values=stored | _only_sources(template, unset, granted, kinds),
+        request_values=request.variables,
+        builtins=built_ins(
+            service, tenant, template, run_date=run_date, trigger_by=request.trigger_by
+        ),
+    )
+    return Run(
+        run_id=str(uuid4()),
+        tenant_id=tenant.tenant_id,
+        template=template.ref,
+        pipeline_id=bound.pipeline_id,
+        run_date=run_date,
+        status=Status.PENDING,
+        trigger=request.trigger,
+        trigger_by=request.trigger_by,
+        parameters=bound.parameters,
+        parameter_hash=bound.parameter_hash,
+        snapshot=template.raw,
+        template_hash=template.digest,
+        created_at=now,
+        allow_shrink=request.allow_shrink,
+        is_sample=any(step.settings.get("limit") is not None for step in template.steps),
+    )
+
+
+def _only_sources(
+    template: Template,
+    unset: Set[str],
+    granted: Sequence[GrantedSource],
+    kinds: Mapping[str, Kind],
+) -> dict[str, str]:
+    """A source variable that nothing sets is the tenant's only source of its family."""
+    found = {}
+    for variable in template.variables.values():
+        family = variable.source
+        if family is None or variable.default is not None or variable.name not in unset:
+            continue
+        wanted = GCP_KINDS if family is SourceFamily.GCP else {Kind.FOCUS}
+        fitting = [source.table for source in granted if _kind(source, kinds) in wanted]
+        if len(fitting) != 1:
+            raise _source_problem(variable.name, family, sorted(fitting))
+        found[variable.name] = fitting[0]
+    return found
+
+
+def _kind(source: GrantedSource, kinds: Mapping[str, Kind]) -> Kind:
+    if source.kind is not Kind.AUTO:
+        return source.kind
+    if source.table not in kinds:
+        raise UnseenError(source)
+    return kinds[source.table]
+
+
+def _source_problem(name: str, family: SourceFamily, fitting: Sequence[str]) -> Invalid:
+    if not fitting:
+        return Invalid(
+            f"{name}: no source of kind {family} is granted to this tenant",
+            code="source_not_found",
+            hint="the operator adds one: cdp sources add PROJECT.DATASET.TABLE --files GLOB",
+        )
+    return Invalid(
+        f"{name}: several sources of kind {family} fit: {', '.join(fitting)}",
+        code="source_ambiguous",
+        hint=f"name one of them as the variable {name}, for example {fitting[0]}",
+    )
