@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from decimal import Decimal
 from pathlib import Path
 
@@ -102,6 +103,7 @@ def test_health_says_what_it_is(http: TestClient) -> None:
 
 
 def test_what_is_not_ready_is_named(http: TestClient, service: Service) -> None:
+    shutil.rmtree(service.home.path / "warehouse")
     (service.home.path / "warehouse").write_text("not a folder")
     answer = http.get("/health/ready")
     problem = answer.json()
