@@ -34,6 +34,7 @@ def main(callers: int, triggers: int) -> None:
     with tempfile.TemporaryDirectory() as home:
         service = build(Settings(home=Path(home)))
         prepare(service)
+        trigger(service, triggers)  # a server has opened its queue before the first caller comes
         admitted = timed(callers, triggers, lambda number: trigger(service, number))
         with service.database.write() as tx:
             tx.connection.execute(text("CREATE TABLE bare (number INTEGER PRIMARY KEY, t TEXT)"))

@@ -65,7 +65,9 @@ def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) ->
         step_rows = [
             _step_row(step) for run_id in run_ids for step in runs.steps(tx, tenant_id, run_id)
         ]
-        central = _central_rows(service, tx, tenant) if len(run_ids) < len(batch) else {}
+        central = _usage_rows(service, tx, tenant)
+        if len(run_ids) < len(batch):
+            central |= _central_rows(tx, tenant)
     upsert, dataset = service.warehouse.upsert, tenant.dataset
     if run_rows:
         runs_table = load_schema("x_meta_pipeline_runs")
@@ -81,16 +83,20 @@ def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) ->
             service.warehouse.upsert_central(dataset, schema, key, rows)
 
 
-def _central_rows(service: Service, tx: ReadTx, tenant: Tenant) -> dict[str, list[Row]]:
+def _usage_rows(service: Service, tx: ReadTx, tenant: Tenant) -> dict[str, list[Row]]:
+    """The latest days, which change with every run."""
     today = service.clock.now().date()
     days = [today - timedelta(days=back) for back in range(DAYS_BACK + 1)]
     used = [usage.row(tx, tenant.tenant_id, day) for day in days]
+    return {"tenant_usage_quotas": [asdict(row) for row in used if row is not None]}
+
+
+def _central_rows(tx: ReadTx, tenant: Tenant) -> dict[str, list[Row]]:
     known = keys.of_tenant(tx, tenant.tenant_id)
     limits = tenants.limits(tx, tenant.tenant_id)
     return {
         "tenant_profiles": [_profile_row(tenant)],
         "tenant_subscriptions": [_subscription_row(tenant, limits)],
-        "tenant_usage_quotas": [asdict(row) for row in used if row is not None],
         "tenant_api_keys": [_central_key_row(key) for key in known],
         "x_meta_api_keys": [_key_row(key) for key in known],
     }

@@ -27,6 +27,9 @@ SCHEMA = "cdp"
 _RECORD = sa.table("alembic_version", sa.column("version_num"))
 """Where a database says which migration it is at."""
 
+CHECKPOINT_PAGES = 4000
+"""Pages of the log, 16 MB, before SQLite copies them into the file: rarely, a page once."""
+
 BUSY_SECONDS = 30.0
 """How long a writer waits for its turn."""
 
@@ -171,6 +174,7 @@ def _sqlite_writer(url: sa.URL) -> sa.Engine:
                 hint="put CDP_HOME on a local disk; network file systems do not work",
             )
         raw.execute("PRAGMA synchronous=NORMAL")
+        raw.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:

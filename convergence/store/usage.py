@@ -81,12 +81,12 @@ def record_admission(
 ) -> None:
     """Count a run that is inserted in this transaction, and copy the limits it was measured by.
 
-    `before` is the use that this transaction found before the run.
+    `before` is the use that this transaction found before the run. That the published copies lack
+    it is told by the run's own mark.
     """
     used = replace(before, today=before.today + 1, month=before.month + 1, live=before.live + 1)
     values = _day_values(tenant_id, used, limits, now) | {"last_pipeline_started_at": now}
     tx.connection.execute(_admission(tx.dialect), values)
-    mark_dirty(tx, tenant_id, None)
 
 
 def record_finish(tx: WriteTx, tenant_id: str, day: date, status: Status, *, now: datetime) -> None:
