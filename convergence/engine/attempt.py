@@ -21,6 +21,8 @@ from convergence.warehouse.base import Scope, Value
 
 LEASE_SLACK_SECONDS = 30
 
+RUN_TIMEOUT = "run_timeout"
+
 log = Log(__name__)
 
 
@@ -118,7 +120,7 @@ def _deadlines(
     if step.trigger is StepTrigger.ALWAYS:
         now = service.clock.now()
         end = (run.started_at or now) + timedelta(minutes=template.timeout_minutes)
-        limits.append(((end - now).total_seconds(), _over("run_timeout", "the run", template)))
+        limits.append(((end - now).total_seconds(), _over(RUN_TIMEOUT, "the run", template)))
     with ExitStack() as stack:
         for seconds, reason in limits:
             timer = threading.Timer(max(seconds, 0), token.trip, (reason,))

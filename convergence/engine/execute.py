@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from convergence.engine import alert, record
+from convergence.engine.attempt import RUN_TIMEOUT
 from convergence.engine.attempt import attempt as try_step
 from convergence.engine.names import built_ins, late_names
 from convergence.engine.service import Service
@@ -167,7 +168,11 @@ class Executor:
             for step in template.steps
             if step.step_id not in outcomes
         ]
-        error = None if status is Status.COMPLETED else _cause(template, records)
+        error = _timed_out(records)
+        if status is not Status.COMPLETED:
+            error = _cause(template, records)
+        elif error is not None:
+            status = Status.FAILED
         self._close(run, status, error, last_steps=skipped)
 
     def _template(self, run: Run) -> Template:
@@ -267,6 +272,12 @@ def _check_attempts(run: Run) -> None:
             code="too_many_attempts",
             hint="see the log for what ended the process; then run it again",
         )
+
+
+def _timed_out(records: Iterable[StepRun]) -> CdpError | None:
+    """That the run's time was over: a step that may fail cannot excuse it."""
+    late = next((step for step in records if step.error_code == RUN_TIMEOUT), None)
+    return StepFailed(f"{late.step_id}: {late.error}", code=RUN_TIMEOUT) if late else None
 
 
 def _cause(template: Template, records: Iterable[StepRun]) -> CdpError | None:

@@ -102,6 +102,14 @@ def test_a_run_out_of_time_fails_and_says_so(walk: Walk, act: Act) -> None:
     assert (run.status, run.error_code) == (Status.FAILED, "run_timeout")
 
 
+def test_a_run_out_of_time_fails_also_when_its_steps_may_fail(walk: Walk, act: Act) -> None:
+    run = walk(
+        "step_id: a, ps_type: test.act, act: sleep, on_failure: continue",
+        head="timeout_minutes: 0.002",
+    )
+    assert (run.status, run.error_code) == (Status.FAILED, "run_timeout")
+
+
 def test_alert_stops_and_tells_the_admin(service: Service, walk: Walk, act: Act) -> None:
     service.mailer = mailer = FakeMailer()
     run = walk("step_id: a, ps_type: test.act, act: fail, on_failure: alert")
