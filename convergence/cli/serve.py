@@ -119,9 +119,14 @@ def _serve(
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )
+
+        def end(_number: int, _frame: object) -> None:
+            """Also before the server watches for signals, and when it raises its own again."""
+            server.should_exit = True
+
+        signal.signal(signal.SIGTERM, end)
         announce()
         _tell(settings, url_of(listening), with_worker=with_worker)
-        signal.signal(signal.SIGTERM, _end_quietly)
         server.run(sockets=[listening])
     finally:
         logs.close()
@@ -137,7 +142,3 @@ def _tell(settings: "Settings", url: str, *, with_worker: bool) -> None:
     say(f"serving {settings.home} at {url}" + ("" if with_worker else ", without a worker"))
     say("no keys are needed (DISABLE_AUTH)" if settings.disable_auth else f"operator's key: {key}")
     say(f"log: {settings.home / 'logs' / 'cdp.log'}; stop with Ctrl-C")
-
-
-def _end_quietly(number: int, frame: object) -> None:
-    """The server stopped in good order and raises its signal again: that is a good end."""
