@@ -4,9 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 
+from convergence.model.event import Event
 from convergence.model.key import ApiKeyRecord
 from convergence.model.run import Run, RunFilter, Status
 from convergence.model.source import Grant, Source
@@ -159,6 +161,41 @@ def status_counts(tx: ReadTx) -> dict[tuple[str, Status], int]:
     query = sa.select(runs.c.tenant_id, runs.c.status, sa.func.count()).where(t.IS_LIVE)
     found = tx.connection.execute(query.group_by(runs.c.tenant_id, runs.c.status))
     return {(tenant_id, Status(status)): count for tenant_id, status, count in found}
+
+
+def event_position(tx: ReadTx) -> int:
+    """All events below it are visible in this snapshot; later ones are not below it."""
+    if tx.dialect == "sqlite":
+        newest = sa.func.coalesce(sa.func.max(t.events.c.position), 0)
+        return int(tx.connection.execute(sa.select(newest)).scalar_one()) + 1
+    return int(tx.connection.execute(_OLDEST_OPEN).scalar_one())
+
+
+def events_since(
+    tx: ReadTx, position: int, *, after: tuple[int, str, int] | None = None, limit: int
+) -> list[Event]:
+    """Events of all runs from `position` on, those after `after` (position, run_id, sequence).
+
+    Those of one run come in the order of their sequence. Who goes on from an `event_position`
+    misses none, and on PostgreSQL may see some of them again.
+    """
+    order = [t.events.c[name] for name in ("position", "run_id", "sequence")]
+    query = sa.select(t.events).where(t.events.c.position >= position)
+    if tx.dialect != "sqlite":
+        # Transactions that a restored copy brought along from another server are none of ours.
+        query = query.where(t.events.c.position < _NEWEST)
+    if after is not None:
+        query = query.where(sa.tuple_(*order) > sa.tuple_(*map(sa.literal, after)))
+    found = tx.connection.execute(query.order_by(*order).limit(limit))
+    return [rows.event(row) for row in found]
+
+
+def _xid(of: sa.Function[Any]) -> sa.ColumnElement[int]:
+    return sa.cast(sa.cast(of, sa.Text), sa.BigInteger)
+
+
+_NEWEST = _xid(sa.func.pg_snapshot_xmax(sa.func.pg_current_snapshot()))
+_OLDEST_OPEN = sa.select(_xid(sa.func.pg_snapshot_xmin(sa.func.pg_current_snapshot())))
 
 
 def mark_dirty(tx: WriteTx, tenant_id: str, run_id: str | None) -> None:

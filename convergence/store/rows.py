@@ -4,6 +4,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from convergence.model.event import Event, EventKind, Level
 from convergence.model.key import ApiKeyRecord
 from convergence.model.load import Load, LoadKey, LoadStatus, SourceState
 from convergence.model.money import totals_from_json, totals_to_json
@@ -116,6 +117,29 @@ def step_values(of: StepRun) -> dict[str, Any]:
         "error_code": of.error_code,
         "error": of.error,
         "report": dict(of.report),
+    }
+
+
+def event(row: Row) -> Event:
+    values = dict(row._mapping)
+    values["kind"] = EventKind(values["kind"])
+    values["level"] = Level(values["level"])
+    values["status"] = Status(values["status"]) if values["status"] else None
+    return Event(**values)
+
+
+def event_values(of: Event) -> dict[str, Any]:
+    """Without `sequence` and `position`, which the store gives."""
+    return {
+        "run_id": of.run_id,
+        "tenant_id": of.tenant_id,
+        "at": of.at,
+        "kind": of.kind.value,
+        "level": of.level.value,
+        "step_id": of.step_id,
+        "status": of.status.value if of.status else None,
+        "message": of.message,
+        "facts": dict(of.facts),
     }
 
 

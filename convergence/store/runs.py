@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from convergence.errors import Conflict, NotFound
+from convergence.model import event
 from convergence.model.run import LIVE, MOVES, Run, RunFilter, Status, StepRun
-from convergence.store import listing, rows, tenants
+from convergence.store import events, listing, rows, tenants
 from convergence.store.column_types import UtcDateTime, kept
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.fleet import mark_dirty
@@ -53,8 +54,8 @@ _FINISH = (
 )
 _REQUEST_CANCEL = (
     sa.update(pipeline_runs)
-    .where(_IS_RUN, IS_LIVE)
-    .values(cancel_requested_at=kept(_RUNS.cancel_requested_at, _NOW))
+    .where(_IS_RUN, IS_LIVE, _RUNS.cancel_requested_at.is_(None))
+    .values(cancel_requested_at=_NOW)
     .returning(pipeline_runs)
 )
 _ATTEMPT = sa.select(_RUNS.attempt).where(_IS_RUN).with_for_update(key_share=True)
@@ -74,6 +75,7 @@ def insert(tx: WriteTx, run: Run) -> None:
         raise Conflict(
             f"A run of {run.pipeline_id} for {run.run_date} is live already", code="run_live"
         )
+    events.first(tx, event.of_run(run, at=run.created_at))
     mark_dirty(tx, run.tenant_id, run.run_id)
 
 
@@ -115,7 +117,10 @@ def page(
 
 def claim(tx: WriteTx, tenant_id: str, run_id: str, *, worker: str, now: datetime) -> Run | None:
     """PENDING to RUNNING, or a takeover: the next attempt. None when the run is over."""
-    return _change(tx, _CLAIM, {**_of(tenant_id, run_id), "by": worker, "now": now})
+    claimed = _change(tx, _CLAIM, {**_of(tenant_id, run_id), "by": worker, "now": now})
+    if claimed is not None:
+        events.append(tx, event.of_run(claimed, at=now))
+    return claimed
 
 
 def finish(  # noqa: PLR0913 - the end of a run, all by name
@@ -139,24 +144,35 @@ def finish(  # noqa: PLR0913 - the end of a run, all by name
         "origins": [origin.value for origin, moves in MOVES.items() if status in moves],
     }
     end = {"status": status.value, "ended_at": now, "error_code": error_code, "error": error}
-    return _change(tx, _FINISH, expected | end)
+    ended = _change(tx, _FINISH, expected | end)
+    if ended is not None:
+        events.append(tx, event.of_run(ended, at=now))
+    return ended
 
 
 def request_cancel(tx: WriteTx, tenant_id: str, run_id: str, *, now: datetime) -> Run:
-    """Ask a live run to end; a run that is over stays as it is. Raises NotFound."""
+    """Ask a live run to end, once; one that is over stays as it is. Raises NotFound."""
     asked = _change(tx, _REQUEST_CANCEL, {**_of(tenant_id, run_id), "now": now})
-    return asked or get(tx, tenant_id, run_id)
+    if asked is None:
+        return get(tx, tenant_id, run_id)
+    events.append(tx, event.cancel_asked(asked, at=now))
+    return asked
+
+
+def hold(tx: WriteTx, tenant_id: str, run_id: str, *, attempt: int) -> bool:
+    """Whether `attempt` is the run's present one, which it stays until this transaction ends."""
+    holder = tx.connection.execute(_ATTEMPT, _of(tenant_id, run_id))
+    return holder.scalar_one_or_none() == attempt
 
 
 def save_step(tx: WriteTx, step: StepRun) -> bool:
     """Write a step as it is now. False, and nothing written, from an attempt that is not the
     run's present one.
     """
-    # The lock keeps a claim from slipping in between.
-    holder = tx.connection.execute(_ATTEMPT, _of(step.tenant_id, step.run_id))
-    if holder.scalar_one_or_none() != step.attempt:
+    if not hold(tx, step.tenant_id, step.run_id, attempt=step.attempt):
         return False
     tx.connection.execute(_save_step(tx.dialect), rows.step_values(step))
+    events.append(tx, event.of_step(step))
     mark_dirty(tx, step.tenant_id, step.run_id)
     return True
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from convergence.errors import Unavailable
 from convergence.store import migrate
 from convergence.store.database import Database
-from convergence.store.tables import metadata
+from convergence.store.tables import REVISION, metadata
 
 IGNORED = {"alembic_version", "dbos_migrations"}
 
@@ -57,7 +57,8 @@ def test_a_new_database_is_migrated_once(empty_url: str) -> None:
     database = Database(empty_url)
     before = migrate.status(database)
     assert (before.current, before.is_current) == (None, False)
-    assert migrate.upgrade(database) == ["0001"]
+    applied = migrate.upgrade(database)
+    assert (applied[0], applied[-1]) == ("0001", REVISION)
     assert migrate.upgrade(database) == []
     assert migrate.status(database).is_current
     database.close()
