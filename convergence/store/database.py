@@ -18,7 +18,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from convergence.errors import Unavailable
-from convergence.store.gate import Gate, GatedConnection
+from convergence.store.gate import BUSY_SECONDS, GatedPool
 from convergence.store.tables import REVISION
 
 SCHEMA = "cdp"
@@ -30,8 +30,11 @@ _RECORD = sa.table("alembic_version", sa.column("version_num"))
 CHECKPOINT_PAGES = 4000
 """Pages of the log, 16 MB, before SQLite copies them into the file: rarely, a page once."""
 
-BUSY_SECONDS = 30.0
-"""How long a writer waits for its turn."""
+CACHE_PAGES = 4000
+"""Pages of the file, 16 MB, that the writer keeps."""
+
+CACHED_STATEMENTS = 512
+"""Statements that SQLite keeps prepared for the writer: ours and the durable engine's."""
 
 _COUNTED = {"preserve_rowcount": True}
 _HINT = "check that the database runs and that CDP_DATABASE_URL is right"
@@ -153,18 +156,15 @@ def _is_outage(error: Exception) -> bool:
 
 
 def _sqlite_writer(url: sa.URL) -> sa.Engine:
-    gate = Gate(timeout=BUSY_SECONDS)
     engine = sa.create_engine(
         url,
-        pool_size=32,
-        max_overflow=-1,
-        connect_args={"factory": GatedConnection, "isolation_level": None},
+        poolclass=GatedPool,
+        connect_args={"isolation_level": None, "cached_statements": CACHED_STATEMENTS},
     )
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        raw = _gated(connection)
-        raw.gate = gate
+        raw = _sqlite(connection)
         _prepare(raw)
         mode = raw.execute("PRAGMA journal_mode=WAL").fetchone()[0]
         if mode != "wal":
@@ -175,10 +175,11 @@ def _sqlite_writer(url: sa.URL) -> sa.Engine:
             )
         raw.execute("PRAGMA synchronous=NORMAL")
         raw.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        raw.execute(f"PRAGMA cache_size={CACHE_PAGES}")
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        _gated(connection.connection.driver_connection).begin_write()
+        _sqlite(connection.connection.driver_connection).execute("BEGIN IMMEDIATE")
 
     return engine
 
@@ -190,9 +191,9 @@ def _sqlite_reader(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA query_only=ON")
-            _prepare(connection)
+        raw = _sqlite(connection)
+        raw.execute("PRAGMA query_only=ON")
+        _prepare(raw)
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
@@ -206,9 +207,9 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _gated(connection: object) -> GatedConnection:
-    if not isinstance(connection, GatedConnection):
-        raise TypeError(f"not a connection of the write engine: {connection!r}")
+def _sqlite(connection: object) -> sqlite3.Connection:
+    if not isinstance(connection, sqlite3.Connection):
+        raise TypeError(f"not a connection to SQLite: {connection!r}")
     return connection
 
 

@@ -1,19 +1,25 @@
 """One FIFO gate around the write transactions of a SQLite file. For `database.py` alone.
 
 SQLite's own lock is unfair: under 16 writers a transaction may wait a hundred times its turn.
-Every connection of the write engine is a `GatedConnection`, whoever opened it, so that another
-library that is handed the engine waits in the same line.
+The gate is the pool of the write engine, so that another library that is handed the engine waits
+in the same line.
 """
 
 import sqlite3
 import threading
 from collections import deque
+from typing import Any
 
+import sqlalchemy as sa
+from sqlalchemy.pool import ConnectionPoolEntry
 from typing_extensions import override
+
+BUSY_SECONDS = 30.0
+"""How long a writer waits for its turn."""
 
 
 class Gate:
-    """A lock that is granted in the order of asking. It belongs to a connection, not a thread."""
+    """A lock that is granted in the order of asking. Whoever holds it, any thread may leave it."""
 
     def __init__(self, *, timeout: float) -> None:
         """`timeout` in seconds: a turn that has not come by then is given up."""
@@ -58,38 +64,34 @@ class Gate:
                 raise sqlite3.OperationalError("database is locked: the line of writers is stuck")
 
 
-class GatedConnection(sqlite3.Connection):
-    """A connection that holds the gate from `begin_write` until its transaction is over."""
+class GatedPool(sa.StaticPool):
+    """One connection, which writers hand on to one another in the order of asking.
 
-    gate: Gate
-    _inside = False
+    One for all, because what a connection has read of the file is worthless to it once another one
+    has written.
+    """
 
-    def begin_write(self) -> None:
-        """Raises as `Gate.enter` does."""
-        self.gate.enter()
-        self._inside = True
-        self.execute("BEGIN IMMEDIATE")
-
-    @override
-    def commit(self) -> None:
-        super().commit()
-        self._leave()
+    def __init__(self, creator: Any, **options: Any) -> None:  # noqa: ANN401 - the pool's own
+        super().__init__(creator, **options)
+        self._gate = Gate(timeout=BUSY_SECONDS)
 
     @override
-    def rollback(self) -> None:
+    def dispose(self) -> None:
+        self._gate.enter()
         try:
-            super().rollback()
+            super().dispose()
         finally:
-            self._leave()
+            self._gate.leave()
 
     @override
-    def close(self) -> None:
+    def _do_get(self) -> ConnectionPoolEntry:
+        self._gate.enter()
         try:
-            super().close()
-        finally:
-            self._leave()
+            return super()._do_get()
+        except BaseException:
+            self._gate.leave()
+            raise
 
-    def _leave(self) -> None:
-        if self._inside:
-            self._inside = False
-            self.gate.leave()
+    @override
+    def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        self._gate.leave()
