@@ -11,8 +11,8 @@ from convergence.model import binding
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.source import GCP_KINDS, GrantedSource, Kind
 from convergence.model.template import SourceFamily, Template
-from convergence.model.tenant import Tenant
-from convergence.store import sources, tenants
+from convergence.model.tenant import Tenant, Terms
+from convergence.store import sources
 from convergence.store.database import ReadTx
 
 
@@ -27,7 +27,7 @@ class UnseenError(Exception):
 def bind_run(
     service: Service,
     tx: ReadTx,
-    tenant: Tenant,
+    terms: Terms,
     *,
     request: LaunchRequest,
     template: Template,
@@ -37,15 +37,13 @@ def bind_run(
 
     Raises Invalid (names, values), and UnseenError for a kind that is not in `kinds`.
     """
-    now = service.clock.now()
-    stored = tenants.variables(tx, tenant.tenant_id)
-    stored = {name: value for name, value in stored.items() if name in template.variables}
+    now, tenant = service.clock.now(), terms.tenant
+    stored = {name: value for name, value in terms.variables.items() if name in template.variables}
     unset = template.variables.keys() - stored.keys() - request.variables.keys()
-    granted = sources.granted(tx, tenant.tenant_id)
     run_date = request.run_date or (now.date() - timedelta(days=1))
     bound = binding.bind(
         template,
-        tenant_values=stored | _only_sources(template, unset, granted, kinds),
+        tenant_values=stored | _only_sources(tx, tenant, template, unset, kinds=kinds),
         request_values=request.variables,
         builtins=built_ins(
             service, tenant, template, run_date=run_date, trigger_by=request.trigger_by
@@ -71,22 +69,22 @@ def bind_run(
 
 
 def _only_sources(
-    template: Template,
-    unset: Set[str],
-    granted: Sequence[GrantedSource],
-    kinds: Mapping[str, Kind],
+    tx: ReadTx, tenant: Tenant, template: Template, unset: Set[str], *, kinds: Mapping[str, Kind]
 ) -> dict[str, str]:
     """A source variable that nothing sets is the tenant's only source of its family."""
+    wanting = {
+        name: family
+        for name, variable in template.variables.items()
+        if (family := variable.source) and variable.default is None and name in unset
+    }
+    granted = sources.granted(tx, tenant.tenant_id) if wanting else ()
     found = {}
-    for variable in template.variables.values():
-        family = variable.source
-        if family is None or variable.default is not None or variable.name not in unset:
-            continue
+    for name, family in wanting.items():
         wanted = GCP_KINDS if family is SourceFamily.GCP else {Kind.FOCUS}
         fitting = [source.table for source in granted if _kind(source, kinds) in wanted]
         if len(fitting) != 1:
-            raise _source_problem(variable.name, family, sorted(fitting))
-        found[variable.name] = fitting[0]
+            raise _source_problem(name, family, sorted(fitting))
+        found[name] = fitting[0]
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from convergence.engine import alert
 from convergence.engine.bind import UnseenError, bind_run
 from convergence.engine.service import Queue, Service
-from convergence.errors import Forbidden, QuotaExceeded
+from convergence.errors import Conflict, Forbidden, QuotaExceeded
 from convergence.model import binding, quota
 from convergence.model.quota import Use
 from convergence.model.run import LaunchRequest, Run
@@ -14,7 +14,7 @@ from convergence.model.source import Kind
 from convergence.model.template import Template
 from convergence.model.tenant import Limits, Tenant, TenantStatus
 from convergence.store import runs, tenants, usage
-from convergence.store.database import WriteTx
+from convergence.store.database import ReadTx, WriteTx
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,42 +50,48 @@ def _launch(
     """
     queue = service.queue
     with service.database.write() as tx:
-        tenant, limits = tenants.lock_with_limits(tx, request.tenant_id)
-        _check_active(tenant)
-        run = bind_run(service, tx, tenant, request=request, template=template, kinds=kinds)
-        live = runs.live(
-            tx,
-            tenant.tenant_id,
-            pipeline_id=run.pipeline_id,
-            run_date=run.run_date,
-            parameter_hash=run.parameter_hash,
-        )
-        if live is not None:
-            return Launched(run=live, is_new=False)
+        terms = tenants.lock_for_terms(tx, request.tenant_id)
+        _check_active(terms.tenant)
+        run = bind_run(service, tx, terms, request=request, template=template, kinds=kinds)
         before = usage.use(tx, run.tenant_id, run.created_at.date())
-        refusal = _refuse(tx, run, limits, before)
-        warns = refusal is None and _admit(tx, run, queue, limits=limits, before=before)
+        refusal = _insert(tx, run, terms.limits, before)
+        # Asked only now: most runs are new, and writers wait in line.
+        if refusal is not None and (live := _live(tx, run)) is not None:
+            return Launched(run=live, is_new=False)
+        if refusal is not None:
+            # That it was refused is recorded, and must be committed.
+            usage.record_refusal(tx, run.tenant_id, before.day, now=run.created_at)
+        warns = refusal is None and _admit(tx, run, queue, limits=terms.limits, before=before)
     if refusal is not None:
         raise refusal
     if warns:
-        alert.quota_nearly_used(service, tenant, limits, used=before.today + 1)
+        alert.quota_nearly_used(service, terms.tenant, terms.limits, used=before.today + 1)
     return Launched(run=run, is_new=True)
 
 
-def _refuse(tx: WriteTx, run: Run, limits: Limits, before: Use) -> QuotaExceeded | None:
-    """Why the run may not be admitted. That it was refused is recorded, and must be committed."""
+def _insert(tx: WriteTx, run: Run, limits: Limits, before: Use) -> QuotaExceeded | Conflict | None:
+    """Insert the run, or say why it may not be."""
     try:
         quota.check_quota(limits, before)
-    except QuotaExceeded as refusal:
-        usage.record_refusal(tx, run.tenant_id, before.day, now=run.created_at)
+        runs.insert(tx, run)
+    except (QuotaExceeded, Conflict) as refusal:
         return refusal
     return None
 
 
+def _live(tx: ReadTx, run: Run) -> Run | None:
+    return runs.live(
+        tx,
+        run.tenant_id,
+        pipeline_id=run.pipeline_id,
+        run_date=run.run_date,
+        parameter_hash=run.parameter_hash,
+    )
+
+
 def _admit(tx: WriteTx, run: Run, queue: Queue, *, limits: Limits, before: Use) -> bool:
-    """Insert, count and enqueue. True for the one admission of the day that has to warn."""
+    """Count and enqueue an inserted run. True for the one of the day that has to warn."""
     now = run.created_at
-    runs.insert(tx, run)
     usage.record_admission(tx, run.tenant_id, before, limits, now=now)
     queue.enqueue(tx, run.tenant_id, run.run_id)
     is_due = quota.warning_due(limits, before.today + 1)

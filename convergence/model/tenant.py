@@ -1,6 +1,7 @@
 """Who owns data, keys and limits; and what each plan grants."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -69,6 +70,17 @@ class Tenant:
     def subscription_id(self) -> str:
         """A tenant has one subscription."""
         return f"sub_{self.tenant_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a tenant's runs are admitted by. `variables` are its own values of template variables,
+    by name.
+    """
+
+    tenant: Tenant
+    limits: Limits
+    variables: Mapping[str, str]
 
 
 def check_tenant_id(text: str) -> str:

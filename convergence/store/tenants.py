@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from convergence.errors import Conflict, NotFound
-from convergence.model.tenant import Limits, Tenant, TenantStatus
+from convergence.model.tenant import Limits, Tenant, TenantStatus, Terms
 from convergence.store import rows
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.fleet import mark_dirty
@@ -22,9 +22,10 @@ _GET = sa.select(tenant_profiles).where(tenant_profiles.c.tenant_id == _OF_TENAN
 _LOCK = _GET.with_for_update(key_share=True)
 _LIMIT_COLUMNS = [tenant_subscriptions.c[name] for name in rows.LIMIT_NAMES]
 _LIMITS = sa.select(*_LIMIT_COLUMNS).where(tenant_subscriptions.c.tenant_id == _OF_TENANT)
-_LOCK_WITH_LIMITS = (
-    sa.select(tenant_profiles, *_LIMIT_COLUMNS)
+_LOCK_FOR_TERMS = (
+    sa.select(tenant_profiles, *_LIMIT_COLUMNS, tenant_variables.c.name, tenant_variables.c.value)
     .join_from(tenant_profiles, tenant_subscriptions)
+    .outerjoin(tenant_variables, tenant_variables.c.tenant_id == tenant_profiles.c.tenant_id)
     .where(tenant_profiles.c.tenant_id == _OF_TENANT)
     .with_for_update(key_share=True, of=tenant_profiles)
 )
@@ -74,10 +75,16 @@ def lock(tx: WriteTx, tenant_id: str) -> Tenant:
     return rows.tenant(_found(tx, _LOCK, tenant_id))
 
 
-def lock_with_limits(tx: WriteTx, tenant_id: str) -> tuple[Tenant, Limits]:
-    """`lock`, and what the tenant may use, in one question. Raises NotFound."""
-    row = _found(tx, _LOCK_WITH_LIMITS, tenant_id)
-    return rows.tenant(row), rows.limits(row)
+def lock_for_terms(tx: WriteTx, tenant_id: str) -> Terms:
+    """`lock`, and all that a run is admitted by, in one question. Raises NotFound."""
+    found = tx.connection.execute(_LOCK_FOR_TERMS, {"of_tenant": tenant_id}).all()
+    if not found:
+        raise _absent(tenant_id)
+    return Terms(
+        tenant=rows.tenant(found[0]),
+        limits=rows.limits(found[0]),
+        variables={row.name: row.value for row in found if row.name is not None},
+    )
 
 
 def hold(tx: WriteTx, tenant_id: str) -> None:

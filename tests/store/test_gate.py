@@ -1,10 +1,13 @@
 import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from convergence.store.gate import Gate
+from convergence.store.gate import Gate, GatedPool
 
 
 def test_turns_come_in_the_order_of_asking() -> None:
@@ -61,3 +64,35 @@ def test_another_thread_may_give_the_gate_back() -> None:
     thread.start()
     thread.join()
     gate.enter()
+
+
+def test_writers_hand_one_connection_on(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'a.db'}", poolclass=GatedPool)
+
+    def visit(_: int) -> object:
+        with engine.begin() as connection:
+            return connection.connection.driver_connection
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(visit, range(40)))) == 1
+    engine.dispose()
+
+
+def test_a_connection_that_cannot_be_made_holds_up_nobody(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'absent' / 'a.db'}", poolclass=GatedPool)
+    for _ in range(2):
+        with pytest.raises(sa.exc.OperationalError, match="unable to open"):
+            engine.connect()
+    (tmp_path / "absent").mkdir()
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    engine.dispose()
+
+
+def test_a_lost_connection_is_replaced(tmp_path: Path) -> None:
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'a.db'}", poolclass=GatedPool)
+    with engine.connect() as connection:
+        connection.invalidate()
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT 1")) == 1
+    engine.dispose()

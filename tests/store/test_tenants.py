@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from convergence.errors import Conflict, NotFound
-from convergence.model.tenant import PLAN_LIMITS, Plan, TenantStatus
+from convergence.model.tenant import PLAN_LIMITS, Plan, TenantStatus, Terms
 from convergence.store import fleet, tenants, usage
 from convergence.store.database import WriteTx
 from tests.store.conftest import DAY, NOW, add_tenant, make_tenant
@@ -12,11 +12,16 @@ from tests.store.conftest import DAY, NOW, add_tenant, make_tenant
 def test_a_tenant_is_what_was_created(tx: WriteTx) -> None:
     assert tenants.get(tx, "acme") == make_tenant("acme")
     assert tenants.lock(tx, "acme") == make_tenant("acme")
-    assert tenants.lock_with_limits(tx, "acme") == (
-        make_tenant("acme"),
-        tenants.limits(tx, "acme"),
-    )
     assert tenants.limits(tx, "acme") == PLAN_LIMITS[Plan.SCALE]
+
+
+def test_the_terms_of_a_run_come_in_one_question(tx: WriteTx) -> None:
+    terms = Terms(tenant=make_tenant("acme"), limits=tenants.limits(tx, "acme"), variables={})
+    assert tenants.lock_for_terms(tx, "acme") == terms
+    for name in ("table", "admin_email"):
+        tenants.set_variable(tx, "acme", name, f"the {name}", now=NOW)
+    stored = {"admin_email": "the admin_email", "table": "the table"}
+    assert tenants.lock_for_terms(tx, "acme") == replace(terms, variables=stored)
 
 
 def test_a_tenant_is_created_once(tx: WriteTx) -> None:
@@ -33,7 +38,7 @@ def test_two_tenants_never_share_a_dataset(tx: WriteTx) -> None:
 
 
 def test_an_unknown_tenant_is_not_found(tx: WriteTx) -> None:
-    for question in (tenants.get, tenants.lock_with_limits, tenants.limits, tenants.hold):
+    for question in (tenants.get, tenants.lock_for_terms, tenants.limits, tenants.hold):
         if question is tenants.hold and tx.connection.dialect.name == "sqlite":
             continue
         with pytest.raises(NotFound) as caught:
