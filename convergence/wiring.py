@@ -21,6 +21,7 @@ from convergence.warehouse.base import Warehouse
 if TYPE_CHECKING:
     from convergence.library import Library
     from convergence.outside.metrics import Metrics
+    from convergence.warehouse.duckdb.parquet import ExportWriter
 
 SHIPPED_CONFIGS = (
     Path(__file__).parent / "configs",
@@ -103,6 +104,13 @@ def library(settings: Settings) -> "Library":
         return Library(settings.configs_dir, models)
     shipped = next(path for path in SHIPPED_CONFIGS if path.is_dir())
     return Library(shipped, models)
+
+
+def export_writer() -> "ExportWriter":
+    """Writes the files of a sample export; to be closed, as a context."""
+    from convergence.warehouse.duckdb.parquet import ExportWriter
+
+    return ExportWriter()
 
 
 def _mailer(settings: Settings) -> Mailer:

@@ -17,6 +17,7 @@ from convergence.cli import (
     quota,
     run,
     runs,
+    sample,
     serve,
     sources,
     sql,
@@ -39,6 +40,7 @@ app.add_typer(templates.app, name="templates")
 app.add_typer(runs.app, name="runs")
 app.add_typer(costs.app, name="costs")
 app.add_typer(quota.app, name="quota")
+app.add_typer(sample.app, name="sample")
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 

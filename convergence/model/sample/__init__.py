@@ -1,0 +1,1 @@
+"""A made-up billing export whose totals are known exactly: pure rules, from a seed to its rows."""
