@@ -25,12 +25,15 @@ class FakeClock(Clock):
 
 
 class FakeMailer(Mailer):
-    """Keeps what was sent."""
+    """Keeps what was sent; raises `trouble` instead while there is one."""
 
     def __init__(self) -> None:
         self.sent: list[Mail] = []
+        self.trouble: BaseException | None = None
 
     @override
     def send(self, mail: Mail, *, always_allowed: Set[str]) -> MailReport:
+        if self.trouble is not None:
+            raise self.trouble
         self.sent.append(mail)
         return MailReport(sent_to=tuple(mail.to), left_out={})

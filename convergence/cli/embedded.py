@@ -138,6 +138,7 @@ class EmbeddedClient:
     def follow(self, run_id: str, watch: "Watch") -> Json:
         """Execute the run, unless a worker of the same store lives, which will."""
         from convergence.engine import ledger
+        from convergence.engine.deliver import deliver
         from convergence.engine.execute import Executor
 
         if self._has_worker():
@@ -157,6 +158,7 @@ class EmbeddedClient:
             finally:
                 walking.exception()
                 ledger.publish(self._service)
+                deliver(self._service)
         walking.result()
         ended = self.run(run_id)
         watch(ended)

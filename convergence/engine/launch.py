@@ -1,7 +1,8 @@
 """Admit a run: its template, names and quota are checked; it is stored and enqueued at once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from convergence.engine import alert
 from convergence.engine.bind import UnseenError, bind_run
@@ -16,6 +17,8 @@ from convergence.model.tenant import Limits, Tenant, TenantStatus
 from convergence.store import runs, tenants, usage
 from convergence.store.database import ReadTx, WriteTx
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
@@ -25,48 +28,79 @@ class Launched:
     is_new: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request with what was found for it before the transaction."""
+
+    request: LaunchRequest
+    template: Template
+    queue: Queue
+
+
 def launch(service: Service, request: LaunchRequest) -> Launched:
     """Admit one run, or give the live one of the same pipeline, date and parameters.
 
     Raises NotFound (template, tenant), Invalid (names, date), Forbidden (suspended tenant) and
     QuotaExceeded. When it returns, the run is stored and will end in a status with a reason.
     """
+    asked = ask(service, request)
+    return with_kinds(service, lambda kinds: _launch(service, asked, kinds))
+
+
+def ask(service: Service, request: LaunchRequest) -> Asked:
+    """What `admit` needs besides the store. Raises NotFound and Invalid (the template)."""
     binding.check_trigger_by(request.trigger_by)
     template = service.library.get(request.template)
+    return Asked(request=request, template=template, queue=service.queue)
+
+
+def with_kinds(service: Service, act: Callable[[Mapping[str, Kind]], T]) -> T:
+    """What `act` gives, once it is told the kinds of the sources that it asks for."""
     kinds: dict[str, Kind] = {}
     while True:
         try:
-            return _launch(service, request, template, kinds)
+            return act(kinds)
         except UnseenError as unseen:
             # Outside the transaction, so that nobody waits for the disk that the files are on.
             kinds[unseen.source.table] = service.warehouse.source_kind(unseen.source).kind
 
 
-def _launch(
-    service: Service, request: LaunchRequest, template: Template, kinds: Mapping[str, Kind]
-) -> Launched:
+def admit(
+    service: Service, tx: WriteTx, asked: Asked, kinds: Mapping[str, Kind]
+) -> Launched | QuotaExceeded:
+    """Admit in the caller's transaction. A refusal is given back: that it was one is recorded.
+
+    Raises as `launch` does, and UnseenError; then nothing is written.
+    """
+    terms = tenants.lock_for_terms(tx, asked.request.tenant_id)
+    _check_active(terms.tenant)
+    run = bind_run(service, tx, terms, request=asked.request, template=asked.template, kinds=kinds)
+    before = usage.use(tx, run.tenant_id, run.created_at.date())
+    refusal = _insert(tx, run, terms.limits, before)
+    # Asked only now: most runs are new, and writers wait in line.
+    if refusal is not None and (live := _live(tx, run)) is not None:
+        return Launched(run=live, is_new=False)
+    if isinstance(refusal, QuotaExceeded):
+        # That it was refused is recorded, and must be committed.
+        usage.record_refusal(tx, run.tenant_id, before.day, now=run.created_at)
+        return refusal
+    if refusal is not None:
+        raise refusal
+    if _admit(tx, run, asked.queue, limits=terms.limits, before=before):
+        used = before.today + 1
+        alert.quota_nearly_used(tx, terms.tenant, terms.limits, used=used, now=run.created_at)
+    return Launched(run=run, is_new=True)
+
+
+def _launch(service: Service, asked: Asked, kinds: Mapping[str, Kind]) -> Launched:
     """All in one transaction, the reading too: callers that take turns as a whole, and not at each
     statement, are admitted twice as fast.
     """
-    queue = service.queue
     with service.database.write() as tx:
-        terms = tenants.lock_for_terms(tx, request.tenant_id)
-        _check_active(terms.tenant)
-        run = bind_run(service, tx, terms, request=request, template=template, kinds=kinds)
-        before = usage.use(tx, run.tenant_id, run.created_at.date())
-        refusal = _insert(tx, run, terms.limits, before)
-        # Asked only now: most runs are new, and writers wait in line.
-        if refusal is not None and (live := _live(tx, run)) is not None:
-            return Launched(run=live, is_new=False)
-        if refusal is not None:
-            # That it was refused is recorded, and must be committed.
-            usage.record_refusal(tx, run.tenant_id, before.day, now=run.created_at)
-        warns = refusal is None and _admit(tx, run, queue, limits=terms.limits, before=before)
-    if refusal is not None:
-        raise refusal
-    if warns:
-        alert.quota_nearly_used(service, terms.tenant, terms.limits, used=before.today + 1)
-    return Launched(run=run, is_new=True)
+        admitted = admit(service, tx, asked, kinds)
+    if isinstance(admitted, QuotaExceeded):
+        raise admitted
+    return admitted
 
 
 def _insert(tx: WriteTx, run: Run, limits: Limits, before: Use) -> QuotaExceeded | Conflict | None:

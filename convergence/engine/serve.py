@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from convergence.engine import days, ledger, workers
+from convergence.engine.deliver import deliver
 from convergence.engine.execute import Executor
 from convergence.engine.recover import Sweeper
 from convergence.engine.service import Service
@@ -14,6 +15,7 @@ from convergence.errors import CdpError
 from convergence.outside.logs import Log
 
 SWEEP_SECONDS = 5.0
+MAIL_SECONDS = 2.0
 LEDGER_SECONDS = 1.0
 DAY_SECONDS = 30.0
 DRAIN_SECONDS = 20
@@ -91,7 +93,11 @@ def _start_worker(serving: Serving) -> None:
     def beat() -> None:
         workers.beat(service, executor.worker)
 
+    def deliver_mail() -> None:
+        deliver(service)
+
     serving.every(workers.BEAT_SECONDS, beat)
+    serving.every(MAIL_SECONDS, deliver_mail)
     serving.every(SWEEP_SECONDS, sweeper.sweep)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
+from hashlib import sha256
 from typing import Protocol
 
 from typing_extensions import override
@@ -38,6 +39,8 @@ class Mail:
     bcc: Sequence[str] = ()
     sender: str | None = None
     """Used when the operator allows it; else the operator's own sender is."""
+    message_id: str = ""
+    """Ours alone: with it, a mail that is sent twice can be told to be the same."""
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -114,10 +117,16 @@ class SmtpMailer(Mailer):
                 message[header] = ", ".join(dict.fromkeys(shown))
         message["Subject"] = one_line(mail.subject)
         message["Date"] = format_datetime(self._clock.now())
-        message["Message-ID"] = make_msgid(domain=self._sender.partition("@")[2])
+        message["Message-ID"] = _message_id(mail, domain=self._sender.partition("@")[2])
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(plain_lines(mail.text[:MAX_TEXT]))
         return message
+
+
+def _message_id(mail: Mail, *, domain: str) -> str:
+    if not mail.message_id:
+        return make_msgid(domain=domain)
+    return f"<{sha256(mail.message_id.encode()).hexdigest()[:32]}@{domain}>"
 
 
 def is_address(text: str) -> bool:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from convergence.model.event import Event
 from convergence.model.key import ApiKeyRecord
+from convergence.model.notification import Notification
 from convergence.model.run import Run, RunFilter, Status
 from convergence.model.source import Grant, Source
 from convergence.model.tenant import Tenant, TenantStatus
@@ -237,6 +238,29 @@ def clean(tx: WriteTx, published: Dirty) -> None:
         .with_for_update(skip_locked=True)
     )
     tx.write(sa.delete(table).where(table.c.dirty_id.in_(unchanged)))
+
+
+def has_notifications(tx: ReadTx, *, now: datetime) -> bool:
+    """Whether one is to be delivered."""
+    return tx.connection.execute(_due_notification(now)).first() is not None
+
+
+def claim_notification(tx: WriteTx, *, now: datetime, until: datetime) -> Notification | None:
+    """The next to deliver. Nobody else tries it before `until`."""
+    table = t.outbox
+    due = _due_notification(now).with_for_update(skip_locked=True)
+    found = tx.connection.execute(due).scalar()
+    change = sa.update(table).where(table.c.notification_id == found)
+    claim = change.values(next_attempt_at=until, attempts=table.c.attempts + 1).returning(table)
+    row = tx.connection.execute(claim).one_or_none()
+    return rows.notification(row) if row else None
+
+
+def _due_notification(now: datetime) -> sa.Select[tuple[str]]:
+    table = t.outbox
+    is_due = sa.and_(t.IS_WAITING, table.c.next_attempt_at <= now)
+    query = sa.select(table.c.notification_id).where(is_due)
+    return query.order_by(table.c.next_attempt_at).limit(1)
 
 
 def beat(tx: WriteTx, worker: str, *, version: str, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """Rows become values of `model/` here, at the store's edge, and values become rows."""
 
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -8,6 +9,7 @@ from convergence.model.event import Event, EventKind, Level
 from convergence.model.key import ApiKeyRecord
 from convergence.model.load import Load, LoadKey, LoadStatus, SourceState
 from convergence.model.money import totals_from_json, totals_to_json
+from convergence.model.notification import Notification, NotificationState
 from convergence.model.run import Run, Status, StepRun, Trigger
 from convergence.model.source import Grant, Kind, Source
 from convergence.model.tenant import Limits, Plan, Tenant, TenantStatus
@@ -141,6 +143,17 @@ def event_values(of: Event) -> dict[str, Any]:
         "message": of.message,
         "facts": dict(of.facts),
     }
+
+
+def notification(row: Row) -> Notification:
+    values = dict(row._mapping)
+    values["state"] = NotificationState(values["state"])
+    del values["next_attempt_at"]
+    return Notification(**values)
+
+
+def notification_values(of: Notification) -> dict[str, Any]:
+    return {**asdict(of), "state": of.state.value, "next_attempt_at": of.created_at}
 
 
 def source(row: Row, grants: tuple[Grant, ...]) -> Source:

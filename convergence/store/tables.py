@@ -2,10 +2,11 @@
 
 import sqlalchemy as sa
 
+from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0002"
+REVISION = "0003"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -317,4 +318,28 @@ workers = sa.Table(
     sa.Column("version", sa.String, nullable=False),
     _moment("started_at"),
     _moment("seen_at"),
+)
+
+# Not called notifications: the durable engine has a table of that name in the same SQLite file.
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("notification_id", sa.String, primary_key=True),
+    _tenant_id(),
+    _text("subject"),
+    _text("text"),
+    sa.Column("state", sa.String, nullable=False),
+    _number("attempts"),
+    _moment("created_at"),
+    _moment("next_attempt_at"),
+    _moment("sent_at", nullable=True),
+    sa.Column("error", FreeText),
+)
+IS_WAITING = outbox.c.state == sa.literal_column(f"'{NotificationState.WAITING}'")
+"""Written into the statement, as `IS_LIVE` is."""
+sa.Index(
+    "ix_outbox_waiting",
+    outbox.c.next_attempt_at,
+    sqlite_where=IS_WAITING,
+    postgresql_where=IS_WAITING,
 )

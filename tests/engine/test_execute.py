@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from convergence.engine.deliver import deliver
 from convergence.engine.execute import MAX_ATTEMPTS, STOPPING, Executor
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, Conflict
@@ -114,6 +115,7 @@ def test_alert_stops_and_tells_the_admin(service: Service, walk: Walk, act: Act)
     service.mailer = mailer = FakeMailer()
     run = walk("step_id: a, ps_type: test.act, act: fail, on_failure: alert")
     assert run.status is Status.FAILED
+    assert deliver(service) == 1
     assert [mail.to for mail in mailer.sent] == [("finops@acme.example",)]
     assert "told to fail" in mailer.sent[0].text
 

@@ -1,6 +1,5 @@
 """Admission: one transaction that checks, stores, counts and enqueues."""
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from convergence.engine.deliver import deliver
 from convergence.engine.launch import launch
 from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
@@ -103,9 +103,8 @@ def test_a_day_that_is_nearly_used_up_warns_once(service: Service, tmp_path: Pat
     grant_export(service, tmp_path / "*.csv", "small")
     for day in range(1, 7):
         _finish(service, _launch_small(service, day))
-    for thread in threading.enumerate():
-        if thread.name == "alert":
-            thread.join()
+    assert deliver(service) == 1
+    assert deliver(service) == 0
     assert [mail.subject for mail in mailer.sent] == ["[WARNING] small: 5 of 6 runs of today used"]
 
 

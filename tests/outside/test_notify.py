@@ -95,6 +95,14 @@ def test_a_mail_arrives_with_its_headers_and_body(mailer: SmtpMailer, inbox: Inb
     assert message.get_content().replace("\r\n", "\n") == text
 
 
+def test_a_mail_that_is_sent_twice_has_one_id(mailer: SmtpMailer, inbox: Inbox) -> None:
+    for told in ("a", "a", "b"):
+        sent = Mail(to=("admin@acme.example",), subject="s", text="t", message_id=told)
+        mailer.send(sent, always_allowed=ADMIN)
+    ids = [str(each.content).partition("Message-ID: ")[2][:30] for each in inbox.envelopes]
+    assert ids[0] == ids[1] != ids[2]
+
+
 def test_others_than_the_tenant_and_the_list_are_left_out(mailer: SmtpMailer, inbox: Inbox) -> None:
     report = mailer.send(
         Mail(
