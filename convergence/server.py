@@ -1,8 +1,9 @@
 """The application: routes, what surrounds them, how errors are answered. For `cdp serve`."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import ModuleType
 from typing import Any
 
 from fastapi import FastAPI
@@ -38,6 +39,8 @@ from convergence.errors import CdpError
 MAX_BODY = 256 * 1024
 MOST_QUERIES = 4
 """Of one caller at once."""
+WORKER_ROOMS = (health,)
+"""What a worker answers: whether it is well, and what it counts."""
 ROOMS = (docs, health, runs, tenants, usage, sources, templates, costs, query)
 
 
@@ -52,9 +55,12 @@ class Application(FastAPI):
         return self.openapi_schema
 
 
-def create_app(service: Service, *, with_worker: bool) -> FastAPI:
+def create_app(
+    service: Service, *, with_worker: bool, rooms: Sequence[ModuleType] = ROOMS
+) -> FastAPI:
     """The application over a service whose home the caller holds. Starts it, and closes it.
 
+    `rooms` are the files of `api` whose routes it has.
     Raises TypeError for a route that does not say who may call it.
     """
     always = {"X-Auth-Disabled": "true"} if service.config.auth_disabled else {}
@@ -78,7 +84,7 @@ def create_app(service: Service, *, with_worker: bool) -> FastAPI:
             RequestValidationError: problems.answer_invalid,
         },
     )
-    for room in ROOMS:
+    for room in rooms:
         app.router.routes.extend(room.router.routes)
     auth.check_routes(app.routes)
     limit = RateLimit(service.config.rate_limit, time.monotonic)

@@ -69,6 +69,9 @@ class Settings(BaseModel):
         "`postgresql+psycopg://user@host/name` (a Unix socket with `?host=/path`). Unset: "
         "`control.db` in the home.",
     )
+    database_connections: int = Field(
+        20, ge=4, le=1000, description="Connections to PostgreSQL that one process keeps at most."
+    )
     warehouse: Literal["duckdb"] = Field(
         "duckdb", description="Where the tenants' tables are. This version has `duckdb`."
     )

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convergence.engine.agree import check_files, check_pepper
 from convergence.engine.service import Config, Makers, Queue, Service
 from convergence.outside.clock import SystemClock
 from convergence.outside.home import Home
@@ -56,31 +57,33 @@ def build(settings: Settings) -> Service:
         ),
         mailer=_mailer(settings),
         makers=Makers(
-            database=lambda: _database(config),
+            database=lambda: _database(settings, service),
             warehouse=lambda: _warehouse(settings, service),
             step_types=_step_types,
             library=lambda: library(settings),
             metrics=_metrics,
-            queue=lambda database: _queue(database, config),
+            queue=lambda database: _queue(database, service),
         ),
     )
     return service
 
 
-def _database(config: Config) -> Database:
+def _database(settings: Settings, service: Service) -> Database:
     """The control store, migrated: additive steps only, so a newer process may just start."""
-    database = Database(config.database_url)
+    database = Database(service.config.database_url, connections=settings.database_connections)
     if not database.is_current():
         from convergence.store import migrate
 
         migrate.upgrade(database)
+    if not settings.disable_auth:
+        check_pepper(database, service.secrets)
     return database
 
 
-def _queue(database: Database, config: Config) -> Queue:
+def _queue(database: Database, service: Service) -> Queue:
     from convergence.engine.work import DurableQueue
 
-    return DurableQueue(database, config.database_url)
+    return DurableQueue(database, service.config.database_url, service.step_types)
 
 
 def _step_types() -> Mapping[str, StepType]:
@@ -124,6 +127,8 @@ def _warehouse(settings: Settings, service: Service) -> Warehouse:
     from convergence.store import fleet, sources
     from convergence.warehouse.duckdb.export import folder_of
     from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
+
+    check_files(service.database, service.home)
 
     def folders(dataset: str) -> tuple[Path, ...]:
         """The folders that a dataset's tenant may read files from."""

@@ -9,6 +9,7 @@ from convergence import __version__
 from convergence.api import problems, wire
 from convergence.api.auth import Nearby, Public
 from convergence.engine import days
+from convergence.engine.agree import holds_files
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Unavailable
 from convergence.store import fleet, migrate
@@ -74,7 +75,9 @@ def _check_schema(service: Service) -> None:
 
 
 def _check_warehouse(service: Service) -> None:
-    service.warehouse.check()
+    """One that another process has is that one's to check."""
+    if holds_files(service.database, service.home):
+        service.warehouse.check()
 
 
 def _try(check: Callable[[], object]) -> str:

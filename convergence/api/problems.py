@@ -69,6 +69,8 @@ WORDS = {
     "string_unicode": "must be text without broken characters",
 }
 LONGEST_POINTER = 100
+RETRY_SECONDS = "2"
+"""After which a dependency may be there again."""
 CHALLENGE = 'Bearer realm="cdp"'
 
 log = Log(__name__)
@@ -96,7 +98,16 @@ async def answer_error(request: Request, error: Exception) -> Response:
         limited = _with_limit(problem, error, request)
         wait = limited.retry_after
         return _answer(limited, {"Retry-After": str(wait)} if wait is not None else None)
-    return _answer(problem, {"WWW-Authenticate": CHALLENGE} if status == 401 else None)
+    return _answer(problem, _headers(error, status))
+
+
+def _headers(error: CdpError, status: int) -> dict[str, str] | None:
+    """How to come in; when to come again, unless it is never the right place."""
+    if status == 401:
+        return {"WWW-Authenticate": CHALLENGE}
+    if status == 503 and error.code != "warehouse_elsewhere":
+        return {"Retry-After": RETRY_SECONDS}
+    return None
 
 
 async def answer_http(request: Request, error: Exception) -> Response:

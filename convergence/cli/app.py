@@ -23,6 +23,7 @@ from convergence.cli import (
     sql,
     templates,
     tenants,
+    worker,
 )
 from convergence.cli.command import Call, command, group
 from convergence.cli.output import show_record
@@ -32,7 +33,7 @@ OWN_FILES = 0o077
 """What is made in a home is for this user alone: bills, and the hashes of keys."""
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
-for single in (serve, doctor, run, sql):
+for single in (serve, worker, doctor, run, sql):
     single.add_to(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sources.app, name="sources")

@@ -15,6 +15,7 @@ from typing import Any
 from convergence import wiring
 from convergence.cli import db, serve
 from convergence.cli.embedded import alone
+from convergence.engine.agree import files_place, holds_files
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, StepFailed
 from convergence.library import Library
@@ -168,6 +169,9 @@ def _engine(service: Service) -> Seen:
 
 
 def _warehouse(service: Service) -> Seen:
+    if not holds_files(service.database, service.home):
+        place = files_place(service.database) or "no home yet: the first worker's becomes it"
+        return OK, f"the tenants' tables are in {place}", ""
     service.warehouse.check()
     return OK, f"{service.home.path / 'warehouse'} can be written", ""
 

@@ -6,7 +6,6 @@ Reads open the store alone. What needs the warehouse first takes the home, until
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -23,7 +22,7 @@ from convergence.model.tenant import Tenant
 from convergence.outside.home import Home, HomeLock
 from convergence.outside.logs import Logs
 from convergence.settings import Settings
-from convergence.store import fleet, keys, runs, tenants
+from convergence.store import fleet, keys, runs, tenants, workers
 
 if TYPE_CHECKING:
     from convergence.client import Watch
@@ -34,8 +33,6 @@ PAGE = 1000
 HOME_SECONDS = 30
 """How long a busy home is waited for."""
 POLL_SECONDS = 0.2
-WORKER_SILENCE = timedelta(seconds=20)
-"""A worker that was heard of in this time lives."""
 
 
 class EmbeddedClient:
@@ -128,6 +125,8 @@ class EmbeddedClient:
         from convergence.engine.launch import launch
 
         self._take_home()
+        if not self._has_worker():
+            self._need_files()
         now = self._service.clock.now()
         asked = checked(wire.RunIn, wanted)
         launched = launch(
@@ -208,13 +207,21 @@ class EmbeddedClient:
         if self._lock is None:
             self._lock = take_home(self._service.home)
 
+    def _need_files(self) -> None:
+        """Raises Unavailable where this process could not load."""
+        from convergence.engine import agree
+
+        agree.claim_files(self._service)
+        agree.check_files(self._service.database, self._service.home)
+
     def _has_worker(self) -> bool:
         """Whether a worker in another place lives: on SQLite the home's holder is the only one."""
         if self._service.database.is_sqlite:
             return False
-        alive_since = self._service.clock.now() - WORKER_SILENCE
+        from convergence.engine.workers import LEASE
+
         with self._service.database.read() as tx:
-            return any(worker.seen_at > alive_since for worker in fleet.workers(tx))
+            return bool(workers.living(tx, LEASE))
 
     def _tenant_of(self, run_id: str) -> str:
         with self._service.database.read() as tx:

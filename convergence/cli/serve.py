@@ -3,7 +3,8 @@
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from errno import EADDRINUSE
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,9 @@ from convergence.cli.output import say
 from convergence.errors import Conflict, Invalid, Unavailable
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from convergence.engine.service import Service
     from convergence.settings import Settings
 
 DRAIN_SECONDS = 10
@@ -97,11 +101,20 @@ def _serve(
     with_worker: bool,
 ) -> None:
     """Open the parts, so that what is wrong is said here; then answer until a signal ends it."""
-    import uvicorn
+    from convergence.server import create_app
 
+    with opened(settings) as service:
+        announce()
+        _tell(settings, url_of(listening), with_worker=with_worker)
+        answer(create_app(service, with_worker=with_worker), listening, service)
+    say("stopped")
+
+
+@contextmanager
+def opened(settings: "Settings") -> Iterator["Service"]:
+    """The parts with an open store, and a log that ends with them."""
     from convergence import wiring
     from convergence.outside.logs import Logs
-    from convergence.server import create_app
 
     service = wiring.build(settings)
     folder = service.home.path / "logs"
@@ -110,31 +123,37 @@ def _serve(
     logs = Logs(folder, level=settings.log_level, secrets=secrets, terminal=is_watched)
     try:
         _ = service.database
-        server = uvicorn.Server(
-            uvicorn.Config(
-                create_app(service, with_worker=with_worker),
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=DRAIN_SECONDS,
-            )
-        )
-
-        def end(_number: int, _frame: object) -> None:
-            """Also before the server watches for signals, and when it raises its own again."""
-            server.should_exit = True
-
-        signal.signal(signal.SIGTERM, end)
-        announce()
-        _tell(settings, url_of(listening), with_worker=with_worker)
-        server.run(sockets=[listening])
+        yield service
     finally:
         logs.close()
+
+
+def answer(app: "FastAPI", listening: socket.socket, service: "Service") -> None:
+    """Answer until a signal ends it. Raises Unavailable when the application does not start."""
+    import uvicorn
+
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+        )
+    )
+
+    def end(_number: int, _frame: object) -> None:
+        """Also before the server watches for signals, and when it raises its own again."""
+        server.should_exit = True
+
+    signal.signal(signal.SIGTERM, end)
+    server.run(sockets=[listening])
     if not server.started:
         raise Unavailable(
-            "the server could not start", code="start_failed", hint=f"see {folder / 'cdp.log'}"
+            "the server could not start",
+            code="start_failed",
+            hint=f"see {service.home.path / 'logs' / 'cdp.log'}",
         )
-    say("stopped")
 
 
 def _tell(settings: "Settings", url: str, *, with_worker: bool) -> None:

@@ -33,7 +33,8 @@ def bind_run(
     template: Template,
     kinds: Mapping[str, Kind],
 ) -> Run:
-    """The PENDING run, not stored yet. `kinds` are those of AUTO sources, by table.
+    """The PENDING run, not stored yet. `kinds` are those of AUTO sources, by table; one that stays
+    AUTO fits any template.
 
     Raises Invalid (names, values), and UnseenError for a kind that is not in `kinds`.
     """
@@ -81,7 +82,9 @@ def _only_sources(
     found = {}
     for name, family in wanting.items():
         wanted = GCP_KINDS if family is SourceFamily.GCP else {Kind.FOCUS}
-        fitting = [source.table for source in granted if _kind(source, kinds) in wanted]
+        fitting = [
+            source.table for source in granted if _kind(source, kinds) in {*wanted, Kind.AUTO}
+        ]
         if len(fitting) != 1:
             raise _source_problem(name, family, sorted(fitting))
         found[name] = fitting[0]

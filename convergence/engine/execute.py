@@ -5,14 +5,17 @@ a file never changes a run under way. `work.py` makes each act a durable step; a
 the home walks them by itself.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from convergence.engine import alert, record
 from convergence.engine.attempt import RUN_TIMEOUT
 from convergence.engine.attempt import attempt as try_step
 from convergence.engine.names import built_ins, late_names
+from convergence.engine.outlast import outlast
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, CdpError, Conflict, StepFailed
 from convergence.library import from_snapshot
@@ -25,6 +28,8 @@ from convergence.outside.logs import Log
 from convergence.steps.base import Report, step_models
 from convergence.store import loads, runs, tenants, usage
 from convergence.warehouse.base import Value
+
+T = TypeVar("T")
 
 MAX_ATTEMPTS = 5
 STOPPING = "stopping"
@@ -49,6 +54,7 @@ class Executor:
     service: Service
     worker: str
     tokens: dict[str, CancelToken] = field(default_factory=dict)
+    _broken_off: threading.Event = field(default_factory=threading.Event)
 
     def walk(self, tenant_id: str, run_id: str) -> None:
         """Execute a run from its claim to its end, in this thread."""
@@ -75,6 +81,7 @@ class Executor:
 
     def break_off(self) -> None:
         """End all work without an outcome: the process stops."""
+        self._broken_off.set()
         for token in list(self.tokens.values()):
             token.trip(Cancelled("the service is stopping", code=STOPPING))
 
@@ -85,11 +92,15 @@ class Executor:
         second try.
         """
         now = self.service.clock.now()
-        with self.service.database.write() as tx:
-            run = runs.claim(tx, tenant_id, run_id, worker=self.worker, now=now)
-            if run is None:
-                return None
-            before = runs.steps(tx, tenant_id, run_id)
+
+        def claim() -> tuple[Run | None, list[StepRun]]:
+            with self.service.database.write() as tx:
+                run = runs.claim(tx, tenant_id, run_id, worker=self.worker, now=now)
+                return run, runs.steps(tx, tenant_id, run_id) if run else []
+
+        run, before = self._outlast(claim)
+        if run is None:
+            return None
         try:
             _check_attempts(run)
             steps = self._template(run).steps
@@ -131,9 +142,8 @@ class Executor:
         Raises Conflict when the run has passed to a newer attempt, whose word counts; Cancelled
         when the process stops; Unavailable when the store is away.
         """
-        with self.service.database.read() as tx:
-            run = replace(runs.get(tx, tenant_id, run_id), attempt=attempt)
-            before = {step.step_id: step for step in runs.steps(tx, tenant_id, run_id)}
+        run, records = self._records(tenant_id, run_id, attempt=attempt)
+        before = {step.step_id: step for step in records}
         if step_id in before and before[step_id].status in ENDED:
             return before[step_id].status
         template = self._template(run)
@@ -157,9 +167,7 @@ class Executor:
         self, tenant_id: str, run_id: str, *, attempt: int, outcomes: Mapping[str, Status]
     ) -> None:
         """Record the steps that never ran as SKIPPED, and the run's end."""
-        with self.service.database.read() as tx:
-            run = replace(runs.get(tx, tenant_id, run_id), attempt=attempt)
-            records = runs.steps(tx, tenant_id, run_id)
+        run, records = self._records(tenant_id, run_id, attempt=attempt)
         template = self._template(run)
         status = graph.outcome(template.steps, outcomes)
         now = self.service.clock.now()
@@ -175,6 +183,19 @@ class Executor:
             status = Status.FAILED
         self._close(run, status, error, last_steps=skipped)
 
+    def _records(self, tenant_id: str, run_id: str, *, attempt: int) -> tuple[Run, list[StepRun]]:
+        """The run as this attempt writes it, and its steps so far."""
+
+        def read() -> tuple[Run, list[StepRun]]:
+            with self.service.database.read() as tx:
+                run = replace(runs.get(tx, tenant_id, run_id), attempt=attempt)
+                return run, runs.steps(tx, tenant_id, run_id)
+
+        return self._outlast(read)
+
+    def _outlast(self, act: Callable[[], T]) -> T:
+        return outlast(act, until=self._broken_off)
+
     def _template(self, run: Run) -> Template:
         """The template as it was when the run was admitted. Raises Invalid."""
         models = step_models(self.service.step_types)
@@ -185,23 +206,29 @@ class Executor:
     ) -> None:
         """The end of a run and all that follows from it, in one transaction."""
         now = self.service.clock.now()
-        with self.service.database.write() as tx:
-            for step in last_steps:
-                runs.save_step(tx, step)
-            ended = runs.finish(
-                tx,
-                run.tenant_id,
-                run.run_id,
-                attempt=run.attempt,
-                status=status,
-                now=now,
-                error_code=error.code if error else None,
-                error=error.detail if error else None,
-            )
-            if ended is None:
-                return
-            usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
-            loads.release_all(tx, run.tenant_id, run.run_id)
+
+        def close() -> Run | None:
+            with self.service.database.write() as tx:
+                for step in last_steps:
+                    runs.save_step(tx, step)
+                ended = runs.finish(
+                    tx,
+                    run.tenant_id,
+                    run.run_id,
+                    attempt=run.attempt,
+                    status=status,
+                    now=now,
+                    error_code=error.code if error else None,
+                    error=error.detail if error else None,
+                )
+                if ended is not None:
+                    usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
+                    loads.release_all(tx, run.tenant_id, run.run_id)
+                return ended
+
+        ended = self._outlast(close)
+        if ended is None:
+            return
         self.service.metrics.run_finished(
             ended.tenant_id,
             ended.pipeline_id,
@@ -215,7 +242,8 @@ class Executor:
         """Do the work. Raises Cancelled when the process stops: then nothing is an outcome."""
         clock = self.service.clock
         try:
-            return record.completed(begun, work(token), now=clock.now())
+            report = self._outlast(lambda: work(token))
+            return record.completed(begun, report, now=clock.now())
         except Exception as error:
             if token.reason is not None and token.reason.code == STOPPING:
                 raise token.reason from error
@@ -233,11 +261,12 @@ class Executor:
         return token
 
     def _save(self, step: StepRun) -> None:
-        with self.service.database.write() as tx:
-            if not runs.save_step(tx, step):
-                raise Conflict(
-                    f"run {step.run_id} has passed to another attempt", code="attempt_lost"
-                )
+        def save() -> bool:
+            with self.service.database.write() as tx:
+                return runs.save_step(tx, step)
+
+        if not self._outlast(save):
+            raise Conflict(f"run {step.run_id} has passed to another attempt", code="attempt_lost")
 
     def _names(
         self,

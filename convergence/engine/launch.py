@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from convergence.engine import alert
+from convergence.engine.agree import holds_files
 from convergence.engine.bind import UnseenError, bind_run
 from convergence.engine.service import Queue, Service
 from convergence.errors import Conflict, Forbidden, QuotaExceeded
 from convergence.model import binding, quota
 from convergence.model.quota import Use
 from convergence.model.run import LaunchRequest, Run
-from convergence.model.source import Kind
+from convergence.model.source import GrantedSource, Kind
 from convergence.model.template import Template
 from convergence.model.tenant import Limits, Tenant, TenantStatus
 from convergence.store import runs, tenants, usage
@@ -62,7 +63,14 @@ def with_kinds(service: Service, act: Callable[[Mapping[str, Kind]], T]) -> T:
             return act(kinds)
         except UnseenError as unseen:
             # Outside the transaction, so that nobody waits for the disk that the files are on.
-            kinds[unseen.source.table] = service.warehouse.source_kind(unseen.source).kind
+            kinds[unseen.source.table] = _look(service, unseen.source)
+
+
+def _look(service: Service, source: GrantedSource) -> Kind:
+    """The kind that the source's files tell; AUTO, which fits all, where they are elsewhere."""
+    if not holds_files(service.database, service.home):
+        return Kind.AUTO
+    return service.warehouse.source_kind(source).kind
 
 
 def admit(
@@ -127,7 +135,7 @@ def _admit(tx: WriteTx, run: Run, queue: Queue, *, limits: Limits, before: Use) 
     """Count and enqueue an inserted run. True for the one of the day that has to warn."""
     now = run.created_at
     usage.record_admission(tx, run.tenant_id, before, limits, now=now)
-    queue.enqueue(tx, run.tenant_id, run.run_id)
+    queue.enqueue(tx, run)
     is_due = quota.warning_due(limits, before.today + 1)
     return is_due and usage.claim_warning(tx, run.tenant_id, before.day, now=now)
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.model.key import ApiKeyRecord
@@ -68,6 +69,7 @@ def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) ->
         central = _usage_rows(service, tx, tenant)
         if len(run_ids) < len(batch):
             central |= _central_rows(tx, tenant)
+    catch_up(service, tenant.dataset)
     upsert, dataset = service.warehouse.upsert, tenant.dataset
     if run_rows:
         runs_table = load_schema("x_meta_pipeline_runs")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import NAMESPACE_OID, uuid5
 
+from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
 from convergence.errors import StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
@@ -39,6 +40,7 @@ class Loader:
 
     def load(self, request: StageRequest, options: LoadOptions) -> Report:
         """Publish the rows of `request`, or raise StepFailed and leave the old ones visible."""
+        catch_up(self.service, request.dataset)
         self._lease(request.key)
         try:
             finished = self._settle(request)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from convergence.engine.agree import holds_files
 from convergence.engine.mint import mint_key
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, Invalid, NotFound
@@ -106,18 +107,33 @@ def _enrol(service: Service, tenant: Tenant) -> str:
 
 def _make_dataset(service: Service, tenant: Tenant) -> tuple[bool, tuple[str, ...]]:
     """The tenant's dataset and tables, before the store knows it: a dataset without a tenant is
-    found again by a second try, a tenant without a dataset would fail every run."""
+    found again by a second try, a tenant without a dataset would fail every run.
+
+    Where the files are another process's, that one makes them, before the first load.
+    """
+    if not holds_files(service.database, service.home):
+        return False, ()
     made = service.warehouse.ensure_dataset(tenant.dataset)
     try:
-        tables = tuple(
-            schema.name
-            for schema in tenant_schemas().values()
-            if service.warehouse.ensure_table(tenant.dataset, schema)
-        )
+        tables = ensure_tables(service, tenant.dataset)
     except CdpError:
         _undo_dataset(service, tenant, made=made)
         raise
     return made, tables
+
+
+def catch_up(service: Service, dataset: str) -> None:
+    """Make the dataset of a tenant that was onboarded where the files are not; else nothing."""
+    if not service.database.is_sqlite and service.warehouse.ensure_dataset(dataset):
+        ensure_tables(service, dataset)
+
+
+def ensure_tables(service: Service, dataset: str) -> tuple[str, ...]:
+    """Make the tables that a tenant's dataset lacks; their names."""
+    schemas = tenant_schemas().values()
+    return tuple(
+        schema.name for schema in schemas if service.warehouse.ensure_table(dataset, schema)
+    )
 
 
 def _undo_dataset(service: Service, tenant: Tenant, *, made: bool) -> None:
@@ -182,5 +198,7 @@ def _check_absent(service: Service, tenant_id: str) -> str:
 
 
 def _check_warehouse(service: Service) -> str:
+    if not holds_files(service.database, service.home):
+        return "another process holds the tenants' tables, and makes those of this tenant"
     service.warehouse.check()
     return "the warehouse answers"

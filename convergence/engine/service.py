@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from convergence.model.run import Run
 from convergence.outside.clock import Clock
 from convergence.outside.home import Home
 from convergence.outside.notify import Mailer
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 class Queue(Protocol):
     """Where an admitted run waits for a worker."""
 
-    def enqueue(self, tx: WriteTx, tenant_id: str, run_id: str) -> None:
+    def enqueue(self, tx: WriteTx, run: Run) -> None:
         """Enqueue in the caller's transaction: the run and its place commit or vanish together."""
         ...
 

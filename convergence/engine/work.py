@@ -9,17 +9,23 @@ import logging
 import threading
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
 from convergence.engine.execute import Executor
-from convergence.model.run import Status
+from convergence.errors import Conflict
+from convergence.model.run import Run, Status
+from convergence.steps.base import StepType
+from convergence.store import deployment
 from convergence.store.database import Database, WriteTx
 
 # Raised only when the order of the durable acts below changes.
 ENGINE_VERSION = "engine-1"
 QUEUE = "runs"
+LOADS = "loads"
+"""Where runs wait that only the process with the tenants' files can execute."""
 WORKFLOW = "run"
 POLL_SECONDS = 0.1
 BATCH = 500
@@ -29,16 +35,22 @@ GRACE_SECONDS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where the engine has a run: its own status word, and the worker it gave it to."""
+    """Where the engine has a run: its own status word, the worker it gave it to, and the version
+    of the walk that it waits for.
+    """
 
     status: str
     worker: str | None
+    version: str | None = ENGINE_VERSION
 
 
 class DurableQueue:
     """The queue, as every process may use it: enqueue, look, put back. Executes nothing."""
 
-    def __init__(self, database: Database, url: str) -> None:
+    def __init__(self, database: Database, url: str, step_types: Mapping[str, StepType]) -> None:
+        """Raises Conflict when the store's rows are another major version's of the engine."""
+        _check_engine(database)
+        self._step_types = step_types
         logging.getLogger("dbos").setLevel(logging.WARNING)
         self._database = database
         with database.translated():
@@ -50,17 +62,17 @@ class DurableQueue:
             lazy=True,
         )
 
-    def enqueue(self, tx: WriteTx, tenant_id: str, run_id: str) -> None:
+    def enqueue(self, tx: WriteTx, run: Run) -> None:
         self._client.enqueue_in_transaction(
             tx.connection,
             {
                 "workflow_name": WORKFLOW,
-                "queue_name": QUEUE,
-                "workflow_id": run_id,
+                "queue_name": self._queue_of(run),
+                "workflow_id": run.run_id,
                 "app_version": ENGINE_VERSION,
             },
-            tenant_id,
-            run_id,
+            run.tenant_id,
+            run.run_id,
         )
 
     def places(self, run_ids: Sequence[str]) -> dict[str, Place]:
@@ -74,23 +86,32 @@ class DurableQueue:
                     load_output=False,
                 )
             for flow in found:
-                places[flow.workflow_id] = Place(status=flow.status, worker=flow.executor_id)
+                places[flow.workflow_id] = Place(
+                    status=flow.status, worker=flow.executor_id, version=flow.app_version
+                )
         return places
 
-    def put_back(self, run_id: str) -> None:
+    def put_back(self, run: Run) -> None:
         """Let a live worker begin the run again; its finished steps are in our own records."""
         with self._database.translated():
-            self._client.cancel_workflow(run_id)
+            self._client.cancel_workflow(run.run_id)
             self._client.rewind_workflow(
-                run_id, application_version=ENGINE_VERSION, queue_name=QUEUE
+                run.run_id, application_version=ENGINE_VERSION, queue_name=self._queue_of(run)
             )
+
+    def _queue_of(self, run: Run) -> str:
+        """With one process, which has the files, one queue is enough."""
+        if self._database.is_sqlite or not needs_warehouse(run, self._step_types):
+            return QUEUE
+        return LOADS
 
 
 class Worker:
-    """Executes queued runs in this process, `concurrency` at a time."""
+    """Executes queued runs in this process, `worker_concurrency` of each queue at a time."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, *, has_files: bool) -> None:
         self._executor = executor
+        self._queues = (QUEUE, LOADS) if has_files else (QUEUE,)
         self._concurrency = executor.service.config.worker_concurrency
 
     @property
@@ -112,10 +133,12 @@ class Worker:
             }
         )
         _register(self._executor)
+        DBOS.listen_queues(self._queues)
         DBOS.launch()
-        DBOS.register_queue(
-            QUEUE, worker_concurrency=self._concurrency, polling_interval_sec=POLL_SECONDS
-        )
+        for queue in self._queues:
+            DBOS.register_queue(
+                queue, worker_concurrency=self._concurrency, polling_interval_sec=POLL_SECONDS
+            )
 
     def stop(self, *, seconds: int) -> None:
         """Wait so long for the runs under way, then break them off: another start goes on."""
@@ -123,6 +146,23 @@ class Worker:
         timer.start()
         DBOS.destroy(workflow_completion_timeout_sec=seconds + GRACE_SECONDS, destroy_registry=True)
         timer.cancel()
+
+
+def needs_warehouse(run: Run, step_types: Mapping[str, StepType]) -> bool:
+    """Whether some step of the run works with the tenants' tables."""
+    types = (step_types.get(step.get("ps_type")) for step in run.snapshot.get("steps", ()))
+    return any(each is None or each.settings.needs_warehouse for each in types)
+
+
+def _check_engine(database: Database) -> None:
+    own = version("dbos").partition(".")[0]
+    agreed = deployment.agree(database, deployment.ENGINE, own)
+    if agreed != own:
+        raise Conflict(
+            f"This store's queue was made by DBOS {agreed}, and this process has DBOS {own}",
+            code="engine_differs",
+            hint="use the same version of cdp on all machines: stop all, then start the new ones",
+        )
 
 
 def _register(executor: Executor) -> None:

@@ -82,6 +82,17 @@ class Home:
             raise _unusable(path, error) from error
         return path
 
+    @property
+    def identity(self) -> str | None:
+        """What `identify` gave this home; None when it never did. A backup keeps it."""
+        path = self.path / "identity"
+        return path.read_text("utf-8").strip() if path.exists() else None
+
+    def identify(self, name: str) -> None:
+        """Give the home a name for ever, unless it has one. The caller holds the lock."""
+        if self.identity is None:
+            (self.path / "identity").write_text(f"{name}\n", "utf-8")
+
     def lock(self, wait_seconds: float = 0) -> HomeLock:
         """Take the home. Raises Conflict (home_busy) when another still has it after the wait."""
         path = self.path / "lock"
@@ -122,7 +133,8 @@ class Home:
         return Conflict(
             f"the home {self.path} is in use by {who}{where}",
             code="home_busy",
-            hint="stop it, or choose another folder with CDP_HOME",
+            hint="stop it, or choose another folder with CDP_HOME: several processes on one "
+            "PostgreSQL have a home each",
         )
 
 

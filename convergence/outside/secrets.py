@@ -49,6 +49,14 @@ class Secrets:
         """All that must never be written down; for the log's redaction."""
         return (self.admin_key, *(pepper.decode() for pepper in self._peppers))
 
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """One for each version of the pepper; all it tells is whether two are the same."""
+        return tuple(
+            hmac.new(pepper, b"cdp: fingerprint of the pepper", sha256).hexdigest()[:32]
+            for pepper in self._peppers
+        )
+
     def mint(self) -> MintedKey:
         """A new API key with 256 random bits."""
         text = assemble(

@@ -17,6 +17,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    needs_warehouse: ClassVar[bool] = True
+    """Whether only a worker that reaches the tenants' tables can do the step."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:

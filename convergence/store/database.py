@@ -36,6 +36,26 @@ CACHE_PAGES = 4000
 CACHED_STATEMENTS = 512
 """Statements that SQLite keeps prepared for the writer: ours and the durable engine's."""
 
+UNAVAILABLE = "store_unavailable"
+"""The code of an error that says: the database is away, or busy."""
+
+CONNECTIONS = 20
+POOL_SECONDS = 5.0
+"""How long a caller waits for one of the connections to PostgreSQL."""
+
+_CONNECTION = {
+    # A lock that does not come, and a process that stopped inside a transaction, hold up nobody
+    # for long; the second is shorter than the lease of a worker.
+    "options": f"-csearch_path={SCHEMA} -clock_timeout=10s "
+    "-cidle_in_transaction_session_timeout=15s",
+    "connect_timeout": 5,
+    # A link that is cut without a word is noticed within this time.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+
 _COUNTED = {"preserve_rowcount": True}
 _HINT = "check that the database runs and that CDP_DATABASE_URL is right"
 _HINTS = {
@@ -74,8 +94,10 @@ class WriteTx(ReadTx):
 class Database:
     """An open control store. Raises Unavailable, with a hint, when it cannot be used."""
 
-    def __init__(self, url: str) -> None:
-        """`url`: sqlite:////absolute/control.db or postgresql+psycopg://…, ?host=/socket too."""
+    def __init__(self, url: str, *, connections: int = CONNECTIONS) -> None:
+        """`url`: sqlite:////absolute/control.db or postgresql+psycopg://…, ?host=/socket too.
+        `connections`: how many to PostgreSQL at most.
+        """
         parsed = sa.make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self._place = str(parsed.database) if self.is_sqlite else repr(parsed)
@@ -84,7 +106,7 @@ class Database:
             self.engine = _sqlite_writer(parsed)
             self._reader = _sqlite_reader(parsed)
         else:
-            self.engine = _postgresql(parsed)
+            self.engine = _postgresql(parsed, connections)
             self._reader = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
@@ -102,6 +124,20 @@ class Database:
         """Commits at the end, or leaves nothing behind. Does not nest in one thread."""
         with self.translated(), self.engine.begin() as connection:
             yield WriteTx(connection)
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[bool]:
+        """False while another process is inside. SQLite has one process, which is always alone.
+
+        On PostgreSQL transactions of this thread may be opened inside; the hold ends with the
+        connection, in whatever way that ends.
+        """
+        if self.is_sqlite:
+            yield True
+            return
+        with self.write() as tx:
+            lock = sa.func.pg_try_advisory_xact_lock(sa.func.hashtext(f"{SCHEMA}.{what}"))
+            yield bool(tx.connection.execute(sa.select(lock)).scalar())
 
     def is_current(self) -> bool:
         """Whether the schema is this program's; `migrate` leads there, and tells why it cannot."""
@@ -126,7 +162,7 @@ class Database:
             hint = next((hint for words, hint in _HINTS.items() if words in reason), _HINT)
             raise Unavailable(
                 f"The control store {self._place} cannot be used: {reason}",
-                code="store_unavailable",
+                code=UNAVAILABLE,
                 hint=hint,
             ) from error
 
@@ -213,13 +249,13 @@ def _sqlite(connection: object) -> sqlite3.Connection:
     return connection
 
 
-def _postgresql(url: sa.URL) -> sa.Engine:
+def _postgresql(url: sa.URL, connections: int) -> sa.Engine:
     return sa.create_engine(
         url,
         isolation_level="READ COMMITTED",
-        pool_size=10,
-        max_overflow=30,
-        pool_timeout=BUSY_SECONDS,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=POOL_SECONDS,
         pool_pre_ping=True,
-        connect_args={"options": f"-csearch_path={SCHEMA}", "connect_timeout": 5},
+        connect_args=_CONNECTION,
     )

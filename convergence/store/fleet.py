@@ -35,16 +35,6 @@ class Dirty:
     dirty_id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerRow:
-    """A process that executes runs, and when it was last heard of."""
-
-    worker: str
-    version: str
-    started_at: datetime
-    seen_at: datetime
-
-
 def tenants(tx: ReadTx, *, limit: int, after: str | None) -> list[Tenant]:
     """Tenants by id, those after `after`."""
     query = sa.select(t.tenant_profiles).order_by(t.tenant_profiles.c.tenant_id).limit(limit)
@@ -261,26 +251,3 @@ def _due_notification(now: datetime) -> sa.Select[tuple[str]]:
     is_due = sa.and_(t.IS_WAITING, table.c.next_attempt_at <= now)
     query = sa.select(table.c.notification_id).where(is_due)
     return query.order_by(table.c.next_attempt_at).limit(1)
-
-
-def beat(tx: WriteTx, worker: str, *, version: str, now: datetime) -> None:
-    """A worker's sign of life."""
-    statement = insert_into(t.workers, tx.dialect).values(
-        worker=worker, version=version, started_at=now, seen_at=now
-    )
-    tx.write(
-        statement.on_conflict_do_update(
-            index_elements=[t.workers.c.worker], set_={"version": version, "seen_at": now}
-        )
-    )
-
-
-def retire(tx: WriteTx, worker: str) -> None:
-    """A worker has ended in good order."""
-    tx.write(sa.delete(t.workers).where(t.workers.c.worker == worker))
-
-
-def workers(tx: ReadTx) -> list[WorkerRow]:
-    """All workers that did not end in good order, the latest heard of first."""
-    query = sa.select(t.workers).order_by(t.workers.c.seen_at.desc(), t.workers.c.worker)
-    return [WorkerRow(**row._mapping) for row in tx.connection.execute(query)]

@@ -37,10 +37,20 @@ _CLAIM = (
     .where(_IS_RUN, IS_LIVE)
     .values(
         status=Status.RUNNING.value,
-        attempt=_RUNS.attempt + 1,
+        # One that was taken from its worker has its next attempt already.
+        attempt=sa.case(
+            (sa.and_(_RUNS.attempt > 0, _RUNS.worker.is_(None)), _RUNS.attempt),
+            else_=_RUNS.attempt + 1,
+        ),
         worker=sa.bindparam("by"),
         started_at=kept(_RUNS.started_at, _NOW),
     )
+    .returning(pipeline_runs)
+)
+_REVOKE = (
+    sa.update(pipeline_runs)
+    .where(_IS_RUN, IS_LIVE, _RUNS.worker.is_not(None))
+    .values(attempt=_RUNS.attempt + 1, worker=None)
     .returning(pipeline_runs)
 )
 _FINISH = (
@@ -121,6 +131,13 @@ def claim(tx: WriteTx, tenant_id: str, run_id: str, *, worker: str, now: datetim
     if claimed is not None:
         events.append(tx, event.of_run(claimed, at=now))
     return claimed
+
+
+def revoke(tx: WriteTx, tenant_id: str, run_id: str) -> Run | None:
+    """Take a live run from its worker: from now on what that one writes is refused. None when no
+    worker has it.
+    """
+    return _change(tx, _REVOKE, _of(tenant_id, run_id))
 
 
 def finish(  # noqa: PLR0913 - the end of a run, all by name

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0003"
+REVISION = "0004"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -318,6 +318,15 @@ workers = sa.Table(
     sa.Column("version", sa.String, nullable=False),
     _moment("started_at"),
     _moment("seen_at"),
+    sa.Column("engine", sa.String, nullable=False),
+)
+
+# What the processes on this store agree on; the first to say it decides.
+deployment = sa.Table(
+    "deployment",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.String, nullable=False),
 )
 
 # Not called notifications: the durable engine has a table of that name in the same SQLite file.

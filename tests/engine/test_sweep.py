@@ -1,22 +1,24 @@
 """The sweep: every live run is waiting, or executed by a living worker, or put back."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime
+from contextlib import nullcontext
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from typing_extensions import override
 
 from convergence.engine import workers
 from convergence.engine.execute import Executor
 from convergence.engine.recover import Sweeper
 from convergence.engine.service import Service
-from convergence.engine.work import DurableQueue, Place
-from convergence.errors import Unavailable
+from convergence.engine.work import ENGINE_VERSION, DurableQueue, Place
+from convergence.errors import Conflict, Unavailable
 from convergence.model.load import LoadKey
 from convergence.model.run import Run
-from convergence.store import fleet, loads
+from convergence.store import fleet, loads, tables
+from convergence.store import workers as store_workers
 from convergence.store.database import WriteTx
-from tests.fakes import FakeClock
 
 KEY = LoadKey(table="t", day=date(2024, 11, 1), source="s")
 
@@ -34,14 +36,14 @@ class FakeQueue(DurableQueue):
         return self.known
 
     @override
-    def put_back(self, run_id: str) -> None:
+    def put_back(self, run: Run) -> None:
         if self.is_broken:
             raise Unavailable("told to break")
-        self.back.append(run_id)
+        self.back.append(run.run_id)
 
     @override
-    def enqueue(self, tx: WriteTx, tenant_id: str, run_id: str) -> None:
-        self.back.append(run_id)
+    def enqueue(self, tx: WriteTx, run: Run) -> None:
+        self.back.append(run.run_id)
 
 
 @pytest.fixture
@@ -75,14 +77,49 @@ def test_a_run_of_a_dead_worker_is_put_back(sweeper: Sweeper, queue: FakeQueue, 
 
 
 def test_a_run_of_another_process_is_left_until_that_is_silent(
-    service: Service, clock: FakeClock, sweeper: Sweeper, queue: FakeQueue, run: Run
+    service: Service,
+    sweeper: Sweeper,
+    queue: FakeQueue,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    service.database.is_sqlite = False
-    workers.beat(service, "other")
+    monkeypatch.setattr(service.database, "is_sqlite", False)
+    monkeypatch.setattr(service.database, "alone", lambda _: nullcontext(True))
+    workers.enlist(service, "other", engine=ENGINE_VERSION)
     queue.known[run.run_id] = Place(status="PENDING", worker="other")
     assert sweeper.sweep() == 0
-    clock.advance(seconds=21)
+    _silence(service, "other")
     assert sweeper.sweep() == 1
+
+
+def test_a_run_that_waits_for_a_version_nobody_has_is_put_back(
+    sweeper: Sweeper, queue: FakeQueue, run: Run
+) -> None:
+    queue.known[run.run_id] = Place(status="ENQUEUED", worker=None, version="engine-0")
+    assert sweeper.sweep() == 1
+
+
+def test_what_a_stopped_worker_had_is_handed_over(
+    sweeper: Sweeper, queue: FakeQueue, run: Run
+) -> None:
+    queue.known[run.run_id] = Place(status="PENDING", worker="me")
+    assert sweeper.hand_over() == 1
+    queue.known[run.run_id] = Place(status="PENDING", worker="other")
+    assert sweeper.hand_over() == 0
+
+
+def test_a_run_that_is_put_back_is_its_old_workers_no_more(
+    service: Service, sweeper: Sweeper, queue: FakeQueue, run: Run
+) -> None:
+    old = Executor(service=service, worker="gone").begin("acme", run.run_id)
+    assert old is not None
+    queue.known[run.run_id] = Place(status="PENDING", worker="gone")
+    sweeper.sweep()
+    with pytest.raises(Conflict):
+        sweeper.executor.run_step("acme", run.run_id, "a", attempt=old.attempt, so_far={})
+    new = sweeper.executor.begin("acme", run.run_id)
+    assert new is not None
+    assert new.attempt == old.attempt + 1
 
 
 def test_a_run_that_the_queue_lost_is_enqueued_again(
@@ -141,6 +178,14 @@ def test_a_run_under_way_keeps_its_lease(
     with sweeper.executor.under_way(run.run_id):
         sweeper.sweep()
     assert _leased(service) == {run.run_id}
+
+
+def _silence(service: Service, worker: str) -> None:
+    """As if it had not been heard of for longer than its lease."""
+    with service.database.write() as tx:
+        silent_since = store_workers.moment(tx) - timedelta(seconds=21)
+        change = sa.update(tables.workers).where(tables.workers.c.worker == worker)
+        tx.connection.execute(change.values(seen_at=silent_since))
 
 
 def _lease(service: Service, run: Run) -> None:

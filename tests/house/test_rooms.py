@@ -14,7 +14,17 @@ WITHOUT_TENANT = {
     "sources.remove": "a source is the operator's",
     "listing.newest": "its callers say whose: runs one tenant's, fleet everybody's",
 }
-ALL_TENANTS = {"fleet", "database", "migrate", "tables", "gate", "rows", "column_types"}
+ALL_TENANTS = {
+    "fleet",
+    "workers",
+    "deployment",
+    "database",
+    "migrate",
+    "tables",
+    "gate",
+    "rows",
+    "column_types",
+}
 
 
 def test_step_type_is_named_like_its_file(modules: Sequence[Module]) -> None:

@@ -1,11 +1,8 @@
-from datetime import timedelta
-
 import pytest
 
 from convergence.model.run import Status
 from convergence.store import fleet, runs
 from convergence.store.database import Database, WriteTx
-from convergence.store.fleet import WorkerRow
 from tests.store.conftest import NOW, add_tenant, make_run, make_tenant
 
 
@@ -71,16 +68,3 @@ def test_a_mark_being_made_right_now_is_neither_cleaned_nor_waited_for(
             fleet.clean(cleaning, mark)
     with database.write() as tx:
         assert marks(tx) == [("acme", None, 2)]
-
-
-def test_a_worker_is_known_by_its_last_sign_of_life(tx: WriteTx) -> None:
-    later = NOW + timedelta(seconds=5)
-    fleet.beat(tx, "w1", version="1", now=NOW)
-    fleet.beat(tx, "w2", version="1", now=NOW)
-    fleet.beat(tx, "w1", version="2", now=later)
-    assert fleet.workers(tx) == [
-        WorkerRow(worker="w1", version="2", started_at=NOW, seen_at=later),
-        WorkerRow(worker="w2", version="1", started_at=NOW, seen_at=NOW),
-    ]
-    fleet.retire(tx, "w1")
-    assert [row.worker for row in fleet.workers(tx)] == ["w2"]

@@ -18,6 +18,8 @@ Addresses = Annotated[tuple[str, ...], BeforeValidator(_addresses)]
 class EmailSettings(Settings):
     """`to_emails` is a list, or a text with commas."""
 
+    needs_warehouse: ClassVar[bool] = False
+
     to_emails: Annotated[Addresses, Field(min_length=1)]
     subject: str = Field(
         min_length=1, max_length=998, validation_alias=AliasChoices("subject", "subject_template")

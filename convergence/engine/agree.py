@@ -1,0 +1,74 @@
+"""What the processes on one store must agree on: the pepper, and which home has the files.
+
+A process that would break the agreement is refused, and told what to do.
+"""
+
+import socket
+from uuid import uuid4
+
+from convergence.engine.service import Service
+from convergence.errors import Conflict, Unavailable
+from convergence.outside.home import Home
+from convergence.outside.secrets import Secrets
+from convergence.store import deployment
+from convergence.store.database import Database
+from convergence.store.deployment import FILES, PEPPER
+
+
+def check_pepper(database: Database, secrets: Secrets) -> None:
+    """Raise Conflict when the keys of this store were hashed with another pepper."""
+    for version, fingerprint in enumerate(secrets.fingerprints, start=1):
+        if deployment.agree(database, f"{PEPPER}{version}", fingerprint) != fingerprint:
+            raise _other_pepper(f"version {version} of it is another")
+    with database.read() as tx:
+        known = len(deployment.names(tx, PEPPER))
+    if known > len(secrets.fingerprints):
+        raise _other_pepper(f"it lacks version {known}")
+
+
+def claim_files(service: Service) -> bool:
+    """Make this home the one with the tenants' files, unless another is; whether it is this one.
+
+    The caller holds the home's lock. On SQLite there is one home.
+    """
+    if service.database.is_sqlite:
+        return True
+    home = service.home
+    home.identify(f"{uuid4()} {socket.gethostname()}:{home.path}")
+    agreed = deployment.agree(service.database, FILES, home.identity or "")
+    return agreed == home.identity
+
+
+def holds_files(database: Database, home: Home) -> bool:
+    """Whether the tenants' files are in this home."""
+    if database.is_sqlite:
+        return True
+    with database.read() as tx:
+        holder = deployment.value(tx, FILES)
+    return holder is not None and holder == home.identity
+
+
+def check_files(database: Database, home: Home) -> None:
+    """Raise Unavailable when the tenants' files are not in this home."""
+    if not holds_files(database, home):
+        raise Unavailable(
+            "The tenants' tables are not in this process's home: another process holds them",
+            code="warehouse_elsewhere",
+            hint="ask the `cdp serve` or `cdp worker` that works in the home with the files "
+            "(`cdp doctor` names it), or run one in that home",
+        )
+
+
+def files_place(database: Database) -> str:
+    """`host:folder` of the home with the files, as it was when it was claimed; "" for none."""
+    with database.read() as tx:
+        return (deployment.value(tx, FILES) or "").partition(" ")[2]
+
+
+def _other_pepper(why: str) -> Conflict:
+    return Conflict(
+        f"This process's pepper is not the one that this store's API keys were hashed with: {why}",
+        code="pepper_differs",
+        hint="give all processes the same CDP_PEPPER: the content of the file `pepper` in the "
+        "first one's home, or in its backup",
+    )
