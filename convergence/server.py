@@ -3,9 +3,11 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from socket import socket
 from types import ModuleType
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -19,6 +21,7 @@ from convergence.api import (
     auth,
     costs,
     docs,
+    events,
     health,
     problems,
     query,
@@ -31,6 +34,7 @@ from convergence.api import (
 from convergence.api.auth import State
 from convergence.api.middleware import BodyLimit, HeadAsGet, Measured, RequestId
 from convergence.api.rate import RateLimit, Turns
+from convergence.engine.follow import POLL_SECONDS, Feed
 from convergence.engine.meter import FLUSH_SECONDS, Meter
 from convergence.engine.serve import start
 from convergence.engine.service import Service
@@ -41,7 +45,7 @@ MOST_QUERIES = 4
 """Of one caller at once."""
 WORKER_ROOMS = (health,)
 """What a worker answers: whether it is well, and what it counts."""
-ROOMS = (docs, health, runs, tenants, usage, sources, templates, costs, query)
+ROOMS = (docs, health, runs, events, tenants, usage, sources, templates, costs, query)
 
 
 class Application(FastAPI):
@@ -53,6 +57,17 @@ class Application(FastAPI):
             routes = [route for route in self.routes if isinstance(route, APIRoute)]
             self.openapi_schema = docs.describe(routes)
         return self.openapi_schema
+
+
+class Server(uvicorn.Server):
+    """Serves the application. When it stops it waits for answers, but not for endless ones."""
+
+    @override
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        if isinstance(self.config.app, FastAPI):
+            state: State = self.config.app.state.cdp
+            state.feed.end()
+        await super().shutdown(sockets)
 
 
 def create_app(
@@ -89,7 +104,9 @@ def create_app(
     auth.check_routes(app.routes)
     limit = RateLimit(service.config.rate_limit, time.monotonic)
     queries = Turns(MOST_QUERIES)
-    app.state.cdp = State(service=service, limit=limit, queries=queries, meter=Meter())
+    app.state.cdp = State(
+        service=service, limit=limit, queries=queries, meter=Meter(), feed=Feed(service=service)
+    )
     return app
 
 
@@ -103,6 +120,7 @@ def _lifespan(*, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextM
             state.meter.flush(state.service)
 
         serving.every(FLUSH_SECONDS, flush)
+        serving.every(POLL_SECONDS, state.feed.poll)
         try:
             yield
         finally:

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 from convergence.api.rate import RateLimit, Turns
 from convergence.engine import access
 from convergence.engine.access import Caller
+from convergence.engine.follow import Feed
 from convergence.engine.meter import Meter
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Forbidden, NotFound, Unauthenticated
@@ -38,6 +39,7 @@ class State:
     limit: RateLimit
     queries: Turns
     meter: Meter
+    feed: Feed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,12 @@ Nearby = Annotated[Service, Depends(nearby)]
 Anyone = Annotated[Door, Depends(anyone)]
 TheTenant = Annotated[TenantDoor, Depends(tenant)]
 Operator = Annotated[Door, Depends(operator)]
+
+
+def check_again(request: Request) -> None:
+    """For what takes long: the keys of the request are still good. Raises as at its beginning."""
+    admin_key = request.headers.get("X-Admin-Key")
+    access.identify(_state(request).service, key=_key(request), admin_key=admin_key)
 
 
 def require(caller: Caller, tenant_id: str) -> str:

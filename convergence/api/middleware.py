@@ -25,7 +25,14 @@ SECURITY = {
 }
 """A route that knows better sets its own."""
 
+IS_HEAD = "cdp.is_head"
+
 log = Log(__name__)
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether the request, which a route takes for GET, was a HEAD."""
+    return scope.get(IS_HEAD, False) is True
 
 
 class RequestId:
@@ -132,7 +139,7 @@ class BodyLimit:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET, without the body."""
+    """Answers HEAD as GET, without the body. A route that streams must see `is_head` and end."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -148,4 +155,5 @@ class HeadAsGet:
             await send(message)
 
         scope["method"] = "GET"
+        scope[IS_HEAD] = True
         await self._app(scope, receive, send_head)

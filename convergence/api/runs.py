@@ -78,13 +78,8 @@ def run_pipeline_of_tenant(
 @router.get("/pipelines/runs/{pipeline_logging_id}", operation_id="get_run")
 def get_run(door: Anyone, pipeline_logging_id: str) -> wire.RunWithSteps:
     """A run and its steps."""
-    run_id = pipeline_logging_id
-    if not RUN_ID.fullmatch(run_id):
-        raise _absent(run_id, door.caller.tenant_id)
+    tenant_id, run_id = whose(door, pipeline_logging_id), pipeline_logging_id
     with door.service.database.read() as tx:
-        tenant_id = door.caller.tenant_id or fleet.run_tenant(tx, run_id)
-        if tenant_id is None:
-            raise _absent(run_id, None)
         run = runs.get(tx, tenant_id, run_id)
         return wire.run_with_steps(run, runs.steps(tx, tenant_id, run_id))
 
@@ -103,6 +98,20 @@ def list_runs(door: Anyone, wanted: Annotated[wire.RunsQuery, Query()]) -> wire.
             tenants.get(tx, tenant_id)
             found = runs.page(tx, tenant_id, chosen, limit=limit, before=before)
     return paging.page_of(found, wanted.limit, key=_key, show=wire.run_out)
+
+
+def whose(door: Door, run_id: str) -> str:
+    """The tenant whose run it should be. Raises NotFound."""
+    own = door.caller.tenant_id
+    if not RUN_ID.fullmatch(run_id):
+        raise _absent(run_id, own)
+    if own is not None:
+        return own
+    with door.service.database.read() as tx:
+        tenant_id = fleet.run_tenant(tx, run_id)
+    if tenant_id is None:
+        raise _absent(run_id, None)
+    return tenant_id
 
 
 def _launch(door: Door, tenant_id: str, template: str, wanted: wire.RunIn | None) -> Launched:

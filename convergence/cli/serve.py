@@ -132,7 +132,9 @@ def answer(app: "FastAPI", listening: socket.socket, service: "Service") -> None
     """Answer until a signal ends it. Raises Unavailable when the application does not start."""
     import uvicorn
 
-    server = uvicorn.Server(
+    from convergence.server import Server
+
+    server = Server(
         uvicorn.Config(
             app,
             log_config=None,

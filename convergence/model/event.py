@@ -47,8 +47,8 @@ _STEP_WORDS = {
 class Event:
     """What happened in a run, at `at` (UTC). `step_id` None is the run itself.
 
-    `sequence` counts the run's events from 1, without holes. `position` orders the events of all
-    runs by their commits, several may share one. The store gives both when it writes the event.
+    `sequence` counts the run's events from 1, without holes; `position` is where to look for news
+    among the events of all runs. The store gives both when it writes the event.
     """
 
     run_id: str

@@ -167,8 +167,7 @@ def events_since(
 ) -> list[Event]:
     """Events of all runs from `position` on, those after `after` (position, run_id, sequence).
 
-    Those of one run come in the order of their sequence. Who goes on from an `event_position`
-    misses none, and on PostgreSQL may see some of them again.
+    Who goes on from an `event_position` misses none, and on PostgreSQL may see some again.
     """
     order = [t.events.c[name] for name in ("position", "run_id", "sequence")]
     query = sa.select(t.events).where(t.events.c.position >= position)

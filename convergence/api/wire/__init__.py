@@ -4,6 +4,7 @@
 ISO 8601 in UTC with Z, decimals exact texts. Knows no HTTP framework.
 """
 
+from convergence.api.wire.event import EventOut, LogQuery, event_out
 from convergence.api.wire.problem import (
     Alive,
     FaultOut,
@@ -71,11 +72,13 @@ __all__ = [
     "CostItem",
     "CostsQuery",
     "DryrunOut",
+    "EventOut",
     "FaultOut",
     "GrantIn",
     "Health",
     "LimitsOut",
     "LimitsPatch",
+    "LogQuery",
     "NewApiKeyOut",
     "OnboardedOut",
     "Page",
@@ -106,6 +109,7 @@ __all__ = [
     "accepted_out",
     "costs_out",
     "dryrun_out",
+    "event_out",
     "fault_out",
     "json_value",
     "key_out",
