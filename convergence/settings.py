@@ -98,6 +98,12 @@ class Settings(BaseModel):
         "as `DISABLE_AUTH`.",
     )
     rate_limit: int = Field(10_000, ge=1, description="Requests per minute and key.")
+    arriving_days: int = Field(
+        3, ge=0, le=60, description="A usage day younger than this is still coming in."
+    )
+    closing_days: int = Field(
+        15, ge=1, le=366, description="An invoice month unchanged for so long is closed."
+    )
     project_id: str = Field(
         "local",
         pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",

@@ -44,6 +44,8 @@ def build(settings: Settings) -> Service:
         worker_concurrency=settings.worker_concurrency,
         query_seconds=settings.query_timeout,
         rate_limit=settings.rate_limit,
+        arriving_days=settings.arriving_days,
+        closing_days=settings.closing_days,
     )
     service = Service(
         config=config,

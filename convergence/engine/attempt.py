@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from convergence.engine.load import Loader
 from convergence.engine.service import Service
+from convergence.engine.watch import Watch
 from convergence.errors import Cancelled, StepFailed, StepInterrupted
 from convergence.model import binding
 from convergence.model.cancel import CancelToken
@@ -103,6 +104,7 @@ def _context(
         names=names,
         cancel=token,
         load=loader.load,
+        watch=Watch(service=service, run=run, dataset=tenant.dataset, cancel=token),
         mailer=service.mailer,
         admin_email=tenant.admin_email,
     )

@@ -16,10 +16,11 @@ from convergence.errors import StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
 from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
 from convergence.model.money import differences, totals_to_json
+from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import LoadOptions, Report
-from convergence.store import loads, usage
+from convergence.store import loads, restatements, usage
 from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, Value
 
 LEASE_PAUSE_SECONDS = 0.2
@@ -56,12 +57,18 @@ class Loader:
             request.partition_by: request.key.day,
         }
         warehouse = self.service.warehouse
-        staged = warehouse.stage(_with_stamps(request, stamps), self.cancel)
+        with self.service.database.read() as tx:
+            before = loads.published(tx, self.run.tenant_id, request.key)
+        is_reported = options.is_news if before is None else not before.is_sample
+        request = replace(_with_stamps(request, stamps), with_changes=is_reported)
+        staged = warehouse.stage(request, self.cancel)
         try:
             totals = warehouse.totals(staged, self.cancel)
             is_sample = request.limit is not None
-            self._check(request.key, totals, options, is_sample=is_sample)
-            load = self._record(request.key, totals, is_sample=is_sample)
+            self._check(request.key, totals, options, before=before, is_sample=is_sample)
+            if options.keep_unchanged and totals.is_unchanged and _is_proven(totals, before):
+                return self._confirm(request.key, totals, before)
+            load = self._record(request.key, totals, before=before, is_sample=is_sample)
             self.cancel.check()
             warehouse.publish(staged, self._published_record(load))
         finally:
@@ -74,23 +81,37 @@ class Loader:
         return _report(load, totals.sql)
 
     def _check(
-        self, key: LoadKey, totals: StagedTotals, options: LoadOptions, *, is_sample: bool
+        self,
+        key: LoadKey,
+        totals: StagedTotals,
+        options: LoadOptions,
+        *,
+        before: Load | None,
+        is_sample: bool,
     ) -> None:
         """The rules of a load: each failure names what was seen and what to do."""
-        with self.service.database.read() as tx:
-            published = loads.published(tx, self.run.tenant_id, key)
         _check_present(key, totals)
         if is_sample:
-            return _check_sample(published)
+            return _check_sample(before)
         _check_equal(key, totals)
-        if published is not None and not (options.allow_shrink or self.run.allow_shrink):
-            _check_shrunk(key, totals, published)
-            _check_older(key, totals, published)
+        if before is not None and not (options.allow_shrink or self.run.allow_shrink):
+            _check_shrunk(key, totals, before)
+            _check_older(key, totals, before)
         return None
 
-    def _record(self, key: LoadKey, totals: StagedTotals, *, is_sample: bool) -> Load:
+    def _confirm(self, key: LoadKey, totals: StagedTotals, before: Load | None) -> Report:
+        """The day is as the source is; where it is found now replaces where it was found."""
+        if before is not None:
+            with self.service.database.write() as tx:
+                loads.confirm(tx, self.run.tenant_id, before.load_id, totals.state)
+        load_id = before.load_id if before else None
+        return Report(rows=0, facts={"day": key.day.isoformat(), "unchanged": load_id})
+
+    def _record(
+        self, key: LoadKey, totals: StagedTotals, *, before: Load | None, is_sample: bool
+    ) -> Load:
         load = Load(
-            load_id=self._load_id(key),
+            load_id=self._load_id(key, before),
             run_id=self.run.run_id,
             tenant_id=self.run.tenant_id,
             key=key,
@@ -105,14 +126,27 @@ class Loader:
             rows=totals.rows,
             staged_at=self.service.clock.now(),
         )
+        old_run_id = before.run_id if before else ""
         with self.service.database.write() as tx:
             loads.stage(tx, load)
+            restatements.stage(tx, load, self._reasons(key, totals), old_run_id=old_run_id)
         return load
 
-    def _load_id(self, key: LoadKey) -> str:
-        """The same for the same attempt of the same step: a repeat cannot record it twice."""
+    def _reasons(self, key: LoadKey, totals: StagedTotals) -> list[tuple[Change, Reason]]:
+        today = self.service.clock.now().date()
+        days = self.service.config.arriving_days
+        return [
+            (change, reason_of(change, key.day, today=today, arriving_days=days))
+            for change in totals.changes
+        ]
+
+    def _load_id(self, key: LoadKey, before: Load | None) -> str:
+        """The same for the same attempt of the same step, until another load was published: a
+        repeat cannot record it twice.
+        """
+        follows = before.load_id if before else ""
         name = f"{self.run.run_id}/{self.run.attempt}/{self.step_id}/{key.table}/{key.day}"
-        return str(uuid5(NAMESPACE_OID, name))
+        return str(uuid5(NAMESPACE_OID, f"{name}/{follows}"))
 
     def _published_record(self, load: Load) -> LoadRecord:
         return LoadRecord(
@@ -169,6 +203,11 @@ class Loader:
 
 def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageRequest:
     return replace(request, stamps={**stamps, **request.stamps})
+
+
+def _is_proven(totals: StagedTotals, before: Load | None) -> bool:
+    """Whether the rows that are there are a full load's, or there are none."""
+    return not totals.rows if before is None else not before.is_sample
 
 
 def _check_sample(published: Load | None) -> None:

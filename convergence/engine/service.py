@@ -41,6 +41,8 @@ class Config:
     worker_concurrency: int
     query_seconds: float
     rate_limit: int
+    arriving_days: int
+    closing_days: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

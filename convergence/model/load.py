@@ -43,6 +43,8 @@ class SourceState:
 
     max_export_time: datetime | None = None
     files: tuple[FileState, ...] = ()
+    narrowing: str = ""
+    """What of the source the tenant could see, as text; empty for all of it."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -51,6 +53,7 @@ class SourceState:
                 {"path": f.path, "size": f.size, "mtime_ns": f.mtime_ns, "rows": f.rows}
                 for f in self.files
             ],
+            **({"narrowing": self.narrowing} if self.narrowing else {}),
         }
 
     @classmethod
@@ -59,6 +62,7 @@ class SourceState:
         return cls(
             max_export_time=datetime.fromisoformat(newest) if newest else None,
             files=tuple(FileState(**item) for item in value.get("files", ())),
+            narrowing=value.get("narrowing", ""),
         )
 
     def is_older_than(self, other: "SourceState") -> bool:
@@ -94,3 +98,11 @@ class Load:
     is_sample: bool = False
     staged_at: datetime | None = None
     published_at: datetime | None = None
+
+    @property
+    def changed_months(self) -> frozenset[str]:
+        """The invoice months whose totals this load changes."""
+        keys = self.totals.keys() | self.previous.keys()
+        return frozenset(
+            key.invoice_month for key in keys if self.totals.get(key) != self.previous.get(key)
+        )

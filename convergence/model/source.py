@@ -1,5 +1,6 @@
 """A source: a billing export that tenants may read, and how much of it."""
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -47,3 +48,13 @@ class GrantedSource:
     kind: Kind
     billing_account_ids: tuple[str, ...] = ()
     project_ids: tuple[str, ...] = ()
+
+    @property
+    def narrowing(self) -> str:
+        """How much of the source the tenant sees, as one text; empty for all of it."""
+        named = {
+            "billing_account_ids": sorted(self.billing_account_ids),
+            "project_ids": sorted(self.project_ids),
+        }
+        limits = {name: ids for name, ids in named.items() if ids}
+        return json.dumps(limits, sort_keys=True) if limits else ""

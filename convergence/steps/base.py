@@ -1,6 +1,6 @@
 """What a step type is, and what it is handed. The engine builds the context; steps use it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, ClassVar, Protocol
@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from convergence.model.cancel import CancelToken
+from convergence.model.source import GrantedSource
+from convergence.model.unit import Survey
 from convergence.outside.notify import Mailer
 from convergence.warehouse.base import Scope, StageRequest, Value
 
@@ -31,9 +33,40 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """`allow_shrink` accepts that a source holds less than what was published from it."""
+    """`allow_shrink` accepts that a source holds less than what was published from it.
+
+    `keep_unchanged` leaves a day alone whose rows would be the same; `is_news` says that a day
+    without rows so far was reported as empty: its first rows are a restatement.
+    """
 
     allow_shrink: bool = False
+    keep_unchanged: bool = False
+    is_news: bool = False
+
+
+class SourceWatch(Protocol):
+    """What a source holds beside what is known of it. For steps that load what has changed."""
+
+    def survey(
+        self, table: str, source: GrantedSource, *, afresh: bool, allow_shrink: bool
+    ) -> Survey:
+        """The source at this moment; `afresh` reads files that look the same, too.
+
+        Raises StepFailed, and StepInterrupted for a file that changes while it is read.
+        """
+        ...
+
+    def is_current(self, survey: Survey, day: date) -> bool:
+        """Whether the newest load of the day read just the files that hold it now."""
+        ...
+
+    def published_days(self, table: str, source: str, first: date, last: date) -> set[date]:
+        """The days with published rows of the source."""
+        ...
+
+    def settle(self, survey: Survey, failed: Set[date]) -> None:
+        """Remember what was surveyed, but for what touches the days that failed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +74,8 @@ class StepContext:
     """All that a step may touch.
 
     `names` are the values of `{name}`; `load` carries rows into the warehouse, exactly once and
-    reconciled; `admin_email` may always be written to, other addresses as the operator allows.
+    reconciled; `watch` tells what of a source has changed; `admin_email` may always be written to,
+    other addresses as the operator allows.
     """
 
     tenant_id: str
@@ -52,6 +86,7 @@ class StepContext:
     names: Mapping[str, Value]
     cancel: CancelToken
     load: Callable[[StageRequest, LoadOptions], Report]
+    watch: SourceWatch
     mailer: Mailer
     admin_email: str
 

@@ -1,12 +1,12 @@
 """Loads and the leases they are made under: one run at a time writes a day of a source."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
 
 from convergence.errors import Conflict, NotFound
-from convergence.model.load import Load, LoadKey, LoadStatus
-from convergence.store import rows
+from convergence.model.load import Load, LoadKey, LoadStatus, SourceState
+from convergence.store import restatements, rows
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.tables import load_leases, loads
 
@@ -88,13 +88,21 @@ def publish(tx: WriteTx, tenant_id: str, load_id: str, *, now: datetime) -> Load
     if before is not None and before.published_at is not None:
         now = max(now, before.published_at + TICK)
     _set(tx, load_id, LoadStatus.PUBLISHED, published_at=now)
+    restatements.record(tx, load, at=now)
     return get(tx, tenant_id, load_id)
+
+
+def confirm(tx: WriteTx, tenant_id: str, load_id: str, state: SourceState) -> None:
+    """The rows of a published load are as the source is: where they are found now."""
+    is_own = sa.and_(loads.c.tenant_id == tenant_id, loads.c.load_id == load_id)
+    tx.write(sa.update(loads).where(is_own).values(source_state=state.to_json()))
 
 
 def discard(tx: WriteTx, tenant_id: str, load_id: str) -> None:
     """STAGED to DISCARDED; safe to repeat. Raises NotFound; Conflict for a published load."""
     _expect(_locked(tx, tenant_id, load_id), LoadStatus.STAGED, LoadStatus.DISCARDED)
     _set(tx, load_id, LoadStatus.DISCARDED)
+    restatements.discard(tx, tenant_id, load_id)
 
 
 def get(tx: ReadTx, tenant_id: str, load_id: str) -> Load:
@@ -108,6 +116,21 @@ def published(tx: ReadTx, tenant_id: str, key: LoadKey) -> Load | None:
     query = sa.select(loads).where(rows.has_key(loads, tenant_id, key), is_published)
     row = tx.connection.execute(query.order_by(loads.c.published_at.desc()).limit(1)).first()
     return rows.load(row) if row else None
+
+
+def published_days(
+    tx: ReadTx, tenant_id: str, table: str, source: str, *, first: date, last: date
+) -> set[date]:
+    """Days, from `first` to `last`, of which a load with rows was published."""
+    query = sa.select(loads.c.day).where(
+        loads.c.tenant_id == tenant_id,
+        loads.c.table_name == table,
+        loads.c.day.between(first, last),
+        loads.c.source == source,
+        loads.c.status == LoadStatus.PUBLISHED.value,
+        loads.c.row_count > 0,
+    )
+    return set(tx.connection.execute(query.distinct()).scalars())
 
 
 def staged(tx: ReadTx, tenant_id: str, key: LoadKey) -> list[Load]:

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0004"
+REVISION = "0005"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -291,6 +291,87 @@ load_leases = sa.Table(
     sa.Column("run_id", sa.String, nullable=False),
     sa.Column("attempt", sa.BigInteger, nullable=False),
     _moment("expires_at"),
+)
+
+
+# What was seen of each source, a file at a time, when its days were last as the source is.
+def _of_source() -> list[sa.Column[str]]:
+    return [
+        _tenant_id(primary_key=True),
+        sa.Column("table_name", sa.String, primary_key=True),
+        sa.Column("source", sa.String, primary_key=True),
+    ]
+
+
+source_watermarks = sa.Table(
+    "source_watermarks",
+    metadata,
+    *_of_source(),
+    _text("narrowing"),
+    _moment("watermark", nullable=True),
+    _moment("synced_at"),
+    sa.Column("run_id", sa.String, nullable=False),
+)
+
+source_units = sa.Table(
+    "source_units",
+    metadata,
+    *_of_source(),
+    sa.Column("path", FreeText, primary_key=True),
+    _number("size"),
+    _number("mtime_ns"),
+    sa.Column("content_hash", sa.String, nullable=False),
+    _json("columns"),
+    _json("accounts"),
+    _moment("seen_at"),
+)
+
+source_unit_days = sa.Table(
+    "source_unit_days",
+    metadata,
+    *_of_source(),
+    sa.Column("path", FreeText, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    _number("row_count"),
+    _json("totals"),
+    _moment("max_export_time", nullable=True),
+)
+
+# Money is text in its one plain form. A row without recorded_at belongs to a load that is staged.
+restatements = sa.Table(
+    "restatements",
+    metadata,
+    sa.Column("load_id", sa.String, sa.ForeignKey("loads.load_id"), primary_key=True),
+    sa.Column("position", sa.Integer, primary_key=True),
+    _tenant_id(),
+    sa.Column("table_name", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("usage_date", sa.Date, nullable=False),
+    _text("invoice_month"),
+    _text("service_id"),
+    _text("project_id"),
+    _text("currency"),
+    *(_number(f"{side}_rows") for side in ("old", "new")),
+    *(
+        sa.Column(f"{side}_{what}", sa.String, nullable=False)
+        for side in ("old", "new")
+        for what in ("cost", "credits")
+    ),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("run_id", sa.String, nullable=False),
+    sa.Column("old_run_id", sa.String, nullable=False),
+    _moment("recorded_at", nullable=True),
+    sa.Index(None, "tenant_id", "recorded_at", "load_id", "position"),
+)
+
+invoice_months = sa.Table(
+    "invoice_months",
+    metadata,
+    _tenant_id(primary_key=True),
+    sa.Column("table_name", sa.String, primary_key=True),
+    sa.Column("invoice_month", FreeText, primary_key=True),
+    _moment("changed_at"),
+    sa.Column("run_id", sa.String, nullable=False),
 )
 
 # What the published copies lack: a run with its steps, or (run_id '') a tenant's central rows.

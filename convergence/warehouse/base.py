@@ -11,10 +11,12 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from convergence.model.cancel import CancelToken
-from convergence.model.load import LoadKey, SourceState
+from convergence.model.load import FileState, LoadKey, SourceState
 from convergence.model.money import Totals
+from convergence.model.restatement import Change
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column, TableSchema
+from convergence.model.unit import Unit
 
 Value = str | int | bool | date | datetime | None
 
@@ -42,6 +44,18 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Surveyed:
+    """What a survey found the source to hold of the day: its sums need not be taken again, so
+    long as the files are still the same.
+    """
+
+    totals: Totals
+    state: SourceState
+    files: frozenset[FileState]
+    """All files of the source, those without rows of the day included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StageRequest:
     """A SELECT in BigQuery SQL whose rows shall become the day `key.day` of `schema.name`.
 
@@ -64,6 +78,9 @@ class StageRequest:
     partition_by: str = "ingestion_date"
     merge_keys: tuple[str, ...] = ()
     limit: int | None = None
+    surveyed: Surveyed | None = None
+    with_changes: bool = False
+    """Whether the totals shall say which keys of a billing table's day change."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +96,19 @@ class StagedTotals:
     source: Totals | None
     previous: Totals
     previous_rows: int
+    previous_hash: str
     content_hash: str
     state: SourceState
     matched: frozenset[str]
     """The files (or tables) the source has at all, those without rows of the day included."""
     sql: str
     """The query with its names filled, in BigQuery SQL."""
+    changes: tuple[Change, ...] = ()
+    """The keys at which the new rows and the old ones differ, when the request asks for them."""
+
+    @property
+    def is_unchanged(self) -> bool:
+        return (self.rows, self.content_hash) == (self.previous_rows, self.previous_hash)
 
 
 class Staged(Protocol):
@@ -198,6 +222,26 @@ class Warehouse(Protocol):
 
     def source_kind(self, source: GrantedSource) -> GrantedSource:
         """The source with `kind` AUTO replaced by what its columns or its name say."""
+        ...
+
+    def files_of(self, source: GrantedSource) -> tuple[FileState, ...]:
+        """The files that a source has at this moment, by path."""
+        ...
+
+    def survey(
+        self,
+        dataset: str,
+        source: GrantedSource,
+        files: Sequence[FileState],
+        known: Mapping[str, Unit],
+        cancel: CancelToken,
+    ) -> tuple[Unit, ...]:
+        """What each of the files holds of each usage day, as far as the grant allows.
+
+        A file with the content of a `known` unit is not read again. One that cannot be read has a
+        `fault`. Raises StepInterrupted for one that changes
+        while it is read, Invalid for a kind of export that cannot be loaded.
+        """
         ...
 
     def storage_bytes(self, dataset: str) -> int: ...

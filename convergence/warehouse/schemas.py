@@ -69,6 +69,13 @@ def gcp_export() -> ExportSchema:
     )
 
 
+@cache
+def billing_query() -> str:
+    """BigQuery SQL from a day of an export to the columns of `billing_cost_daily`."""
+    entry = files("convergence.warehouse") / "schemas" / "query" / "billing_cost_daily.sql"
+    return entry.read_text("utf-8")
+
+
 def _read(folder: str) -> dict[str, dict[str, Any]]:
     entries = (files("convergence.warehouse") / "schemas" / folder).iterdir()
     return {

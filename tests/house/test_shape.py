@@ -7,7 +7,9 @@ from pathlib import PurePosixPath
 from tests.house.conftest import Module
 
 MOST_LINES, LONGEST_FUNCTION = 400, 60
-LONG_FILES: dict[str, str] = {}  # path -> why it is better whole
+LONG_FILES: dict[str, str] = {  # path -> why it is better whole
+    "convergence/store/tables.py": "the one schema of the control store, said once",
+}
 LONG_FUNCTIONS: dict[str, str] = {}  # path:name -> why it is better whole
 FOREIGN_WORDS = {  # path -> whose words they are
     "convergence/engine/work.py": "DBOS's states of a workflow",

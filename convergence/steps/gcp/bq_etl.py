@@ -95,7 +95,7 @@ class BqEtl:
 
     def run(self, settings: BqEtlSettings, context: StepContext) -> Report:
         """Load one day. For a billing table the totals must equal the source's."""
-        schema = _schema(settings.destination)
+        schema = schema_of(settings.destination)
         _check_project(settings.destination, context)
         request = StageRequest(
             dataset=context.dataset,
@@ -118,7 +118,8 @@ class BqEtl:
         return context.load(request, LoadOptions(allow_shrink=settings.allow_shrink))
 
 
-def _schema(destination: Destination) -> TableSchema | None:
+def schema_of(destination: Destination) -> TableSchema | None:
+    """The said shape of the destination, if it has one. Raises StepFailed for another table's."""
     if destination.schema_template is None:
         return None
     schema = load_schema(SCHEMA_TEMPLATES[destination.schema_template])
@@ -147,11 +148,13 @@ def _parameters(source: Source) -> dict[str, Value]:
 
 
 def _source_table(settings: BqEtlSettings, context: StepContext, schema: TableSchema | None) -> str:
-    """The one export that the query reads: with the day, the unit of replacement."""
     tree = fill.fill(settings.source.query, context.names, _parameters(settings.source))
-    tables = sorted(
-        {ref.source.table for ref in names.resolve(tree, context.scope).refs if ref.source}
-    )
+    return one_source(names.resolve(tree, context.scope), schema)
+
+
+def one_source(resolved: names.Resolved, schema: TableSchema | None) -> str:
+    """The one export that a query reads: with the day, the unit of replacement."""
+    tables = sorted({ref.source.table for ref in resolved.refs if ref.source})
     if len(tables) == 1:
         return tables[0]
     if schema is not None and schema.is_billing:

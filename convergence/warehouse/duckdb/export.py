@@ -22,7 +22,15 @@ from convergence.warehouse.duckdb.files import FILE_COLUMN, FileShape, day_bound
 from convergence.warehouse.duckdb.types import SqlType
 from convergence.warehouse.schemas import ExportSchema, gcp_export
 
-__all__ = ["Sight", "check_readable", "folder_of", "kind_of", "relation", "totals_columns"]
+__all__ = [
+    "Sight",
+    "check_readable",
+    "fault_of",
+    "folder_of",
+    "kind_of",
+    "relation",
+    "totals_columns",
+]
 
 DAY_COLUMN = "usage_start_time"
 
@@ -45,7 +53,7 @@ class Sight:
 
 def check_readable(sight: Sight) -> None:
     """Raise StepFailed that names every file which may hold the day and cannot be read."""
-    faults = [f"{shape.path}: {fault}" for shape in sight.to_read if (fault := _fault(shape))]
+    faults = [f"{shape.path}: {fault}" for shape in sight.to_read if (fault := fault_of(shape))]
     if faults:
         raise StepFailed(
             f"source {sight.source.table} cannot be read: " + "; ".join(faults),
@@ -76,10 +84,10 @@ def relation(
 
 
 @cache
-def totals_columns(schema: ExportSchema) -> tuple[Column, ...]:
+def totals_columns(schema: ExportSchema, *also: str) -> tuple[Column, ...]:
     """The columns that totals need, and of their records only the members that totals need."""
     members = {"invoice": {"month"}, "credits": {"amount"}}
-    names = {DAY_COLUMN, "export_time", "cost", "cost_type", "currency", *members}
+    names = {DAY_COLUMN, "export_time", "cost", "cost_type", "currency", *members, *also}
     return tuple(
         replace(
             column,
@@ -120,7 +128,8 @@ def _build(shape: FileShape) -> tuple[str, tuple[tuple[str, str], ...]]:
     return shape.format, tuple((name, type_.text) for name, type_ in shape.columns)
 
 
-def _fault(shape: FileShape) -> str:
+def fault_of(shape: FileShape) -> str:
+    """Why the file cannot be read as an export; empty when it can."""
     return shape.fault or _misbuilt(shape.columns)
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 from sqlglot import exp
@@ -11,17 +11,22 @@ from sqlglot import exp
 from convergence.errors import StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.load import LoadKey, SourceState
-from convergence.model.money import totals_to_json
+from convergence.model.money import Totals, totals_to_json
+from convergence.model.restatement import Change
 from convergence.model.table import Column
 from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, WriteMode
-from convergence.warehouse.duckdb import parts, tables
+from convergence.warehouse.duckdb import changes, parts, tables
 from convergence.warehouse.duckdb.files import Shapes
 from convergence.warehouse.duckdb.instances import Instances
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.locks import Part, PartLocks
 from convergence.warehouse.duckdb.reading import Prepared, prepare
 from convergence.warehouse.duckdb.sums import TableSums, source_sums, table_sums
-from convergence.warehouse.duckdb.trouble import check_unchanged, explain_failure
+from convergence.warehouse.duckdb.trouble import (
+    changed_while_read,
+    check_unchanged,
+    explain_failure,
+)
 from convergence.warehouse.duckdb.types import described
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill, names
@@ -167,6 +172,8 @@ def _write(
     previous = table_sums(
         cursor, parts.target(request), columns, replaced, is_billing=parts.is_billing(request)
     )
+    if previous.rows and _is_compared(request):
+        changes.keep_old(cursor, parts.target(request), columns, replaced)
     cursor.execute(exp.delete(parts.target(request), where=replaced).sql("duckdb"))
     names_ = [exp.to_identifier(name, quoted=True) for name in values]
     insert = exp.insert(rows, parts.target(request), columns=names_, copy=False)
@@ -216,8 +223,7 @@ def _totals(staged: StagedLoad) -> StagedTotals:
         files=tuple(shape.state for sight in staged.prepared.sights for shape in sight.to_read)
     )
     if is_billing:
-        sums = source_sums(cursor, staged.prepared.sights, request.table)
-        source, state = sums.totals, sums.state
+        source, state = _source(staged)
     check_unchanged(staged.prepared.sights)
     return StagedTotals(
         rows=staged.rows,
@@ -225,10 +231,42 @@ def _totals(staged: StagedLoad) -> StagedTotals:
         source=source,
         previous=staged.previous.totals,
         previous_rows=staged.previous.rows,
+        previous_hash=staged.previous.content_hash,
         content_hash=written.content_hash,
         state=state,
         matched=frozenset(shape.path for sight in staged.prepared.sights for shape in sight.shapes),
         sql=staged.statement,
+        changes=_changes(staged, written),
+    )
+
+
+def _source(staged: StagedLoad) -> tuple[Totals, SourceState]:
+    """The source's own sums: those of the survey, if its files are the same now."""
+    sights, surveyed = staged.prepared.sights, staged.request.surveyed
+    if surveyed is None:
+        sums = source_sums(staged.cursor, sights, staged.request.table)
+        return sums.totals, sums.state
+    there = {shape.state for sight in sights for shape in sight.to_read}
+    held = {replace(file, rows=0) for file in surveyed.state.files}
+    if other := (there - surveyed.files) | (held - there):
+        raise changed_while_read(sorted(file.path for file in other))
+    return surveyed.totals, surveyed.state
+
+
+def _is_compared(request: StageRequest) -> bool:
+    return request.with_changes and parts.is_billing_day(request)
+
+
+def _changes(staged: StagedLoad, written: TableSums) -> tuple[Change, ...]:
+    is_same = written.content_hash == staged.previous.content_hash
+    if is_same or not _is_compared(staged.request):
+        return ()
+    return changes.of_day(
+        staged.cursor,
+        parts.target(staged.request),
+        staged.columns,
+        parts.written(staged.request, staged.columns),
+        with_old=staged.previous.rows > 0,
     )
 
 

@@ -12,7 +12,7 @@ from sqlglot import exp, parse_one
 
 from convergence.errors import StepFailed
 from convergence.model.load import FileState, SourceState
-from convergence.model.money import MoneyKey, Total, Totals
+from convergence.model.money import MoneyKey, Total, Totals, row_count
 from convergence.model.table import Column
 from convergence.warehouse.duckdb.export import Sight, relation, totals_columns
 from convergence.warehouse.duckdb.files import FILE_COLUMN
@@ -25,7 +25,9 @@ NOT_BUSINESS = frozenset({"x_run_id", "x_ingested_at"})
 """Columns that differ between two loads of the same rows."""
 
 _HASH_MODULUS = 2**128
-_CREDITS = parse_one("LIST_SUM(LIST_TRANSFORM(credits, LAMBDA c : c.amount))", dialect="duckdb")
+CREDITS_OF_ROW = parse_one(
+    "LIST_SUM(LIST_TRANSFORM(credits, LAMBDA c : c.amount))", dialect="duckdb"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class TableSums:
 
     @property
     def rows(self) -> int:
-        return sum(total.rows for total in self.totals.values())
+        return row_count(self.totals)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,7 @@ def table_sums(
     if is_billing:
         keys = [_text(_column(name)) for name in ("invoice_month", "cost_type", "currency")]
         amounts = [exp.func("SUM", _column(name)) for name in ("cost", "credits_total")]
-    hashed = [_column(column.name) for column in columns if column.name not in NOT_BUSINESS]
-    row_hash = exp.cast(exp.Anonymous(this="hash", expressions=hashed), "HUGEINT", dialect="duckdb")
+    row_hash = exp.cast(hash_of(columns), "HUGEINT", dialect="duckdb")
     query = exp.select(
         *(exp.alias_(key, f"key_{index}") for index, key in enumerate(keys)),
         exp.Count(this=exp.Star()),
@@ -75,8 +76,14 @@ def table_sums(
     return TableSums(totals=totals, content_hash=f"{digest:032x}")
 
 
+def hash_of(columns: Sequence[Column]) -> exp.Expr:
+    """A hash of a row, the same for each load of it."""
+    hashed = [_column(column.name) for column in columns if column.name not in NOT_BUSINESS]
+    return exp.Anonymous(this="hash", expressions=hashed)
+
+
 def source_sums(
-    cursor: duckdb.DuckDBPyConnection, sights: Iterable[Sight], table: str
+    cursor: duckdb.DuckDBPyConnection, sights: Sequence[Sight], table: str
 ) -> SourceSums:
     """The day's sums, straight from the files; and which of them held rows.
 
@@ -95,7 +102,9 @@ def source_sums(
         times = [group.newest for group in groups if group.newest is not None]
         newest = max([*times, *([newest] if newest else [])], default=None)
     newest = newest.astimezone(UTC) if newest else None
-    return SourceSums(totals=totals, state=SourceState(max_export_time=newest, files=tuple(files)))
+    narrowing = next((sight.source.narrowing for sight in sights), "")
+    state = SourceState(max_export_time=newest, files=tuple(files), narrowing=narrowing)
+    return SourceSums(totals=totals, state=state)
 
 
 class _Group(NamedTuple):
@@ -122,7 +131,7 @@ def _source_query(sight: Sight) -> str:
         exp.alias_(_text(_column("currency")), "key_2"),
         exp.Count(this=exp.Star()),
         exp.func("SUM", _column("cost")),
-        exp.func("SUM", _CREDITS.copy()),
+        exp.func("SUM", CREDITS_OF_ROW.copy()),
         exp.func("MAX", _column("export_time")),
         exp.CountIf(this=exp.Is(this=_column("usage_start_time"), expression=exp.null())),
     )

@@ -1,6 +1,7 @@
 """What DuckDB says when a load goes wrong, as what happened, where, and what to do."""
 
 import re
+from collections.abc import Sequence
 
 import duckdb
 from sqlglot import exp
@@ -55,12 +56,16 @@ def check_unchanged(sights: tuple[Sight, ...]) -> None:
         path for sight in sights for path in changed_since(shape.state for shape in sight.to_read)
     ]
     if changed:
-        raise StepInterrupted(
-            f"changed while it was read: {', '.join(changed[:5])}",
-            code="source_changed",
-            hint="it is read again at the next attempt; let exports arrive under another name "
-            "and rename them when they are whole",
-        )
+        raise changed_while_read(changed)
+
+
+def changed_while_read(paths: Sequence[str]) -> StepInterrupted:
+    return StepInterrupted(
+        f"changed while it was read: {', '.join(paths[:5])}",
+        code="source_changed",
+        hint="it is read again at the next attempt; let exports arrive under another name "
+        "and rename them when they are whole",
+    )
 
 
 def _source_trouble(

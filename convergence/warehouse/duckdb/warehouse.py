@@ -14,8 +14,10 @@ from typing_extensions import override
 
 from convergence.errors import Invalid, NotFound, StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
+from convergence.model.load import FileState
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column, TableSchema
+from convergence.model.unit import Unit
 from convergence.warehouse.base import (
     LoadRecord,
     QueryLimits,
@@ -33,6 +35,7 @@ from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.locks import Part, PartLocks
 from convergence.warehouse.duckdb.reading import Prepared, prepare
 from convergence.warehouse.duckdb.staging import Loads, StagedLoad
+from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.types import SqlType, bigquery_type
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.sql import dialect, names
@@ -196,12 +199,32 @@ class DuckdbWarehouse(Warehouse):
 
     @override
     def source_kind(self, source: GrantedSource) -> GrantedSource:
-        states = match_files(source.files) if source.files else ()
+        states = self.files_of(source)
         newest = sorted(states, key=lambda state: state.mtime_ns)[-_LOOKED_AT:]
         folders = (export.folder_of(source.files),) if source.files else ()
         with self._alone(folders) as cursor:
             shapes = self._shapes.of(cursor, newest)
         return replace(source, kind=export.kind_of(source, shapes))
+
+    @override
+    def files_of(self, source: GrantedSource) -> tuple[FileState, ...]:
+        return match_files(source.files) if source.files else ()
+
+    @override
+    def survey(
+        self,
+        dataset: str,
+        source: GrantedSource,
+        files: Sequence[FileState],
+        known: Mapping[str, Unit],
+        cancel: CancelToken,
+    ) -> tuple[Unit, ...]:
+        with (
+            self._instances.lend(dataset, with_sources=True, check=cancel.check) as cursor,
+            interruptible(cursor, cancel),
+            _told(),
+        ):
+            return survey(cursor, source, files, known, self._shapes)
 
     @override
     def storage_bytes(self, dataset: str) -> int:

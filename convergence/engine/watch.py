@@ -1,0 +1,124 @@
+"""Watch a source: what of it has changed since a run last left its days as they should be."""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from typing_extensions import override
+
+from convergence.engine.service import Service
+from convergence.errors import StepFailed
+from convergence.model.cancel import CancelToken
+from convergence.model.load import FileState, LoadKey
+from convergence.model.run import Run
+from convergence.model.source import GrantedSource
+from convergence.model.unit import Survey, Unit, find_problems
+from convergence.steps.base import SourceWatch
+from convergence.store import loads, units
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch(SourceWatch):
+    """For one attempt of one step."""
+
+    service: Service
+    run: Run
+    dataset: str
+    cancel: CancelToken
+
+    @override
+    def survey(
+        self, table: str, source: GrantedSource, *, afresh: bool, allow_shrink: bool
+    ) -> Survey:
+        now = self.service.clock.now()
+        files = self.service.warehouse.files_of(source)
+        if not files:
+            raise StepFailed(
+                f"{source.table}: no file matches the source",
+                code="source_missing",
+                hint="check the glob: cdp sources ls; has the export arrived?",
+            )
+        known, narrowing = self._known(table, source.table, files if not afresh else ())
+        if narrowing not in {None, source.narrowing}:
+            known = {path: replace(unit, content_hash="") for path, unit in known.items()}
+        survey = Survey(
+            table=table,
+            source=source.table,
+            narrowing=source.narrowing,
+            known=known,
+            seen=self._seen(source, files, {} if afresh else known, now),
+            is_first=narrowing is None,
+        )
+        allow = allow_shrink or self.run.allow_shrink
+        problems = find_problems(survey, today=now.date(), allow_shrink=allow)
+        return replace(survey, problems=problems)
+
+    @override
+    def is_current(self, survey: Survey, day: date) -> bool:
+        key = LoadKey(table=survey.table, day=day, source=survey.source)
+        with self.service.database.read() as tx:
+            load = loads.published(tx, self.run.tenant_id, key)
+        if load is None or load.is_sample:
+            return False
+        there, read = survey.state(day), load.source_state
+        return set(there.files) == set(read.files) and there.narrowing == read.narrowing
+
+    @override
+    def published_days(self, table: str, source: str, first: date, last: date) -> set[date]:
+        with self.service.database.read() as tx:
+            return loads.published_days(
+                tx, self.run.tenant_id, table, source, first=first, last=last
+            )
+
+    @override
+    def settle(self, survey: Survey, failed: Set[date]) -> None:
+        keep, forget = survey.settled(failed)
+        with self.service.database.write() as tx:
+            units.settle(
+                tx,
+                self.run.tenant_id,
+                survey,
+                keep=keep,
+                forget=forget,
+                run_id=self.run.run_id,
+                now=self.service.clock.now(),
+            )
+
+    def _known(
+        self, table: str, source: str, files: tuple[FileState, ...]
+    ) -> tuple[dict[str, Unit], str | None]:
+        """The units, with their days unless `files` are just what they were; and the narrowing
+        under which they were seen, None if they never were.
+        """
+        tenant_id = self.run.tenant_id
+        with self.service.database.read() as tx:
+            mark = units.watermark(tx, tenant_id, table, source)
+            known = units.known(tx, tenant_id, table, source, with_days=False)
+            if not _are_same(known, files):
+                known = units.known(tx, tenant_id, table, source, with_days=True)
+        return known, mark.narrowing if mark else None
+
+    def _seen(
+        self,
+        source: GrantedSource,
+        files: tuple[FileState, ...],
+        known: Mapping[str, Unit],
+        now: datetime,
+    ) -> dict[str, Unit]:
+        """Every file as a unit; only those that look other than they did are read."""
+        looked = {file.path: known.get(file.path) for file in files}
+        same = {
+            file.path: unit
+            for file in files
+            if (unit := looked[file.path]) and unit.content_hash and unit.is_as(file)
+        }
+        other = [file for file in files if file.path not in same]
+        found: tuple[Unit, ...] = ()
+        if other:
+            found = self.service.warehouse.survey(self.dataset, source, other, known, self.cancel)
+        return same | {unit.path: replace(unit, seen_at=now) for unit in found}
+
+
+def _are_same(known: Mapping[str, Unit], files: tuple[FileState, ...]) -> bool:
+    paths = {file.path for file in files}
+    return paths == known.keys() and all(known[file.path].is_as(file) for file in files)

@@ -1,0 +1,230 @@
+"""The units of a source (files), and what a change of them means for the days of a bill."""
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+
+from convergence.errors import StepFailed
+from convergence.model.load import FileState, SourceState
+from convergence.model.money import MoneyKey, Total, Totals, row_count
+
+RACY_NS = 2 * 10**9
+"""A file changed so shortly before it was read may change again without looking different."""
+
+Problems = dict[date | None, StepFailed]
+"""What keeps a day from being loaded; None stands for every day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitDay:
+    """What one file holds of one usage day, as far as the tenant may see it."""
+
+    day: date
+    totals: Totals
+    max_export_time: datetime | None = None
+
+    @property
+    def rows(self) -> int:
+        return row_count(self.totals)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One file as it was read. `fault` says why it could not be; then `days` may lack some."""
+
+    file: FileState
+    content_hash: str
+    columns: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+    days: tuple[UnitDay, ...] = ()
+    seen_at: datetime | None = None
+    fault: str = ""
+
+    @property
+    def path(self) -> str:
+        return self.file.path
+
+    @property
+    def dates(self) -> frozenset[date]:
+        return frozenset(day.day for day in self.days)
+
+    @property
+    def newest(self) -> datetime | None:
+        return _latest(day.max_export_time for day in self.days)
+
+    def is_as(self, file: FileState) -> bool:
+        """Whether the file is what was read, for all that can be told without reading it."""
+        if (file.size, file.mtime_ns) != (self.file.size, self.file.mtime_ns):
+            return False
+        seen_ns = int(self.seen_at.timestamp() * 10**9) if self.seen_at else 0
+        return file.mtime_ns < seen_ns - RACY_NS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """A source beside what is known of it: files that are other than they were, or gone.
+
+    `known` are the units of the last settled survey, `seen` all that are there now.
+    """
+
+    table: str
+    source: str
+    narrowing: str
+    known: Mapping[str, Unit]
+    seen: Mapping[str, Unit]
+    is_first: bool
+    """Whether nothing was ever settled: then days are loaded, and none is restated."""
+    problems: Problems = field(default_factory=dict)
+
+    @property
+    def altered(self) -> tuple[Unit, ...]:
+        """New files, and those with another content."""
+        return tuple(unit for unit in self.seen.values() if not self._is_known(unit))
+
+    @property
+    def vanished(self) -> tuple[Unit, ...]:
+        return tuple(unit for path, unit in self.known.items() if path not in self.seen)
+
+    @property
+    def changed_days(self) -> frozenset[date]:
+        """Days that an altered or vanished file holds, or held."""
+        before = [self.known[unit.path] for unit in self.altered if unit.path in self.known]
+        units = [*self.altered, *self.vanished, *before]
+        return frozenset(day for unit in units for day in unit.dates)
+
+    @property
+    def watermark(self) -> datetime | None:
+        return _latest(unit.newest for unit in self.seen.values())
+
+    def by_day(self, days: Set[date]) -> dict[date, UnitDay]:
+        """The totals of each day over all files."""
+        found = {day: UnitDay(day=day, totals={}) for day in days}
+        for unit in self.seen.values():
+            for part in unit.days:
+                if part.day in found:
+                    found[part.day] = _joined(found[part.day], part)
+        return found
+
+    def state(self, day: date) -> SourceState:
+        """The day's source, as a load that read it would record it."""
+        held = [
+            (replace(unit.file, rows=part.rows), part)
+            for _, unit in sorted(self.seen.items())
+            for part in unit.days
+            if part.day == day
+        ]
+        return SourceState(
+            max_export_time=_latest(part.max_export_time for _, part in held),
+            files=tuple(file for file, _ in held),
+            narrowing=self.narrowing,
+        )
+
+    def settled(self, failed: Set[date]) -> tuple[list[Unit], list[str]]:
+        """Units to remember and paths to forget: those all of whose days are as the source is."""
+
+        def is_done(unit: Unit) -> bool:
+            before = self.known.get(unit.path)
+            days = unit.dates | (before.dates if before else frozenset())
+            return not unit.fault and not days & failed
+
+        kept = [unit for unit in self.seen.values() if is_done(unit) and not self._is_same(unit)]
+        return kept, [unit.path for unit in self.vanished if not unit.dates & failed]
+
+    def _is_known(self, unit: Unit) -> bool:
+        known = self.known.get(unit.path)
+        return known is not None and not unit.fault and known.content_hash == unit.content_hash
+
+    def _is_same(self, unit: Unit) -> bool:
+        return self.known.get(unit.path) is unit
+
+
+def find_problems(survey: Survey, *, today: date, allow_shrink: bool) -> Problems:
+    """What is wrong with the altered files, by the days that it keeps from being loaded."""
+    found: Problems = {}
+    for error, days in _problems(survey, today=today, allow_shrink=allow_shrink):
+        for day in days or [None]:
+            found.setdefault(day, error)
+    return found
+
+
+def _problems(
+    survey: Survey, *, today: date, allow_shrink: bool
+) -> Iterator[tuple[StepFailed, Set[date]]]:
+    for unit in survey.altered:
+        if unit.fault:
+            yield _broken(survey, unit), unit.dates
+        elif (lost := _lost_columns(survey, unit)) and not allow_shrink:
+            yield _lacking(survey, unit, lost), unit.dates
+        yield from _future(survey, unit, today)
+    yield from _mixed(survey)
+
+
+def _broken(survey: Survey, unit: Unit) -> StepFailed:
+    return StepFailed(
+        f"source {survey.source} cannot be read: {unit.path}: {unit.fault}",
+        code="source_broken",
+        hint="export the file again, or take it out of the source's folder",
+    )
+
+
+def _lost_columns(survey: Survey, unit: Unit) -> list[str]:
+    before = survey.known.get(unit.path)
+    return sorted(before.columns - unit.columns) if before else []
+
+
+def _lacking(survey: Survey, unit: Unit, lost: list[str]) -> StepFailed:
+    return StepFailed(
+        f"source {survey.source}: {unit.path} has lost {', '.join(lost)}, which it had before",
+        code="column_lost",
+        hint="export the file again, or accept the loss with allow_shrink (--allow-shrink)",
+    )
+
+
+def _future(survey: Survey, unit: Unit, today: date) -> Iterator[tuple[StepFailed, Set[date]]]:
+    late = [part for part in unit.days if part.day > today + timedelta(days=1)]
+    for part in late:
+        error = StepFailed(
+            f"source {survey.source}: {unit.path} holds {part.rows} rows of {part.day}, "
+            "which is still to come",
+            code="future_usage",
+            hint="correct usage_start_time in the source; the clock of this machine may be wrong",
+        )
+        yield error, {part.day}
+
+
+def _mixed(survey: Survey) -> Iterator[tuple[StepFailed, Set[date]]]:
+    """Files that share no billing account, directly or through others, are two exports.
+
+    A reseller's export holds many accounts, and a wildcard source many tables: `*` in the
+    source's name, or accounts named in the grant, say that they belong together.
+    """
+    if survey.source.endswith("*") or '"billing_account_ids"' in survey.narrowing:
+        return
+    fresh = [unit for unit in survey.altered if unit.accounts]
+    own = frozenset[str]().union(*(unit.accounts for unit in survey.known.values()))
+    own = own or (fresh[0].accounts if fresh else own)
+    while joining := [unit for unit in fresh if unit.accounts & own]:
+        own = own.union(*(unit.accounts for unit in joining))
+        fresh = [unit for unit in fresh if not unit.accounts & own]
+    for unit in fresh:
+        days = ", ".join(f"{part.rows} rows of {part.day}" for part in unit.days[:5])
+        error = StepFailed(
+            f"source {survey.source} is the export of {', '.join(sorted(own))}; {unit.path} holds "
+            f"{', '.join(sorted(unit.accounts))}: {days}",
+            code="mixed_accounts",
+            hint="give each export a source of its own; or name the accounts that belong "
+            "together in the grant (billing_account_ids)",
+        )
+        yield error, unit.dates
+
+
+def _joined(one: UnitDay, other: UnitDay) -> UnitDay:
+    totals: dict[MoneyKey, Total] = dict(one.totals)
+    for key, total in other.totals.items():
+        totals[key] = totals.get(key, Total()) + total
+    newest = _latest((one.max_export_time, other.max_export_time))
+    return UnitDay(day=one.day, totals=totals, max_export_time=newest)
+
+
+def _latest(moments: Iterable[datetime | None]) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)

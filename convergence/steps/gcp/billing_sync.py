@@ -1,0 +1,170 @@
+"""`gcp.billing_sync`: load every usage day of an export whose rows changed, whatever its age."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from convergence.errors import StepFailed, StepInterrupted
+from convergence.model.load import LoadKey
+from convergence.model.source import GrantedSource
+from convergence.model.table import TableSchema
+from convergence.model.unit import Survey, UnitDay
+from convergence.steps.base import LoadOptions, Report, Settings, StepContext
+from convergence.steps.gcp.bq_etl import Destination, one_source, schema_of
+from convergence.warehouse.base import StageRequest, Surveyed, Value
+from convergence.warehouse.schemas import billing_query
+from convergence.warehouse.sql import fill, names
+
+TOLD = 20
+"""So many days that failed are told one by one."""
+
+
+class SyncSource(BaseModel):
+    """`query` is one day's: `{date}` in it is each day in turn, `{source_billing_table}` the
+    table. Without a query it is the one of `gcp/cost/cost_billing`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: str = Field(min_length=1, max_length=300)
+    query: str = Field(default_factory=billing_query, min_length=1)
+
+
+class BillingSyncSettings(Settings):
+    source: SyncSource
+    destination: Destination
+    allow_shrink: bool = False
+
+
+class BillingSync:
+    settings: ClassVar[type[Settings]] = BillingSyncSettings
+    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"),)
+
+    def run(self, settings: BillingSyncSettings, context: StepContext) -> Report:
+        """Load the days that changed; those that cannot be loaded are named at the end."""
+        sync = Sync.of(settings, context, afresh=False)
+        return sync.load(sorted(sync.survey.changed_days), only_stale=True)
+
+
+@dataclass(kw_only=True)
+class Sync:
+    """The days of one export, loaded one by one: each is whole before the next begins."""
+
+    settings: BillingSyncSettings
+    context: StepContext
+    schema: TableSchema
+    survey: Survey
+    loaded: list[date] = field(default_factory=list)
+    unchanged: list[date] = field(default_factory=list)
+    failed: dict[date, StepFailed] = field(default_factory=dict)
+    rows: int = 0
+
+    @classmethod
+    def of(cls, settings: BillingSyncSettings, context: StepContext, *, afresh: bool) -> "Sync":
+        schema = schema_of(settings.destination)
+        if schema is None:
+            raise StepFailed(
+                "only a bill can be kept in step with its source",
+                code="schema_mismatch",
+                hint="destination.schema_template: billing_cost",
+            )
+        source = _source(settings, context, schema)
+        survey = context.watch.survey(
+            schema.name, source, afresh=afresh, allow_shrink=settings.allow_shrink
+        )
+        return cls(settings=settings, context=context, schema=schema, survey=survey)
+
+    def load(self, days: Iterable[date], *, only_stale: bool) -> Report:
+        """Load the days, then remember the source as it was surveyed, and tell what failed."""
+        by_day = self.survey.by_day(frozenset(days))
+        for day, held in by_day.items():
+            self.context.cancel.check()
+            if only_stale and self.context.watch.is_current(self.survey, day):
+                self.unchanged.append(day)
+            else:
+                self._load(day, held)
+        left_out = self.survey.changed_days - by_day.keys()
+        self.context.watch.settle(self.survey, self.failed.keys() | left_out)
+        self._check()
+        return Report(rows=self.rows, facts=self._facts())
+
+    def _load(self, day: date, held: UnitDay) -> None:
+        problems = self.survey.problems
+        problem = problems.get(day) or problems.get(None)
+        if problem is not None:
+            self.failed[day] = problem
+            return
+        options = LoadOptions(
+            allow_shrink=self.settings.allow_shrink,
+            keep_unchanged=True,
+            is_news=not self.survey.is_first,
+        )
+        try:
+            report = self.context.load(self._request(day, held), options)
+        except StepFailed as error:
+            self.failed[day] = error
+            return
+        is_unchanged = "unchanged" in report.facts
+        (self.unchanged if is_unchanged else self.loaded).append(day)
+        self.rows += report.rows or 0
+
+    def _request(self, day: date, held: UnitDay) -> StageRequest:
+        survey = self.survey
+        files = frozenset(unit.file for unit in survey.seen.values())
+        return StageRequest(
+            dataset=self.context.dataset,
+            table=self.schema.name,
+            schema=self.schema,
+            scope=self.context.scope,
+            key=LoadKey(table=self.schema.name, day=day, source=survey.source),
+            sql=self.settings.source.query,
+            names=_names(self.settings, self.context, day),
+            partition_by=self.settings.destination.partition,
+            surveyed=Surveyed(totals=held.totals, state=survey.state(day), files=files),
+        )
+
+    def _check(self) -> None:
+        """Raise for what failed: StepInterrupted when trying again may help all of it."""
+        errors = [*self.failed.values(), *self.survey.problems.values()]
+        if not errors:
+            return
+        told = [f"{day}: {error.detail}" for day, error in sorted(self.failed.items())]
+        told += [error.detail for day, error in self.survey.problems.items() if day is None]
+        more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        done = f"{len(self.loaded)} loaded, {len(self.unchanged)} as they were"
+        passing = all(isinstance(error, StepInterrupted) for error in errors)
+        raise (StepInterrupted if passing else StepFailed)(
+            f"{len(self.failed)} days not loaded ({done}): {'; '.join(told[:TOLD])}{more}",
+            code=errors[0].code,
+            hint=errors[0].hint,
+        )
+
+    def _facts(self) -> dict[str, object]:
+        watermark = self.survey.watermark
+        return {
+            "table": self.schema.name,
+            "source": self.survey.source,
+            "files": len(self.survey.seen),
+            "files_changed": len(self.survey.altered),
+            "days_loaded": [day.isoformat() for day in sorted(self.loaded)],
+            "days_unchanged": [day.isoformat() for day in sorted(self.unchanged)],
+            "watermark": watermark.isoformat() if watermark else None,
+        }
+
+
+def _names(settings: BillingSyncSettings, context: StepContext, day: date) -> dict[str, Value]:
+    return {**context.names, "source_billing_table": settings.source.table, "date": day}
+
+
+def _source(
+    settings: BillingSyncSettings, context: StepContext, schema: TableSchema
+) -> GrantedSource:
+    """The one export that the query reads."""
+    tree = fill.fill(
+        settings.source.query, _names(settings, context, context.run_date), parameters={}
+    )
+    table = one_source(names.resolve(tree, context.scope), schema)
+    return next(source for source in context.scope.sources if source.table == table)

@@ -1,0 +1,167 @@
+"""Restatements: written with the load that causes them, and true once it is published."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+
+from convergence.model.load import Load
+from convergence.model.money import Total
+from convergence.model.restatement import Change, Reason, Restatement, money
+from convergence.store.database import ReadTx, WriteTx, insert_into
+from convergence.store.rows import Row
+from convergence.store.tables import invoice_months, restatements
+
+_COLUMNS = restatements.c
+_CHUNK = 100
+
+Cursor = tuple[datetime, str, int]
+"""A place in the list: recorded_at, load_id, position."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which restatements: of usage days, and recorded at or after a moment; None is no limit."""
+
+    date_from: date | None = None
+    date_to: date | None = None
+    since: datetime | None = None
+
+
+def stage(
+    tx: WriteTx,
+    load: Load,
+    changes: Sequence[tuple[Change, Reason]],
+    *,
+    old_run_id: str,
+) -> None:
+    """Write what the load will restate, over an earlier try of the same load."""
+    discard(tx, load.tenant_id, load.load_id)
+    values = [
+        {
+            "load_id": load.load_id,
+            "position": position,
+            "tenant_id": load.tenant_id,
+            "table_name": load.key.table,
+            "source": load.key.source,
+            "usage_date": load.key.day,
+            "invoice_month": change.invoice_month,
+            "service_id": change.service_id,
+            "project_id": change.project_id,
+            "currency": change.currency,
+            **_side("old", change.old),
+            **_side("new", change.new),
+            "reason": reason.value,
+            "run_id": load.run_id,
+            "old_run_id": old_run_id,
+        }
+        for position, (change, reason) in enumerate(changes)
+    ]
+    for start in range(0, len(values), _CHUNK):
+        tx.write(insert_into(restatements, tx.dialect).values(values[start : start + _CHUNK]))
+
+
+def record(tx: WriteTx, load: Load, *, at: datetime) -> None:
+    """The load is published: what it restates has happened, and its invoice months changed."""
+    own = sa.and_(_COLUMNS.tenant_id == load.tenant_id, _COLUMNS.load_id == load.load_id)
+    tx.write(sa.update(restatements).where(own).values(recorded_at=at))
+    for month in sorted(load.changed_months):
+        key = {
+            "tenant_id": load.tenant_id,
+            "table_name": load.key.table,
+            "invoice_month": month,
+        }
+        values = {"changed_at": at, "run_id": load.run_id}
+        statement = insert_into(invoice_months, tx.dialect).values(**key, **values)
+        tx.write(statement.on_conflict_do_update(index_elements=list(key), set_=values))
+
+
+def discard(tx: WriteTx, tenant_id: str, load_id: str) -> None:
+    """Forget what a load that never took effect would have restated."""
+    own = sa.and_(_COLUMNS.tenant_id == tenant_id, _COLUMNS.load_id == load_id)
+    tx.write(sa.delete(restatements).where(own, _COLUMNS.recorded_at.is_(None)))
+
+
+def page(
+    tx: ReadTx, tenant_id: str, wanted: Wanted, *, limit: int, before: Cursor | None = None
+) -> list[Restatement]:
+    """Those that changed an amount, the newest first."""
+    is_of_money = sa.or_(
+        _COLUMNS.old_cost != _COLUMNS.new_cost, _COLUMNS.old_credits != _COLUMNS.new_credits
+    )
+    query = sa.select(restatements).where(*_conditions(tenant_id, wanted), is_of_money)
+    if before is not None:
+        moment = sa.literal(before[0], _COLUMNS.recorded_at.type)
+        place = sa.tuple_(moment, sa.literal(before[1]), sa.literal(before[2]))
+        query = query.where(_order() < place)
+    order = [column.desc() for column in (_COLUMNS.recorded_at, _COLUMNS.load_id)]
+    found = tx.connection.execute(query.order_by(*order, _COLUMNS.position.desc()).limit(limit))
+    return [_restatement(row) for row in found]
+
+
+def after(
+    tx: ReadTx, tenant_id: str, table: str, moment: datetime, wanted: Wanted
+) -> Iterable[Restatement]:
+    """All that was recorded later than a moment, the changes of row counts included."""
+    query = sa.select(restatements).where(
+        *_conditions(tenant_id, wanted),
+        _COLUMNS.table_name == table,
+        _COLUMNS.recorded_at > moment,
+    )
+    for row in tx.connection.execute(query):
+        yield _restatement(row)
+
+
+def months(tx: ReadTx, tenant_id: str, table: str) -> Mapping[str, datetime]:
+    """When each invoice month last changed."""
+    columns = invoice_months.c
+    query = sa.select(columns.invoice_month, columns.changed_at).where(
+        columns.tenant_id == tenant_id, columns.table_name == table
+    )
+    return {row.invoice_month: row.changed_at for row in tx.connection.execute(query)}
+
+
+def _conditions(tenant_id: str, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    conditions = [_COLUMNS.tenant_id == tenant_id, _COLUMNS.recorded_at.is_not(None)]
+    if wanted.date_from is not None:
+        conditions.append(_COLUMNS.usage_date >= wanted.date_from)
+    if wanted.date_to is not None:
+        conditions.append(_COLUMNS.usage_date <= wanted.date_to)
+    if wanted.since is not None:
+        conditions.append(_COLUMNS.recorded_at >= wanted.since)
+    return conditions
+
+
+def _order() -> sa.Tuple:
+    return sa.tuple_(_COLUMNS.recorded_at, _COLUMNS.load_id, _COLUMNS.position)
+
+
+def _side(side: str, total: Total) -> dict[str, Any]:
+    return {
+        f"{side}_rows": total.rows,
+        f"{side}_cost": money(total.cost),
+        f"{side}_credits": money(total.credits),
+    }
+
+
+def _restatement(row: Row) -> Restatement:
+    return Restatement(
+        load_id=row.load_id,
+        position=row.position,
+        table=row.table_name,
+        source=row.source,
+        usage_date=row.usage_date,
+        invoice_month=row.invoice_month,
+        service_id=row.service_id,
+        project_id=row.project_id,
+        currency=row.currency,
+        old=Total(row.old_rows, Decimal(row.old_cost), Decimal(row.old_credits)),
+        new=Total(row.new_rows, Decimal(row.new_cost), Decimal(row.new_credits)),
+        reason=Reason(row.reason),
+        run_id=row.run_id,
+        old_run_id=row.old_run_id,
+        recorded_at=row.recorded_at,
+    )

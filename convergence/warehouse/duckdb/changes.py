@@ -1,0 +1,124 @@
+"""What a load changes, key by key: the rows that are replaced beside those that replace them."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import duckdb
+from sqlglot import exp, parse_one
+
+from convergence.model.money import Total
+from convergence.model.restatement import Change
+from convergence.model.table import Column
+from convergence.warehouse.duckdb.sums import hash_of
+
+OLD = "rows_replaced"
+KEYS = ("invoice_month", "service_id", "project_id", "currency")
+
+# Equal rows are counted together, so that twins which are both real stay two; a row that is in
+# both states weighs the same in both.
+_DIFFERENCE = parse_one(
+    f"""
+    SELECT {", ".join(KEYS)},
+      sum(was)::BIGINT, sum(was * cost), sum(was * credits),
+      sum("is")::BIGINT, sum("is" * cost), sum("is" * credits),
+      sum(greatest(was - "is", 0))::BIGINT,
+      sum(CASE WHEN is_correction THEN greatest("is" - was, 0) ELSE 0 END)::BIGINT
+    FROM (
+      SELECT {", ".join(KEYS)}, row_hash, any_value(cost) AS cost, any_value(credits) AS credits,
+        any_value(is_correction) AS is_correction,
+        count(*) FILTER (is_old) AS was, count(*) FILTER (NOT is_old) AS "is"
+      FROM rows_of_both GROUP BY ALL
+    )
+    GROUP BY ALL
+    HAVING sum(was) <> sum("is") OR sum(was * cost) <> sum("is" * cost)
+      OR sum(was * credits) <> sum("is" * credits)
+    ORDER BY ALL
+    """,  # noqa: S608 - names of columns, written above
+    dialect="duckdb",
+)
+
+
+def keep_old(
+    cursor: duckdb.DuckDBPyConnection,
+    table: exp.Table,
+    columns: Sequence[Column],
+    where: exp.Expr,
+) -> None:
+    """Remember, until the cursor is closed, the amounts of the rows that will be deleted."""
+    create = exp.Create(
+        this=exp.table_(OLD),
+        kind="TABLE",
+        replace=True,
+        properties=exp.Properties(expressions=[exp.TemporaryProperty()]),
+        expression=_amounts(table, columns, where, is_old=True),
+    )
+    cursor.execute(create.sql("duckdb"))
+
+
+def of_day(
+    cursor: duckdb.DuckDBPyConnection,
+    table: exp.Table,
+    columns: Sequence[Column],
+    where: exp.Expr,
+    *,
+    with_old: bool,
+) -> tuple[Change, ...]:
+    """The keys whose rows or sums differ, in order; without old rows, all there are."""
+    both: exp.Query = _amounts(table, columns, where, is_old=False)
+    if with_old:
+        both = exp.union(both, exp.select("*").from_(exp.table_(OLD)), distinct=False, copy=False)
+    query = _DIFFERENCE.copy()
+    query.set("with_", exp.With(expressions=[_named("rows_of_both", both)]))
+    found = cursor.execute(query.sql("duckdb")).fetchall()
+    return tuple(_change(*row) for row in found)
+
+
+def _amounts(
+    table: exp.Table, columns: Sequence[Column], where: exp.Expr, *, is_old: bool
+) -> exp.Select:
+    zero, empty = exp.Literal.number(0), exp.Literal.string("")
+    credits_ = exp.func("COALESCE", exp.column("credits_total", quoted=True), zero)
+    nothing = exp.Literal.string("null")
+    adjusted = exp.func("COALESCE", exp.column("x_adjustment_json", quoted=True), nothing)
+    correction = exp.NEQ(this=adjusted, expression=nothing.copy())
+    adjustment = exp.column("cost_type", quoted=True).eq("adjustment")
+    corrects = exp.func("COALESCE", exp.or_(correction, adjustment), exp.false())
+    return (
+        exp.select(
+            *(
+                exp.alias_(exp.func("COALESCE", exp.column(key, quoted=True), empty.copy()), key)
+                for key in KEYS
+            ),
+            exp.column("cost", quoted=True),
+            exp.alias_(credits_, "credits"),
+            exp.alias_(corrects, "is_correction"),
+            exp.alias_(hash_of(columns), "row_hash"),
+            exp.alias_(exp.true() if is_old else exp.false(), "is_old"),
+        )
+        .from_(table)
+        .where(where)
+    )
+
+
+def _named(name: str, query: exp.Query) -> exp.CTE:
+    return exp.CTE(this=query, alias=exp.TableAlias(this=exp.to_identifier(name)))
+
+
+def _change(*row: object) -> Change:
+    texts, figures = row[:4], row[4:]
+    month, service, project, currency = (str(text) for text in texts)
+    old_rows, old_cost, old_credits, rows, cost, credits_, removed, corrections = figures
+    return Change(
+        invoice_month=month,
+        service_id=service,
+        project_id=project,
+        currency=currency,
+        old=_total(old_rows, old_cost, old_credits),
+        new=_total(rows, cost, credits_),
+        removed=int(str(removed)),
+        corrections=int(str(corrections)),
+    )
+
+
+def _total(rows: object, cost: object, credits_: object) -> Total:
+    return Total(int(str(rows)), Decimal(str(cost)), Decimal(str(credits_)))

@@ -1,0 +1,234 @@
+"""What the files of a source hold of each usage day, in one read over all of them."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+from sqlglot import exp
+
+from convergence.model.load import FileState
+from convergence.model.money import MoneyKey, Total
+from convergence.model.source import GrantedSource
+from convergence.model.unit import Unit, UnitDay
+from convergence.warehouse.duckdb.export import (
+    DAY_COLUMN,
+    Sight,
+    check_kind,
+    fault_of,
+    kind_of,
+    relation,
+    totals_columns,
+)
+from convergence.warehouse.duckdb.files import (
+    FILE_COLUMN,
+    FileShape,
+    Format,
+    Shapes,
+    changed_since,
+    first_line,
+)
+from convergence.warehouse.duckdb.sums import CREDITS_OF_ROW
+from convergence.warehouse.duckdb.trouble import changed_while_read
+from convergence.warehouse.schemas import gcp_export
+
+ACCOUNT = "billing_account_id"
+TIMELESS = "{rows} rows without usage_start_time: they would be in no day"
+
+
+class _Row(NamedTuple):
+    """A group of the survey: one file, one day, one key."""
+
+    file: str
+    day: date | None
+    invoice_month: str
+    cost_type: str
+    currency: str
+    rows: int
+    cost: Decimal | None
+    credits: Decimal | None
+    newest: datetime | None
+    accounts: list[str]
+
+
+@dataclass(slots=True)
+class _Held:
+    """What one file was found to hold."""
+
+    totals: dict[date, dict[MoneyKey, Total]] = field(default_factory=lambda: defaultdict(dict))
+    newest: dict[date, datetime] = field(default_factory=dict)
+    accounts: set[str] = field(default_factory=set)
+    timeless: int = 0
+    fault: str = ""
+
+    def add(self, row: _Row) -> None:
+        self.accounts.update(row.accounts)
+        if row.day is None:
+            self.timeless += row.rows
+            return
+        key = MoneyKey(row.invoice_month, row.cost_type, row.currency)
+        zero = Decimal(0)
+        self.totals[row.day][key] = Total(row.rows, row.cost or zero, row.credits or zero)
+        if row.newest is not None:
+            newest = row.newest.astimezone(UTC)
+            self.newest[row.day] = max(newest, self.newest.get(row.day, newest))
+
+    @property
+    def days(self) -> tuple[UnitDay, ...]:
+        return tuple(
+            UnitDay(day=day, totals=totals, max_export_time=self.newest.get(day))
+            for day, totals in sorted(self.totals.items())
+        )
+
+
+def survey(
+    cursor: duckdb.DuckDBPyConnection,
+    source: GrantedSource,
+    files: Sequence[FileState],
+    known: Mapping[str, Unit],
+    shapes: Shapes,
+) -> tuple[Unit, ...]:
+    """The units, one for each file; a file of known content is not read again.
+
+    Raises StepInterrupted, Invalid.
+    """
+    hashes = {file.path: _digest(file.path) for file in files}
+    same, other = _parted(files, hashes, known)
+    found = shapes.of(cursor, other)
+    check_kind(source, kind_of(source, found))
+    held = _read(cursor, source, [shape for shape in found if not fault_of(shape)])
+    read = [_unit(shape, held.get(shape.path, _Held()), hashes[shape.path]) for shape in found]
+    if changed := changed_since(files):
+        raise changed_while_read(changed)
+    return (*same, *read)
+
+
+def _parted(
+    files: Sequence[FileState], hashes: Mapping[str, str], known: Mapping[str, Unit]
+) -> tuple[list[Unit], list[FileState]]:
+    """Units that were only touched, and the files with another content."""
+    same, other = [], []
+    for file in files:
+        before = known.get(file.path)
+        if before is not None and before.content_hash == hashes[file.path]:
+            same.append(replace(before, file=file))
+        else:
+            other.append(file)
+    return same, other
+
+
+def _read(
+    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Sequence[FileShape]
+) -> dict[str, _Held]:
+    """All files in one statement; when that fails, each by itself, to find the bad one."""
+    try:
+        return _sums(cursor, source, shapes)
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        if len(shapes) == 1:
+            return {shapes[0].path: _days_alone(cursor, source, shapes[0], first_line(error))}
+    found: dict[str, _Held] = {}
+    for shape in shapes:
+        found |= _read(cursor, source, [shape])
+    return found
+
+
+def _sums(
+    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Sequence[FileShape]
+) -> dict[str, _Held]:
+    held: dict[str, _Held] = defaultdict(_Held)
+    if not shapes:
+        return held
+    sight = Sight(source=source, shapes=tuple(shapes))
+    rows = relation(sight, totals_columns(gcp_export(), ACCOUNT), with_file=True)
+    month = exp.Dot(this=exp.column("invoice"), expression=exp.to_identifier("month"))
+    accounts = exp.func("LIST", exp.Distinct(expressions=[_text(exp.column(ACCOUNT))]))
+    query = exp.select(
+        FILE_COLUMN,
+        exp.alias_(exp.cast(exp.column(DAY_COLUMN), "DATE", dialect="duckdb"), "usage_day"),
+        *(
+            exp.alias_(_text(value), f"key_{index}")
+            for index, value in enumerate((month, exp.column("cost_type"), exp.column("currency")))
+        ),
+        exp.Count(this=exp.Star()),
+        exp.func("SUM", exp.column("cost")),
+        exp.func("SUM", CREDITS_OF_ROW.copy()),
+        exp.func("MAX", exp.column("export_time")),
+        accounts,
+    )
+    query = query.from_(rows.subquery("rows_of_source", copy=False))
+    query = query.group_by(FILE_COLUMN, "usage_day", "key_0", "key_1", "key_2")
+    for row in cursor.execute(query.sql("duckdb")).fetchall():
+        held[row[0]].add(_Row(*row))
+    return held
+
+
+def _days_alone(
+    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shape: FileShape, fault: str
+) -> _Held:
+    """Of a file whose money cannot be read: its days, if at least these can be told."""
+    held = _Held(fault=fault)
+    column = next(column for column in gcp_export().columns if column.name == DAY_COLUMN)
+    rows = relation(Sight(source=source, shapes=(shape,)), [column])
+    day = exp.alias_(exp.cast(exp.column(DAY_COLUMN), "DATE", dialect="duckdb"), "usage_day")
+    query = exp.select(day).distinct().from_(rows.subquery("rows_of_file", copy=False))
+    try:
+        found = cursor.execute(query.sql("duckdb")).fetchall()
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error:
+        return held
+    for (day_,) in found:
+        if day_ is not None:
+            held.totals[day_] = {}
+    return held
+
+
+def _unit(shape: FileShape, held: _Held, content_hash: str) -> Unit:
+    fault = fault_of(shape) or held.fault
+    if held.timeless and not fault:
+        fault = TIMELESS.format(rows=held.timeless)
+    return Unit(
+        file=shape.state,
+        content_hash=content_hash,
+        columns=_columns(shape),
+        accounts=frozenset(account for account in held.accounts if account),
+        days=held.days or (_days_by_statistics(shape) if fault else ()),
+        fault=fault,
+    )
+
+
+def _days_by_statistics(shape: FileShape) -> tuple[UnitDay, ...]:
+    """The days that a file which cannot be read may hold; none when it could be any."""
+    if shape.first is None or shape.last is None:
+        return ()
+    first, last = shape.first.astimezone(UTC).date(), shape.last.astimezone(UTC).date()
+    days = (first + timedelta(days=n) for n in range((last - first).days + 1))
+    return tuple(UnitDay(day=day, totals={}) for day in days)
+
+
+def _digest(path: str) -> str:
+    """The hash of a file's bytes; empty when it cannot be opened."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError:
+        return ""
+
+
+def _columns(shape: FileShape) -> frozenset[str]:
+    """Those of the export. JSON leaves out what is NULL, and so tells of no lost column."""
+    if shape.format is Format.JSON:
+        return frozenset()
+    known = {column.name for column in gcp_export().columns}
+    return frozenset(name.split(".")[0] for name, _ in shape.columns) & known
+
+
+def _text(value: exp.Expr) -> exp.Expr:
+    return exp.func("COALESCE", value, exp.Literal.string(""))

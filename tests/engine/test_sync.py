@@ -1,0 +1,241 @@
+"""Days that changed are found, whatever their age, and no other day is touched."""
+
+import os
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from convergence.engine import costs
+from convergence.engine.execute import Executor
+from convergence.engine.launch import launch
+from convergence.engine.service import Service
+from convergence.model.load import LoadKey
+from convergence.model.run import LaunchRequest, Run, Status
+from convergence.model.source import Grant, Kind, Source
+from convergence.store import loads, runs, sources, units
+from tests.conftest import EXPORT
+
+Export = Callable[..., Path]
+OLD, YOUNG = "2024-10-01", "2024-11-04"
+SYNC = "gcp/cost/cost_sync"
+
+
+def run_sync(service: Service, template: str = SYNC, day: str = "2024-11-05", **more: bool) -> Run:
+    request = LaunchRequest(
+        tenant_id="acme",
+        template=template,
+        run_date=date.fromisoformat(day),
+        **more,  # type: ignore[arg-type]  # allow_shrink alone
+    )
+    run = launch(service, request).run
+    Executor(service=service, worker="test").walk("acme", run.run_id)
+    with service.database.read() as tx:
+        return runs.get(tx, "acme", run.run_id)
+
+
+def facts(service: Service, run: Run) -> dict[str, object]:
+    with service.database.read() as tx:
+        return dict(runs.steps(tx, "acme", run.run_id)[0].report)
+
+
+def by_day(service: Service) -> dict[str, tuple[int, Decimal, str]]:
+    """Rows, net and the run of each day."""
+    sql = (
+        "SELECT ingestion_date, COUNT(*), SUM(cost + credits_total), MIN(x_run_id)"
+        " FROM billing_cost_daily GROUP BY 1 ORDER BY 1"
+    )
+    found = costs.query(service, "acme", sql).rows
+    return {day.isoformat(): (rows, net, run_id) for day, rows, net, run_id in found}
+
+
+def test_the_first_run_loads_every_day(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "-0.5", "202411"))
+    run = run_sync(service)
+    assert run.status is Status.COMPLETED, run.error
+    assert by_day(service) == {
+        OLD: (1, Decimal(1), run.run_id),
+        YOUNG: (1, Decimal("1.5"), run.run_id),
+    }
+    with service.database.read() as tx:
+        mark = units.watermark(tx, "acme", "billing_cost_daily", EXPORT)
+    assert mark is not None
+    assert mark.watermark is not None
+    assert mark.watermark.isoformat() == "2024-11-04T05:00:00+00:00"
+
+
+def test_with_nothing_new_nothing_is_read_nor_loaded(service: Service, export: Export) -> None:
+    path = export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    run_sync(service)
+    before = by_day(service)
+    run = run_sync(service)
+    assert run.status is Status.COMPLETED
+    assert by_day(service) == before
+    assert facts(service, run)["files_changed"] == 0
+
+
+def test_one_late_row_reloads_its_day_alone(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    first = run_sync(service)
+    export((OLD, "0.25", "", "202411"), name="late.csv")
+    second = run_sync(service)
+    assert by_day(service) == {
+        OLD: (2, Decimal("1.25"), second.run_id),
+        YOUNG: (1, Decimal(2), first.run_id),
+    }
+    assert facts(service, second)["days_loaded"] == [OLD]
+
+
+def test_a_file_that_changed_reloads_its_old_days_and_its_new_ones(
+    service: Service, export: Export
+) -> None:
+    export(("2024-10-01", "1", "", "x"), ("2024-10-02", "1", "", "x"))
+    export(("2024-10-01", "5", "", "x"), ("2024-10-03", "5", "", "x"), name="b.csv")
+    run_sync(service)
+    export(("2024-10-02", "1", "", "x"), ("2024-10-04", "1", "", "x"))
+    run = run_sync(service)
+    assert run.status is Status.COMPLETED, run.error
+    assert facts(service, run)["days_loaded"] == ["2024-10-01", "2024-10-04"]
+    assert facts(service, run)["days_unchanged"] == ["2024-10-02"]
+    assert [rows for rows, _, _ in by_day(service).values()] == [1, 1, 1, 1]
+
+
+def test_a_file_that_was_only_touched_or_renamed_changes_nothing(
+    service: Service, export: Export
+) -> None:
+    path = export((OLD, "1", "", "202410"))
+    run_sync(service)
+    before = by_day(service)
+    os.utime(path)
+    assert facts(service, run_sync(service))["files_changed"] == 0
+    path.rename(path.with_name("z.csv"))
+    assert run_sync(service).status is Status.COMPLETED
+    assert by_day(service) == before
+    export((OLD, "0.5", "", "202410"), name="late.csv")
+    run = run_sync(service)
+    assert run.status is Status.COMPLETED, run.error
+    assert by_day(service)[OLD] == (2, Decimal("1.5"), run.run_id)
+
+
+def test_a_file_that_vanished_fails_its_days_and_no_other(service: Service, export: Export) -> None:
+    gone = export((OLD, "1", "", "202410"))
+    run_sync(service)
+    gone.unlink()
+    export((YOUNG, "2", "", "202411"), name="b.csv")
+    for _ in range(2):
+        run = run_sync(service)
+        assert (run.status, run.error_code) == (Status.FAILED, "source_shrank")
+        assert OLD in (run.error or "")
+        assert [*by_day(service)] == [OLD, YOUNG]
+    accepted = run_sync(service, allow_shrink=True)
+    assert accepted.status is Status.COMPLETED, accepted.error
+    assert [*by_day(service)] == [YOUNG]
+    assert run_sync(service).status is Status.COMPLETED
+
+
+def test_a_broken_file_fails_and_is_named_until_it_is_mended(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "", "202410"))
+    broken = export((YOUNG, "what", "", "202411"), name="broken.csv")
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_broken")
+    assert "broken.csv" in (run.error or "")
+    assert [*by_day(service)] == [OLD]
+    export((YOUNG, "3", "", "202411"), name=broken.name)
+    assert run_sync(service).status is Status.COMPLETED
+    assert [*by_day(service)] == [OLD, YOUNG]
+
+
+def test_days_that_one_day_load_has_brought_are_not_loaded_again(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    single = run_sync(service, "gcp/cost/cost_billing", OLD)
+    run = run_sync(service)
+    assert by_day(service)[OLD][2] == single.run_id
+    assert by_day(service)[YOUNG][2] == run.run_id
+
+
+def test_a_day_to_come_is_refused_and_named(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"), ("2031-01-01", "1", "", "203101"))
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "future_usage")
+    assert "1 rows of 2031-01-01" in (run.error or "")
+    assert [*by_day(service)] == [OLD]
+
+
+def test_the_export_of_another_account_is_refused_and_named(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    other = export((YOUNG, "1", "", "202411"), name="other.csv")
+    other.write_text(other.read_text().replace("01AB-CD", "99XX-YY"))
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "mixed_accounts")
+    assert "99XX-YY" in (run.error or "")
+    assert "other.csv" in (run.error or "")
+    assert [*by_day(service)] == [OLD]
+
+
+def test_a_file_that_loses_a_column_is_refused(service: Service, export: Export) -> None:
+    path = export((OLD, "1", "", "202410"))
+    run_sync(service)
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("\n".join(",".join(line[:7] + line[8:]) for line in lines) + "\n")
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "column_lost")
+    assert "project" in (run.error or "")
+    assert run_sync(service, allow_shrink=True).status is Status.COMPLETED
+
+
+def test_a_narrower_grant_reads_everything_anew(service: Service, export: Export) -> None:
+    path = export((OLD, "1", "", "202410"), (OLD, "2", "", "202410"))
+    text = path.read_text().splitlines()
+    path.write_text("\n".join([*text[:2], text[2].replace(",proj,", ",hidden,")]) + "\n")
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    run_sync(service)
+    grant = Grant(tenant_id="acme", project_ids=("proj",))
+    with service.database.write() as tx:
+        files = str(path.parent / "*.csv")
+        source = Source(table=EXPORT, files=files, kind=Kind.GCP_STANDARD, grants=(grant,))
+        sources.put(tx, source, now=service.clock.now())
+    run = run_sync(service)
+    assert run.status is Status.COMPLETED, run.error
+    assert by_day(service)[OLD][:2] == (1, Decimal(1))
+
+
+def test_an_audit_finds_what_no_file_tells(service: Service, export: Export) -> None:
+    path = export((OLD, "1", "", "202410"), ("2024-10-02", "7", "", "202410"))
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    first = run_sync(service)
+    text = path.read_text().replace(",7,", ",8,")
+    path.write_text(text)
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    assert facts(service, run_sync(service))["files_changed"] == 0
+    run = run_sync(service, "gcp/cost/cost_audit", "2024-10-31")
+    assert run.status is Status.COMPLETED, run.error
+    assert by_day(service) == {
+        OLD: (1, Decimal(1), first.run_id),
+        "2024-10-02": (1, Decimal(8), run.run_id),
+    }
+
+
+def test_a_load_keeps_its_proof(service: Service, export: Export) -> None:
+    export((OLD, "1", "-0.25", "202410"))
+    run_sync(service)
+    key = LoadKey(table="billing_cost_daily", day=date(2024, 10, 1), source=EXPORT)
+    with service.database.read() as tx:
+        load = loads.published(tx, "acme", key)
+    assert load is not None
+    assert load.totals == load.source_totals
+
+
+@pytest.mark.parametrize("template", ["gcp/cost/cost_sync", "gcp/cost/cost_audit"])
+def test_a_source_without_files_is_missing(service: Service, export: Export, template: str) -> None:
+    run = run_sync(service, template)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_missing")
