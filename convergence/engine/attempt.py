@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
+from operator import itemgetter
 
 from pydantic import ValidationError
 
@@ -123,13 +124,14 @@ def _deadlines(
         now = service.clock.now()
         end = (run.started_at or now) + timedelta(minutes=template.timeout_minutes)
         limits.append(((end - now).total_seconds(), _over(RUN_TIMEOUT, "the run", template)))
-    with ExitStack() as stack:
-        for seconds, reason in limits:
-            timer = threading.Timer(max(seconds, 0), token.trip, (reason,))
-            timer.daemon = True
-            timer.start()
-            stack.callback(timer.cancel)
+    seconds, reason = min(limits, key=itemgetter(0))
+    timer = threading.Timer(max(seconds, 0), token.trip, (reason,))
+    timer.daemon = True
+    timer.start()
+    try:
         yield
+    finally:
+        timer.cancel()
 
 
 def _over(code: str, what: str, limited: Step | Template) -> Cancelled:

@@ -1,8 +1,8 @@
 """Execute a run: claim it, walk its steps, finish it. Every write carries the run's attempt.
 
 The walk is a generic interpreter over the template that was stored with the run, so that editing
-a file never changes a run under way. `work.py` makes each act a durable step; a command that owns
-the home walks them by itself.
+a file never changes a run under way. `work.py` gives each act a thread; a command that owns the
+home walks them by itself.
 """
 
 import threading
@@ -55,6 +55,7 @@ class Executor:
     worker: str
     tokens: dict[str, CancelToken] = field(default_factory=dict)
     _broken_off: threading.Event = field(default_factory=threading.Event)
+    _templates: dict[tuple[str, str], Template] = field(default_factory=dict)
 
     def walk(self, tenant_id: str, run_id: str) -> None:
         """Execute a run from its claim to its end, in this thread."""
@@ -115,11 +116,6 @@ class Executor:
             return None
         outcomes = {step.step_id: step.status for step in before if step.status in ENDED}
         return Claim(attempt=run.attempt, steps=steps, outcomes=outcomes)
-
-    def steps(self, tenant_id: str, run_id: str) -> tuple[Step, ...]:
-        """The steps of the template as it was when the run was admitted."""
-        with self.service.database.read() as tx:
-            return self._template(runs.get(tx, tenant_id, run_id)).steps
 
     def next_steps(self, steps: Sequence[Step], outcomes: Mapping[str, Status]) -> Sequence[Step]:
         """Those that may start now: ordinary ones side by side, then the terminal ones in order."""
@@ -198,8 +194,11 @@ class Executor:
 
     def _template(self, run: Run) -> Template:
         """The template as it was when the run was admitted. Raises Invalid."""
-        models = step_models(self.service.step_types)
-        return from_snapshot(run.template, run.snapshot, models)
+        known = (run.template, run.template_hash)
+        if known not in self._templates:
+            models = step_models(self.service.step_types)
+            self._templates[known] = from_snapshot(run.template, run.snapshot, models)
+        return self._templates[known]
 
     def _close(
         self, run: Run, status: Status, error: CdpError | None, *, last_steps: Sequence[StepRun]

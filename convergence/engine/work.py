@@ -1,7 +1,9 @@
 """Durable work, the only file that knows DBOS: runs wait in a queue, and workers walk them.
 
 Our `pipeline_runs` is the truth; the engine's tables are a detail that `recover.py` reconciles.
-Asynchronous, so that a run that waits holds no thread: each act runs in one.
+A run is one durable workflow without durable steps: what its acts have done is in our own records,
+from which another attempt goes on. Asynchronous, so that a run that waits holds no thread: each act
+runs in one.
 """
 
 import asyncio
@@ -9,8 +11,8 @@ import logging
 import threading
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
@@ -21,7 +23,7 @@ from convergence.steps.base import StepType
 from convergence.store import deployment
 from convergence.store.database import Database, WriteTx
 
-# Raised only when the order of the durable acts below changes.
+# Raised only when a worker of the old version could not execute the new one's runs, or the reverse.
 ENGINE_VERSION = "engine-1"
 QUEUE = "runs"
 LOADS = "loads"
@@ -166,60 +168,27 @@ def _check_engine(database: Database) -> None:
 
 
 def _register(executor: Executor) -> None:
-    """The durable acts of a run, in the order that ENGINE_VERSION stands for."""
-
-    @DBOS.step(name="begin")
-    async def begin(tenant_id: str, run_id: str) -> dict[str, Any] | None:
-        claim = await asyncio.to_thread(executor.begin, tenant_id, run_id)
-        if claim is None:
-            return None
-        return {"attempt": claim.attempt, "outcomes": dict(claim.outcomes)}
-
-    @DBOS.step(name="step")
-    async def step(
-        tenant_id: str, run_id: str, step_id: str, attempt: int, outcomes: Mapping[str, str]
-    ) -> str:
-        return await asyncio.to_thread(
-            executor.run_step,
-            tenant_id,
-            run_id,
-            step_id,
-            attempt=attempt,
-            so_far=_statuses(outcomes),
-        )
-
-    @DBOS.step(name="finish")
-    async def finish(
-        tenant_id: str, run_id: str, attempt: int, outcomes: Mapping[str, str]
-    ) -> None:
-        await asyncio.to_thread(
-            executor.finish, tenant_id, run_id, attempt=attempt, outcomes=_statuses(outcomes)
-        )
-
     @DBOS.workflow(name=WORKFLOW)
     async def run(tenant_id: str, run_id: str) -> None:
         with executor.under_way(run_id):
-            claim = await begin(tenant_id, run_id)
+            claim = await asyncio.to_thread(executor.begin, tenant_id, run_id)
             if claim is None:
                 return
-            attempt, outcomes = claim["attempt"], _statuses(claim["outcomes"])
-            steps = await asyncio.to_thread(executor.steps, tenant_id, run_id)
-            while batch := executor.next_steps(steps, outcomes):
+            step = partial(executor.run_step, tenant_id, run_id, attempt=claim.attempt)
+            outcomes = dict(claim.outcomes)
+            while batch := executor.next_steps(claim.steps, outcomes):
                 ids = [ready.step_id for ready in batch]
-                acts = [step(tenant_id, run_id, each, attempt, dict(outcomes)) for each in ids]
-                outcomes |= _statuses(dict(zip(ids, await _all(acts), strict=True)))
-            await finish(tenant_id, run_id, attempt, outcomes)
+                acts = [asyncio.to_thread(step, each, so_far=dict(outcomes)) for each in ids]
+                outcomes |= zip(ids, await _all(acts), strict=True)
+            await asyncio.to_thread(
+                executor.finish, tenant_id, run_id, attempt=claim.attempt, outcomes=outcomes
+            )
 
 
-async def _all(acts: Sequence[Awaitable[str]]) -> list[str]:
+async def _all(acts: Sequence[Awaitable[Status]]) -> list[Status]:
     """What each gives. Raises the first failure, but only when no act is under way any more."""
     results = await asyncio.gather(*acts, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
-    return [result for result in results if isinstance(result, str)]
-
-
-def _statuses(words: Mapping[str, str]) -> dict[str, Status]:
-    """What a replay reads from the engine's records: plain words."""
-    return {step_id: Status(word) for step_id, word in words.items()}
+    return [result for result in results if isinstance(result, Status)]
