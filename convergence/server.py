@@ -33,9 +33,9 @@ from convergence.api import (
 )
 from convergence.api.auth import State
 from convergence.api.middleware import BodyLimit, HeadAsGet, Measured, RequestId
-from convergence.api.rate import RateLimit, Turns
 from convergence.engine.follow import POLL_SECONDS, Feed
 from convergence.engine.meter import FLUSH_SECONDS, Meter
+from convergence.engine.rate import RateLimit, Turns
 from convergence.engine.serve import start
 from convergence.engine.service import Service
 from convergence.errors import CdpError

@@ -7,22 +7,20 @@ A tenant's key must also be good for what the route does: reading, writing or ru
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Path, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from convergence.api.rate import RateLimit, Turns
 from convergence.engine import access
 from convergence.engine.access import Caller
 from convergence.engine.follow import Feed
 from convergence.engine.meter import Meter
+from convergence.engine.rate import RateLimit, Turns
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Forbidden, NotFound, Unauthenticated
+from convergence.errors import CdpError, NotFound, Unauthenticated
 from convergence.model.key import Scope
 from convergence.model.tenant import TENANT_ID
 
@@ -107,7 +105,7 @@ def tenant(
 
 
 def nearby(request: Request) -> Service:
-    address = _address(request.client.host) if request.client else None
+    address = access.address_of(request.client.host) if request.client else None
     if address is not None and address.is_loopback:
         return public(request)
     return operator(request).service
@@ -168,7 +166,7 @@ def _identify(request: Request, state: State) -> Caller:
         state.limit.take(address)
         raise
     if caller.is_open:
-        _check_same_site(request)
+        access.check_same_site(request.headers.get("Host", ""), request.headers.get("Origin"))
     state.limit.take(caller.key_id or "operator")
     return caller
 
@@ -177,37 +175,6 @@ def _key(request: Request) -> str | None:
     key = request.headers.get("X-API-Key")
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if key is None and scheme.lower() == "bearer" else key
-
-
-def _check_same_site(request: Request) -> None:
-    """Without keys, a page of another site must not be able to call through a visitor's browser.
-
-    Such a page names itself in Origin, or lets a public name of its own lead to this machine.
-    """
-    host = request.headers.get("Host", "")
-    origin = request.headers.get("Origin")
-    if not _is_local(host) or (origin is not None and origin.partition("://")[2] != host):
-        raise Forbidden(
-            "without keys, only this machine's own pages and programs may call",
-            code="cross_site",
-            hint="use http://localhost or an IP address, or switch authentication on",
-        )
-
-
-def _is_local(host: str) -> bool:
-    """Whether a Host header holds an address, or a name that no public server can have."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    return "." not in name or name.endswith(".localhost") or _address(name) is not None
-
-
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None
 
 
 def _calls(dependant: Dependant) -> Iterable[object]:

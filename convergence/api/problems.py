@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from convergence.api import wire
-from convergence.api.rate import RateLimited
+from convergence.engine.rate import RateLimited
 from convergence.errors import (
     Cancelled,
     CdpError,

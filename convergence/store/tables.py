@@ -278,6 +278,7 @@ loads = sa.Table(
     _json("previous"),
     _json("source_state"),
     sa.Index(None, "tenant_id", "table_name", "day", "source", "status", "published_at"),
+    sa.Index(None, "tenant_id", "published_at"),
     sa.Index(None, "run_id"),
 )
 
@@ -432,4 +433,22 @@ sa.Index(
     outbox.c.next_attempt_at,
     sqlite_where=IS_WAITING,
     postgresql_where=IS_WAITING,
+)
+
+web_sessions = sa.Table(
+    "web_sessions",
+    metadata,
+    sa.Column("session_hash", sa.String, primary_key=True),
+    sa.Column("tenant_id", sa.String),  # NULL is the operator
+    sa.Column("key_id", sa.String),
+    _moment("created_at"),
+    _moment("seen_at"),
+)
+
+sign_in_links = sa.Table(
+    "sign_in_links",
+    metadata,
+    sa.Column("link_hash", sa.String, primary_key=True),
+    sa.Column("tenant_id", sa.String),  # NULL is the operator
+    _moment("created_at"),
 )

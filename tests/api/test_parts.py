@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from convergence.api import paging, wire
-from convergence.api.rate import RateLimit, RateLimited, Turns
+from convergence.engine.rate import RateLimit, RateLimited, Turns
 from convergence.errors import Invalid, Unavailable
 
 

@@ -24,6 +24,7 @@ ALL_TENANTS = {
     "gate",
     "rows",
     "column_types",
+    "sessions",
 }
 
 
