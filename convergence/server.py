@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from secrets import token_urlsafe
 from socket import socket
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,8 @@ from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
 from typing_extensions import override
 
 from convergence import __version__
@@ -26,6 +29,7 @@ from convergence.api import (
     problems,
     query,
     runs,
+    signin,
     sources,
     templates,
     tenants,
@@ -39,13 +43,18 @@ from convergence.engine.rate import RateLimit, Turns
 from convergence.engine.serve import start
 from convergence.engine.service import Service
 from convergence.errors import CdpError
+from convergence.web import assets, visitor
+from convergence.web import runs as web_runs
+from convergence.web import signin as web_signin
+from convergence.web.problems import not_found_page
 
 MAX_BODY = 256 * 1024
 MOST_QUERIES = 4
 """Of one caller at once."""
 WORKER_ROOMS = (health,)
 """What a worker answers: whether it is well, and what it counts."""
-ROOMS = (docs, health, runs, events, tenants, usage, sources, templates, costs, query)
+ROOMS = (docs, health, runs, events, tenants, usage, sources, templates, costs, query, signin)
+PAGES = (assets, web_signin, web_runs)
 
 
 class Application(FastAPI):
@@ -54,7 +63,8 @@ class Application(FastAPI):
     @override
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
-            routes = [route for route in self.routes if isinstance(route, APIRoute)]
+            known = [route for route in self.routes if isinstance(route, APIRoute)]
+            routes = [route for route in known if route.include_in_schema]
             self.openapi_schema = docs.describe(routes)
         return self.openapi_schema
 
@@ -71,11 +81,15 @@ class Server(uvicorn.Server):
 
 
 def create_app(
-    service: Service, *, with_worker: bool, rooms: Sequence[ModuleType] = ROOMS
+    service: Service,
+    *,
+    with_worker: bool,
+    rooms: Sequence[ModuleType] = ROOMS,
+    pages: Sequence[ModuleType] = PAGES,
 ) -> FastAPI:
     """The application over a service whose home the caller holds. Starts it, and closes it.
 
-    `rooms` are the files of `api` whose routes it has.
+    `rooms` are the files of `api` whose routes it has, `pages` those of `web`.
     Raises TypeError for a route that does not say who may call it.
     """
     always = {"X-Auth-Disabled": "true"} if service.config.auth_disabled else {}
@@ -95,19 +109,37 @@ def create_app(
         ],
         exception_handlers={
             CdpError: problems.answer_error,
-            HTTPException: problems.answer_http,
+            HTTPException: _answer_http,
             RequestValidationError: problems.answer_invalid,
         },
     )
     for room in rooms:
+        auth.check_routes(room.router.routes)
         app.router.routes.extend(room.router.routes)
-    auth.check_routes(app.routes)
+    for part in pages:
+        visitor.check_routes(part.router.routes)
+        app.router.routes.extend(part.router.routes)
     limit = RateLimit(service.config.rate_limit, time.monotonic)
+    app.state.web = visitor.State(
+        service=service,
+        limit=limit,
+        attempts=RateLimit(web_signin.ATTEMPTS, time.monotonic),
+        open_token=token_urlsafe(),
+    )
     queries = Turns(MOST_QUERIES)
     app.state.cdp = State(
         service=service, limit=limit, queries=queries, meter=Meter(), feed=Feed(service=service)
     )
     return app
+
+
+async def _answer_http(request: Request, error: Exception) -> Response:
+    """What the framework refuses: a page for a browser that looks for one, else a problem."""
+    wants_page = "text/html" in request.headers.get("Accept", "")
+    is_api = request.url.path.startswith("/api/")
+    if wants_page and not is_api and isinstance(error, HTTPException):
+        return not_found_page(request, error)
+    return await problems.answer_http(request, error)
 
 
 def _lifespan(*, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:

@@ -101,11 +101,16 @@ def _serve(
     with_worker: bool,
 ) -> None:
     """Open the parts, so that what is wrong is said here; then answer until a signal ends it."""
+    from convergence.engine.signin import make_link
     from convergence.server import create_app
 
     with opened(settings) as service:
         announce()
         _tell(settings, url_of(listening), with_worker=with_worker)
+        is_mine = settings.environment == "development" and not settings.disable_auth
+        if is_mine and sys.stderr.isatty():
+            link = url_of(listening) + make_link(service, None)
+            say(f"dashboard: {link} (signs the operator in, once, for ten minutes)")
         answer(create_app(service, with_worker=with_worker), listening, service)
     say("stopped")
 

@@ -69,7 +69,7 @@ def _work_and_answer(settings: "Settings") -> None:
         serve.opened(settings) as service,
     ):
         _tell(settings, has_files=claim_files(service), url=serve.url_of(listening))
-        app = create_app(service, with_worker=True, rooms=WORKER_ROOMS)
+        app = create_app(service, with_worker=True, rooms=WORKER_ROOMS, pages=())
         serve.answer(app, listening, service)
 
 

@@ -138,6 +138,11 @@ def page_runs(
     return listing.newest(tx, conditions, wanted, limit, before)
 
 
+def count_newest(tx: ReadTx, *, limit: int) -> dict[Status, int]:
+    """How many of the newest `limit` runs of all tenants are in each status."""
+    return listing.count_newest(tx, (), limit=limit)
+
+
 def run_tenant(tx: ReadTx, run_id: str) -> str | None:
     """Whose run this is."""
     runs = t.pipeline_runs

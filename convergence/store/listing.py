@@ -5,7 +5,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from convergence.model.run import Run, RunFilter
+from convergence.model.run import Run, RunFilter, Status
 from convergence.store import rows
 from convergence.store.database import ReadTx
 from convergence.store.tables import pipeline_runs
@@ -34,3 +34,14 @@ def newest(
         query = query.where(sa.tuple_(_RUNS.created_at, _RUNS.run_id) < cursor)
     query = query.order_by(_RUNS.created_at.desc(), _RUNS.run_id.desc()).limit(limit)
     return [rows.run(row) for row in tx.connection.execute(query)]
+
+
+def count_newest(
+    tx: ReadTx, conditions: Iterable[sa.ColumnElement[bool]], *, limit: int
+) -> dict[Status, int]:
+    """How many of the newest `limit` runs are in each status."""
+    newest_ = sa.select(_RUNS.status).where(*conditions)
+    newest_ = newest_.order_by(_RUNS.created_at.desc(), _RUNS.run_id.desc()).limit(limit)
+    of = newest_.subquery()
+    query = sa.select(of.c.status, sa.func.count()).group_by(of.c.status)
+    return {Status(status): number for status, number in tx.connection.execute(query)}

@@ -125,6 +125,11 @@ def page(
     return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)[:limit]
 
 
+def count_newest(tx: ReadTx, tenant_id: str, *, limit: int) -> dict[Status, int]:
+    """How many of the tenant's newest `limit` runs are in each status."""
+    return listing.count_newest(tx, [_RUNS.tenant_id == tenant_id], limit=limit)
+
+
 def claim(tx: WriteTx, tenant_id: str, run_id: str, *, worker: str, now: datetime) -> Run | None:
     """PENDING to RUNNING, or a takeover: the next attempt. None when the run is over."""
     claimed = _change(tx, _CLAIM, {**_of(tenant_id, run_id), "by": worker, "now": now})

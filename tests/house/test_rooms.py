@@ -13,6 +13,7 @@ CARRIERS = {"Tenant", "Run", "StepRun", "Event", "Load", "ApiKeyRecord", "Source
 WITHOUT_TENANT = {
     "sources.remove": "a source is the operator's",
     "listing.newest": "its callers say whose: runs one tenant's, fleet everybody's",
+    "listing.count_newest": "the same",
 }
 ALL_TENANTS = {
     "fleet",

@@ -36,6 +36,7 @@ from convergence.api.wire.run import (
     run_with_steps,
 )
 from convergence.api.wire.shape import Page
+from convergence.api.wire.signin import SignInLinkIn, SignInLinkOut
 from convergence.api.wire.source import GrantIn, SourceIn, SourceOut, source_out
 from convergence.api.wire.template import (
     TemplateOut,
@@ -94,6 +95,8 @@ __all__ = [
     "RunOut",
     "RunWithSteps",
     "RunsQuery",
+    "SignInLinkIn",
+    "SignInLinkOut",
     "SourceIn",
     "SourceOut",
     "TemplateOut",

@@ -1,0 +1,92 @@
+"""The runs: how many are in which state, and the newest of them, in parts."""
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from convergence.errors import Invalid
+from convergence.model.run import Run, RunFilter, Status
+from convergence.store import fleet, runs
+from convergence.web.problems import PageRoute
+from convergence.web.render import page
+from convergence.web.visitor import Looking, Visitor
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+AT_ONCE = 50
+COUNTED = 1000
+"""Runs, the newest, that the strip counts: as many however many there are."""
+SHOWN = tuple(status for status in Status if status is not Status.SKIPPED)
+
+OfStatus = Annotated[Status | None, Query()]
+OfPipeline = Annotated[str | None, Query(max_length=300)]
+Before = Annotated[str | None, Query(max_length=100)]
+
+
+@router.get("/runs")
+def show(
+    visitor: Looking,
+    request: Request,
+    status: OfStatus = None,
+    pipeline: OfPipeline = None,
+    before: Before = None,
+) -> Response:
+    """The newest first, those after the cursor `before`."""
+    wanted = RunFilter(statuses=frozenset({status} if status else ()), pipeline_id=pipeline)
+    found = _newest(visitor, wanted, before=_read(before))
+    shown = found[:AT_ONCE]
+    return page(
+        request,
+        "runs.html",
+        visitor=visitor,
+        here="runs",
+        runs=shown,
+        counts=_counts(visitor),
+        status=status,
+        pipeline=pipeline,
+        before=before,
+        older=_cursor(shown[-1]) if len(found) > AT_ONCE else None,
+    )
+
+
+def _newest(
+    visitor: Visitor, wanted: RunFilter, *, before: tuple[datetime, str] | None
+) -> list[Run]:
+    with visitor.service.database.read() as tx:
+        if visitor.tenant is None:
+            return fleet.page_runs(tx, wanted, limit=AT_ONCE + 1, before=before)
+        tenant_id = visitor.tenant.tenant_id
+        return runs.page(tx, tenant_id, wanted, limit=AT_ONCE + 1, before=before)
+
+
+def _counts(visitor: Visitor) -> dict[Status, int]:
+    """How many of the newest runs are in each state."""
+    with visitor.service.database.read() as tx:
+        if visitor.tenant is None:
+            found = fleet.count_newest(tx, limit=COUNTED)
+        else:
+            found = runs.count_newest(tx, visitor.tenant.tenant_id, limit=COUNTED)
+    return {status: found.get(status, 0) for status in SHOWN}
+
+
+def _cursor(run: Run) -> str:
+    return f"{run.created_at.isoformat()}~{run.run_id}"
+
+
+def _read(cursor: str | None) -> tuple[datetime, str] | None:
+    """Raises Invalid."""
+    if cursor is None:
+        return None
+    text, _, run_id = cursor.partition("~")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(
+            "This address does not lead to a part of the list",
+            code="invalid_cursor",
+            hint="begin at the newest run again",
+        ) from error
+    if moment.tzinfo is None or moment.year < 2:
+        raise Invalid("A moment needs a time zone", code="invalid_cursor")
+    return moment, run_id

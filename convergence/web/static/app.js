@@ -1,0 +1,23 @@
+// What pages do beyond links and forms: the theme, sending a choice at once, two keys.
+(() => {
+  const root = document.documentElement;
+  root.classList.add("js");
+
+  const theme = document.querySelector("[data-theme-switch]");
+  if (theme) {
+    theme.hidden = false;
+    theme.addEventListener("click", () => {
+      const isDark = root.dataset.theme
+        ? root.dataset.theme === "dark"
+        : matchMedia("(prefers-color-scheme: dark)").matches;
+      root.dataset.theme = isDark ? "light" : "dark";
+      document.cookie = `cdp_theme=${root.dataset.theme}; path=/; max-age=31536000; samesite=lax`;
+      document.dispatchEvent(new Event("cdp:theme"));
+    });
+  }
+
+  document.addEventListener("change", (event) => {
+    const form = event.target.closest("[data-send-on-change]");
+    if (form) form.requestSubmit();
+  });
+})();

@@ -1,0 +1,102 @@
+"""How values are written on pages: money, days, moments and lengths of time. Filters of templates.
+
+Money is shown with two places and its currency beside it; the exact value is in the title.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+CENT = Decimal("0.01")
+THOUSANDTH = Decimal("0.001")
+MINUS = "\N{MINUS SIGN}"
+
+
+def money(amount: Decimal) -> str:
+    """1,234.56; what is less than a cent, but something, is not shown as nothing."""
+    shown = amount.quantize(CENT, ROUND_HALF_EVEN)
+    if not shown and amount:
+        return f"{MINUS if amount < 0 else ''}<0.01"
+    return f"{shown:,}".replace("-", MINUS)
+
+
+def exact(amount: Decimal) -> str:
+    """Every digit that there is."""
+    text = f"{amount:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def change(ratio: Decimal | None) -> str:
+    """+12.3 %; what was nothing before cannot be compared."""
+    if ratio is None:
+        return "new"
+    shown = (ratio * 100).quantize(Decimal("0.1"), ROUND_HALF_EVEN)
+    sign = "+" if shown > 0 else MINUS if shown < 0 else "±"
+    return f"{sign}{abs(shown):,} %"
+
+
+def share(ratio: Decimal) -> str:
+    return f"{(ratio * 100).quantize(Decimal('0.1'), ROUND_HALF_EVEN)} %"
+
+
+def count(number: int) -> str:
+    return f"{number:,}"
+
+
+def day(value: date) -> str:
+    """25 Nov 2026"""
+    return f"{value.day} {value:%b %Y}"
+
+
+def short_day(value: date) -> str:
+    """25 Nov"""
+    return f"{value.day} {value:%b}"
+
+
+def month(value: date) -> str:
+    """November 2026"""
+    return f"{value:%B %Y}"
+
+
+def moment(value: datetime) -> str:
+    """25 Nov 2026 03:04:05"""
+    return f"{day(value)} {value:%H:%M:%S}"
+
+
+def minute(value: datetime) -> str:
+    """25 Nov 03:04"""
+    return f"{short_day(value)} {value:%H:%M}"
+
+
+def duration(milliseconds: int | None) -> str:
+    """0.42 s, 3.1 s, 2 min 05 s, 1 h 12 min"""
+    if milliseconds is None:
+        return ""
+    seconds = milliseconds / 1000
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    each.__name__: each
+    for each in (
+        money,
+        exact,
+        change,
+        share,
+        count,
+        day,
+        short_day,
+        month,
+        moment,
+        minute,
+        duration,
+    )
+}
