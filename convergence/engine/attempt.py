@@ -10,22 +10,21 @@ from pydantic import ValidationError
 
 from convergence.engine.load import Loader
 from convergence.engine.service import Service
+from convergence.engine.tell import Teller
 from convergence.engine.watch import Watch
 from convergence.errors import Cancelled, StepFailed, StepInterrupted
 from convergence.model import binding
 from convergence.model.cancel import CancelToken
+from convergence.model.event import Level
 from convergence.model.run import Run
 from convergence.model.template import Step, StepTrigger, Template
-from convergence.outside.logs import Log
-from convergence.steps.base import Report, Settings, StepContext
+from convergence.steps.base import Report, Settings, StepContext, StepLog
 from convergence.store import sources, tenants
 from convergence.warehouse.base import Scope, Value
 
 LEASE_SLACK_SECONDS = 30
 
 RUN_TIMEOUT = "run_timeout"
-
-log = Log(__name__)
 
 
 def attempt(
@@ -46,11 +45,12 @@ def attempt(
     tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
     settings = _settings(step, step_type.settings, tree)
     with token.part() as own, _deadlines(service, run, step, template=template, token=own):
-        context = _context(service, run, step, names=names, token=own)
-        return _try(step, lambda: step_type.run(settings, context), own)
+        tell = Teller(service=service, run=run, step_id=step.step_id)
+        context = _context(service, run, step, names=names, token=own, tell=tell)
+        return _try(step, lambda: step_type.run(settings, context), own, tell)
 
 
-def _try(step: Step, work: Callable[[], Report], token: CancelToken) -> Report:
+def _try(step: Step, work: Callable[[], Report], token: CancelToken, tell: StepLog) -> Report:
     trial = 1
     while True:
         try:
@@ -59,8 +59,14 @@ def _try(step: Step, work: Callable[[], Report], token: CancelToken) -> Report:
             token.check()
             if trial >= step.retry.max_attempts:
                 raise
-            log.info("step interrupted, trying again", trial=trial, error=error.detail)
-        _pause(step.retry.backoff_seconds * 2 ** (trial - 1), token)
+            pause = step.retry.backoff_seconds * 2 ** (trial - 1)
+            tell(
+                f"interrupted, trying again in {pause:g} s: {error.detail}",
+                Level.WARNING,
+                trial=trial,
+                code=error.code,
+            )
+        _pause(pause, token)
         trial += 1
 
 
@@ -79,7 +85,13 @@ def _settings(step: Step, model: type[Settings], tree: object) -> Settings:
 
 
 def _context(
-    service: Service, run: Run, step: Step, *, names: Mapping[str, Value], token: CancelToken
+    service: Service,
+    run: Run,
+    step: Step,
+    *,
+    names: Mapping[str, Value],
+    token: CancelToken,
+    tell: StepLog,
 ) -> StepContext:
     with service.database.read() as tx:
         tenant = tenants.get(tx, run.tenant_id)
@@ -90,6 +102,7 @@ def _context(
         step_id=step.step_id,
         lease_seconds=step.timeout_minutes * 60 + LEASE_SLACK_SECONDS,
         cancel=token,
+        tell=tell,
     )
     return StepContext(
         tenant_id=run.tenant_id,
@@ -104,6 +117,7 @@ def _context(
         ),
         names=names,
         cancel=token,
+        log=tell,
         load=loader.load,
         watch=Watch(service=service, run=run, dataset=tenant.dataset, cancel=token),
         mailer=service.mailer,

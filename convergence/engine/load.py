@@ -19,7 +19,7 @@ from convergence.model.money import differences, totals_to_json
 from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
-from convergence.steps.base import LoadOptions, Report
+from convergence.steps.base import LoadOptions, Report, StepLog
 from convergence.store import loads, restatements, usage
 from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, Value
 
@@ -38,6 +38,7 @@ class Loader:
     step_id: str
     lease_seconds: float
     cancel: CancelToken
+    tell: StepLog
 
     def load(self, request: StageRequest, options: LoadOptions) -> Report:
         """Publish the rows of `request`, or raise StepFailed and leave the old ones visible."""
@@ -78,6 +79,12 @@ class Loader:
         with self.service.database.write() as tx:
             loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
             usage.set_storage(tx, self.run.tenant_id, now.date(), stored, now=now)
+        self.tell(
+            f"published {load.rows} rows of {load.key.table} of {load.key.day}",
+            load_id=load.load_id,
+            source=load.key.source,
+            rows_before=sum(total.rows for total in load.previous.values()),
+        )
         return _report(load, totals.sql)
 
     def _check(
@@ -177,6 +184,7 @@ class Loader:
 
     def _lease(self, key: LoadKey) -> None:
         """Wait until no other run loads the same day, then hold it."""
+        is_waiting = False
         while True:
             self.cancel.check()
             with self.service.database.write() as tx:
@@ -190,6 +198,9 @@ class Loader:
                     seconds=self.lease_seconds,
                 ):
                     return
+            if not is_waiting:
+                self.tell(f"another run loads {key.table} of {key.day}, waiting for its end")
+                is_waiting = True
             time.sleep(LEASE_PAUSE_SECONDS)
 
     def _release(self, key: LoadKey) -> None:

@@ -63,6 +63,10 @@ class Log:
     def error(self, message: str, /, **facts: object) -> None:
         self._write(logging.ERROR, message, facts)
 
+    def at(self, level: str, message: str, /, **facts: object) -> None:
+        """`level` as the log writes it: DEBUG, INFO, WARNING or ERROR."""
+        self._write(logging.getLevelNamesMapping()[level], message, facts)
+
     def exception(self, message: str, /, **facts: object) -> None:
         """An error line with the stack trace of the exception that is being handled."""
         self._write(logging.ERROR, message, facts, trace=True)

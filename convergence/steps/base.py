@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from convergence.model.cancel import CancelToken
+from convergence.model.event import Level
 from convergence.model.source import GrantedSource
 from convergence.model.unit import Survey
 from convergence.outside.notify import Mailer
@@ -69,10 +70,17 @@ class SourceWatch(Protocol):
         ...
 
 
+class StepLog(Protocol):
+    """Writes a line of the run's log, with facts; its tenant reads it."""
+
+    def __call__(self, message: str, level: Level = Level.INFO, **facts: object) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
     """All that a step may touch.
 
+    `log` tells the tenant what the step does, as in `log("file read", rows=5)`.
     `names` are the values of `{name}`; `load` carries rows into the warehouse, exactly once and
     reconciled; `watch` tells what of a source has changed; `admin_email` may always be written to,
     other addresses as the operator allows.
@@ -85,6 +93,7 @@ class StepContext:
     scope: Scope
     names: Mapping[str, Value]
     cancel: CancelToken
+    log: StepLog
     load: Callable[[StageRequest, LoadOptions], Report]
     watch: SourceWatch
     mailer: Mailer

@@ -68,7 +68,7 @@ _REQUEST_CANCEL = (
     .values(cancel_requested_at=_NOW)
     .returning(pipeline_runs)
 )
-_ATTEMPT = sa.select(_RUNS.attempt).where(_IS_RUN).with_for_update(key_share=True)
+_ATTEMPT = sa.select(_RUNS.attempt).where(_IS_RUN, IS_LIVE).with_for_update(key_share=True)
 _STEPS = (
     sa.select(step_logs)
     .where(
@@ -182,7 +182,7 @@ def request_cancel(tx: WriteTx, tenant_id: str, run_id: str, *, now: datetime) -
 
 
 def hold(tx: WriteTx, tenant_id: str, run_id: str, *, attempt: int) -> bool:
-    """Whether `attempt` is the run's present one, which it stays until this transaction ends."""
+    """Whether the run lives and this is its present attempt, until the transaction ends."""
     holder = tx.connection.execute(_ATTEMPT, _of(tenant_id, run_id))
     return holder.scalar_one_or_none() == attempt
 

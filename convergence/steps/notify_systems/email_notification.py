@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
+from convergence.model.event import Level
 from convergence.outside.notify import Mail
 from convergence.steps.base import Report, Settings, StepContext
 
@@ -45,4 +46,6 @@ class EmailNotification:
             text=settings.message,
         )
         report = context.mailer.send(mail, always_allowed=frozenset({context.admin_email}))
+        for address, reason in report.left_out.items():
+            context.log(f"{address} left out: {reason}", Level.WARNING)
         return Report(facts={"sent_to": list(report.sent_to), "left_out": dict(report.left_out)})
