@@ -1,5 +1,6 @@
 """A client of a running server: `cdp --server`. Speaks HTTP, answers JSON, raises our errors."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
@@ -23,12 +24,18 @@ from convergence.errors import (
     Unauthenticated,
     Unavailable,
 )
+from convergence.model.run import ENDED
 
 Json = dict[str, Any]
-Watch = Callable[[Json], None]
+DATA = "data: "
+Tell = Callable[[Json], None]
 
 PAGE = 1000
-POLL_SECONDS = 0.3
+PATIENT_SECONDS = 30
+"""How long a server is waited for that has answered before: it may start anew."""
+PAUSE_SECONDS = 0.5
+STREAM = httpx2.Timeout(10, read=60)
+"""Seconds: a stream has a sign of life every 15."""
 PATIENCE = httpx2.Timeout(10, read=3700)
 """Seconds: a query may take as long as the server allows; it answers by itself then."""
 ERRORS: Mapping[int, type[CdpError]] = {
@@ -68,8 +75,12 @@ class Client(Protocol):
         """Ask for a run; the accepted one, or the live one of the same pipeline and date."""
         ...
 
-    def follow(self, run_id: str, watch: Watch) -> Json:
-        """Wait for a run's end, telling `watch` of it meanwhile; the run with its steps."""
+    def follow(self, run_id: str, tell: Tell) -> Json:
+        """Wait for a run's end, telling what happens meanwhile; the run with its steps."""
+        ...
+
+    def events(self, run_id: str, *, follow: bool = False) -> Iterator[Json]:
+        """What happened in a run, in order; with `follow` also what happens, until its end."""
         ...
 
     def run(self, run_id: str) -> Json: ...
@@ -156,8 +167,31 @@ class HttpClient(Client):
         return self._ask("POST", path, body=wanted)
 
     @override
-    def follow(self, run_id: str, watch: Watch) -> Json:
-        return wait_for_end(self, run_id, watch)
+    def follow(self, run_id: str, tell: Tell) -> Json:
+        return follow_events(self, run_id, tell)
+
+    @override
+    def events(self, run_id: str, *, follow: bool = False) -> Iterator[Json]:
+        """A stream that breaks is taken up where it broke; Unavailable when it stays away."""
+        path = f"/pipelines/runs/{_part(run_id)}"
+        if not follow:
+            yield from self._logs(f"{path}/logs")
+            return
+        after, since = 0, time.monotonic()
+        while time.monotonic() - since < PATIENT_SECONDS:
+            try:
+                for event in self._stream(f"{path}/events", after):
+                    after, since = event["sequence"], time.monotonic()
+                    yield event
+                    if ends_run(event):
+                        return
+            except _OverError:
+                return
+            except (httpx2.HTTPError, Unavailable) as error:
+                if after == 0:
+                    raise self._unreachable(error) from error
+            time.sleep(PAUSE_SECONDS)
+        raise self._unreachable("its stream of events broke, and cannot be taken up again")
 
     @override
     def run(self, run_id: str) -> Json:
@@ -205,15 +239,35 @@ class HttpClient(Client):
             if cursor is None:
                 return
 
+    def _logs(self, path: str) -> Iterator[Json]:
+        after: str | None = "0"
+        while after is not None:
+            page = self._send(
+                "GET", path, params={"after": after, "limit": PAGE}, headers=self._caller
+            )
+            yield from page["items"]
+            after = page["next_cursor"]
+
+    def _stream(self, path: str, after: int) -> Iterator[Json]:
+        headers = {**self._caller, "Last-Event-ID": str(after)}
+        with self._http.stream("GET", path, headers=headers, timeout=STREAM) as answer:
+            if answer.status_code == 204:
+                raise _OverError
+            if not answer.is_success:
+                answer.read()
+                self._content(answer)
+            for line in answer.iter_lines():
+                if line.startswith(DATA):
+                    yield json.loads(line.removeprefix(DATA))
+
     def _send(self, method: str, path: str, **what: Any) -> Json:  # noqa: ANN401 - as httpx2 takes it
         try:
             answer = self._http.request(method, path, **what)
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            raise Unavailable(
-                f"the server at {self._url} cannot be reached: {error}",
-                code="server_unreachable",
-                hint="is it running? cdp serve; is --server right?",
-            ) from error
+            raise self._unreachable(error) from error
+        return self._content(answer)
+
+    def _content(self, answer: httpx2.Response) -> Json:
         try:
             content: Json = answer.json() if answer.content else {}
         except ValueError as error:
@@ -226,15 +280,28 @@ class HttpClient(Client):
             return content
         raise _error(answer.status_code, content)
 
+    def _unreachable(self, why: object) -> Unavailable:
+        return Unavailable(
+            f"the server at {self._url} cannot be reached: {why}",
+            code="server_unreachable",
+            hint="is it running? cdp serve; is --server right?",
+        )
 
-def wait_for_end(client: Client, run_id: str, watch: Watch) -> Json:
-    """Ask for a run until it is over; the run with its steps."""
-    while True:
-        run = client.run(run_id)
-        watch(run)
-        if run["end_time"] is not None:
-            return run
-        time.sleep(POLL_SECONDS)
+
+class _OverError(Exception):
+    """Nothing comes any more in a run."""
+
+
+def follow_events(client: Client, run_id: str, tell: Tell) -> Json:
+    """Tell of a run until it is over; the run with its steps."""
+    for event in client.events(run_id, follow=True):
+        tell(event)
+    return client.run(run_id)
+
+
+def ends_run(event: Json) -> bool:
+    """Whether nothing comes after this event."""
+    return event["step_id"] is None and event["status"] is not None and event["status"] in ENDED
 
 
 def _error(status: int, problem: Json) -> CdpError:

@@ -14,6 +14,7 @@ from convergence.cli import (
     db,
     doctor,
     failures,
+    logs,
     quota,
     run,
     runs,
@@ -23,6 +24,7 @@ from convergence.cli import (
     sql,
     templates,
     tenants,
+    watch,
     worker,
 )
 from convergence.cli.command import Call, command, group
@@ -33,11 +35,12 @@ OWN_FILES = 0o077
 """What is made in a home is for this user alone: bills, and the hashes of keys."""
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
-for single in (serve, worker, doctor, run, sql):
+for single in (serve, worker, doctor, logs, run, sql):
     single.add_to(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sources.app, name="sources")
 app.add_typer(templates.app, name="templates")
+watch.add_to(runs.app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(costs.app, name="costs")
 app.add_typer(quota.app, name="quota")

@@ -3,7 +3,8 @@
 Reads open the store alone. What needs the warehouse first takes the home, until `close`.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
@@ -22,10 +23,10 @@ from convergence.model.tenant import Tenant
 from convergence.outside.home import Home, HomeLock
 from convergence.outside.logs import Logs
 from convergence.settings import Settings
-from convergence.store import fleet, keys, runs, tenants, workers
+from convergence.store import events, fleet, keys, runs, tenants, workers
 
 if TYPE_CHECKING:
-    from convergence.client import Watch
+    from convergence.client import Tell
 Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
@@ -134,22 +135,24 @@ class EmbeddedClient:
         )
         return wire.accepted_out(launched.run, is_new=launched.is_new).model_dump(mode="json")
 
-    def follow(self, run_id: str, watch: "Watch") -> Json:
+    def follow(self, run_id: str, tell: "Tell") -> Json:
         """Execute the run, unless a worker of the same store lives, which will."""
         from convergence.engine import ledger
         from convergence.engine.deliver import deliver
         from convergence.engine.execute import Executor
 
         if self._has_worker():
-            from convergence.client import wait_for_end
+            from convergence.client import follow_events
 
-            return wait_for_end(self, run_id, watch)
+            return follow_events(self, run_id, tell)
         executor = Executor(service=self._service, worker=f"cdp-run-{uuid4()}")
         with ThreadPoolExecutor(1) as pool:
             walking = pool.submit(executor.walk, self._tenant_of(run_id), run_id)
             try:
-                while not wait([walking], POLL_SECONDS).done:
-                    watch(self.run(run_id))
+                for event in self._events(
+                    run_id, is_over=walking.done, pause=lambda: wait([walking], POLL_SECONDS)
+                ):
+                    tell(event)
             except KeyboardInterrupt:
                 for token in executor.tokens.values():
                     token.trip(Cancelled("interrupted by Ctrl-C"))
@@ -159,9 +162,14 @@ class EmbeddedClient:
                 ledger.publish(self._service)
                 deliver(self._service)
         walking.result()
-        ended = self.run(run_id)
-        watch(ended)
-        return ended
+        return self.run(run_id)
+
+    def events(self, run_id: str, *, follow: bool = False) -> Iterator[Json]:
+        return self._events(
+            run_id,
+            is_over=lambda: not follow or not self._is_live(run_id),
+            pause=lambda: time.sleep(POLL_SECONDS),
+        )
 
     def run(self, run_id: str) -> Json:
         tenant_id = self._tenant_of(run_id)
@@ -202,6 +210,26 @@ class EmbeddedClient:
             if len(part) < PAGE:
                 return
             after = part[-1].tenant_id
+
+    def _events(
+        self, run_id: str, *, is_over: Callable[[], bool], pause: Callable[[], object]
+    ) -> Iterator[Json]:
+        tenant_id, after = self._tenant_of(run_id), 0
+        while True:
+            is_last = is_over()
+            with self._service.database.read() as tx:
+                found = events.page(tx, tenant_id, run_id, after=after, limit=PAGE)
+            for event in found:
+                yield wire.event_out(event).model_dump(mode="json")
+                after = event.sequence
+            if is_last and not found:
+                return
+            if not found:
+                pause()
+
+    def _is_live(self, run_id: str) -> bool:
+        with self._service.database.read() as tx:
+            return runs.get(tx, self._tenant_of(run_id), run_id).is_live
 
     def _take_home(self) -> None:
         if self._lock is None:

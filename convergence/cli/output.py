@@ -36,13 +36,18 @@ def show_rows(rows: Sequence[Row], columns: Sequence[str], form: Format, *, null
         write(_json(rows, indent=2))
     elif form is Format.JSONL:
         for row in rows:
-            write(_json(row))
+            show_json_line(row)
     elif form is Format.CSV:
         lines = csv.writer(sys.stdout, lineterminator="\n")
         lines.writerow(columns)
         lines.writerows([_csv_cell(row.get(name)) for name in columns] for row in rows)
     else:
         write_table(rows, columns, null=null)
+
+
+def show_json_line(record: Row) -> None:
+    """One of many that are shown as they come."""
+    write(_json(record))
 
 
 def show_record(record: Row, form: Format) -> None:
@@ -59,15 +64,21 @@ def show_record(record: Row, form: Format) -> None:
 
 def write_table(rows: Iterable[Row], columns: Sequence[str], *, null: str = "") -> None:
     """Columns side by side, as wide as their widest cell; numbers to the right."""
+    head, *lines = table_lines(rows, columns, null=null)
+    write(_bold(head))
+    for line in lines:
+        write(line)
+
+
+def table_lines(rows: Iterable[Row], columns: Sequence[str], *, null: str = "") -> list[str]:
+    """The lines of such a table, the names first."""
     values = [[row.get(name) for name in columns] for row in rows]
     cells = [[null if value is None else cell(value) for value in row] for row in values]
     widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
     to_right = [any(map(_is_number, column)) for column in zip(*values, strict=True)]
     to_right = to_right or [False] * len(columns)
     layout = list(zip(widths, to_right, strict=True))
-    write(_bold(_line(columns, layout)))
-    for row in cells:
-        write(_line(row, layout))
+    return [_line(row, layout) for row in (columns, *cells)]
 
 
 def write(line: str) -> None:

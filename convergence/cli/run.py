@@ -65,21 +65,17 @@ def run(
             say(f"interrupted; what became of it: cdp runs show {run_id}")
             raise
     show_run(ended, call.format)
-    _check_completed(ended)
+    check_completed(ended)
 
 
 class Progress:
-    """Tells on stderr of each step that has begun or ended."""
+    """Tells on stderr what happens: that a step has begun or ended, and what it says."""
 
-    def __init__(self) -> None:
-        self._told: set[tuple[str, str]] = set()
-
-    def __call__(self, run: dict[str, Any]) -> None:
-        for step in run["steps"]:
-            fact = (step["step_id"], step["status"])
-            if fact not in self._told:
-                self._told.add(fact)
-                say(f"step {step['step_id']} is {step['status']}")
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "log":
+            say(f"  {event['step_id'] or 'run'}: {event['message']}")
+        elif event["step_id"]:
+            say(f"step {event['step_id']} is {event['status']}")
 
 
 def _variables(given: Sequence[str]) -> dict[str, str]:
@@ -96,7 +92,7 @@ def _variables(given: Sequence[str]) -> dict[str, str]:
     return variables
 
 
-def _check_completed(run: dict[str, Any]) -> None:
+def check_completed(run: dict[str, Any]) -> None:
     """Raise StepFailed with the run's reason when it did not end well."""
     from convergence.model.run import Status
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from convergence.client import HttpClient, wait_for_end
+from convergence import client as client_module
+from convergence.client import HttpClient
 from convergence.errors import (
     Cancelled,
     CdpError,
@@ -151,10 +152,59 @@ def test_ids_cannot_leave_their_place_in_the_path() -> None:
     assert seen[0].path == "/api/v1/tenants/..%2Fsources%3Fx%3D1"
 
 
-def test_waiting_tells_of_the_run_until_its_end() -> None:
-    ends = iter([None, None, "2025-03-01T00:00:00Z"])
-    told: list[object] = []
-    with answering(lambda _: (200, json.dumps({"end_time": next(ends)}).encode())) as (client, _):
-        ended = wait_for_end(client, "r", told.append)
-    assert ended["end_time"] is not None
-    assert len(told) == 3
+def event(sequence: int, status: str | None = None) -> bytes:
+    """An event of a run as the server sends it."""
+    said = {"sequence": sequence, "step_id": None, "status": status}
+    return f"event: state\ndata: {json.dumps(said)}\nid: {sequence}\n\n".encode()
+
+
+def test_a_stream_that_breaks_is_taken_up_where_it_broke(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PAUSE_SECONDS", 0)
+    parts = iter(
+        [
+            (200, b": ping\n\n" + event(1) + event(2)),
+            (503, b"{}"),
+            (200, event(3, "COMPLETED")),
+        ]
+    )
+    told: list[dict[str, Any]] = []
+
+    def answer(path: str) -> tuple[int, bytes]:
+        return next(parts) if path.endswith("/events") else (200, b'{"status": "COMPLETED"}')
+
+    with answering(answer) as (client, seen):
+        assert client.follow("r", told.append) == {"status": "COMPLETED"}
+    assert [each["sequence"] for each in told] == [1, 2, 3]
+    resumed = [request.headers["Last-Event-ID"] for request in seen[:3]]
+    assert resumed == ["0", "2", "2"]
+
+
+def test_a_stream_of_a_run_that_is_over_ends() -> None:
+    with answering(lambda _: (204, b"")) as (client, _):
+        assert list(client.events("r", follow=True)) == []
+
+
+def test_a_stream_that_is_refused_says_why() -> None:
+    body = json.dumps({"detail": "no such run", "code": "run_not_found"}).encode()
+    with answering(lambda _: (404, body)) as (client, _), pytest.raises(NotFound, match="no such"):
+        list(client.events("r", follow=True))
+
+
+def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "PATIENT_SECONDS", 0.2)
+    monkeypatch.setattr(client_module, "PAUSE_SECONDS", 0.01)
+    with (
+        answering(lambda _: (200, b": ping\n\n")) as (client, _),
+        pytest.raises(Unavailable, match="cannot be taken up"),
+    ):
+        list(client.events("r", follow=True))
+
+
+def test_what_happened_is_read_in_parts() -> None:
+    def answer(path: str) -> tuple[int, bytes]:
+        number = 3 if "after=2" in path else 1
+        page = {"items": [{"n": number}, {"n": number + 1}], "next_cursor": "2"}
+        return 200, json.dumps(page | ({"next_cursor": None} if number == 3 else {})).encode()
+
+    with answering(answer) as (client, _):
+        assert [each["n"] for each in client.events("r")] == [1, 2, 3, 4]
