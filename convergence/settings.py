@@ -104,6 +104,22 @@ class Settings(BaseModel):
     closing_days: int = Field(
         15, ge=1, le=366, description="An invoice month unchanged for so long is closed."
     )
+    keep_queue_days: int = Field(
+        7,
+        ge=0,
+        description="Days that the queue's records of a run stay after its end; 0: all.",
+    )
+    keep_events_days: int = Field(
+        90,
+        ge=0,
+        description="Days that a run's events and log stay after its end; 0: for ever.",
+    )
+    keep_runs_days: int = Field(
+        400,
+        ge=0,
+        description="Days that a run is kept which loaded nothing; 0: for ever. One that loaded "
+        "something stays: its rows lead to it.",
+    )
     project_id: str = Field(
         "local",
         pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",

@@ -46,6 +46,9 @@ def build(settings: Settings) -> Service:
         rate_limit=settings.rate_limit,
         arriving_days=settings.arriving_days,
         closing_days=settings.closing_days,
+        keep_queue_days=settings.keep_queue_days,
+        keep_events_days=settings.keep_events_days,
+        keep_runs_days=settings.keep_runs_days,
     )
     service = Service(
         config=config,

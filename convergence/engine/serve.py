@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from convergence.engine import agree, days, ledger
 from convergence.engine.deliver import deliver
 from convergence.engine.fence import Fenced
+from convergence.engine.forget import FORGET_SECONDS, forget
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.outside.logs import Log
@@ -99,7 +100,11 @@ def _keep_days(serving: Serving) -> None:
     def open_day() -> None:
         days.open_day(serving.service)
 
+    def forget_old() -> None:
+        forget(serving.service)
+
     serving.every(DAY_SECONDS, open_day)
+    serving.every(FORGET_SECONDS, forget_old)
 
 
 def _keep_datasets(serving: Serving) -> None:

@@ -1,7 +1,8 @@
 """What the verbs work with: the parts of a running service, each made when it is first used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +28,14 @@ class Queue(Protocol):
         """Enqueue in the caller's transaction: the run and its place commit or vanish together."""
         ...
 
+    def ended(self, before: datetime, *, limit: int) -> list[str]:
+        """Runs that the queue took to their end before then, the oldest first."""
+        ...
+
+    def forget(self, run_ids: Sequence[str]) -> None:
+        """Delete what the queue keeps of them."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -43,6 +52,9 @@ class Config:
     rate_limit: int
     arriving_days: int
     closing_days: int
+    keep_queue_days: int
+    keep_events_days: int
+    keep_runs_days: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

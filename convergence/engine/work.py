@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 
@@ -100,6 +101,21 @@ class DurableQueue:
             self._client.rewind_workflow(
                 run.run_id, application_version=ENGINE_VERSION, queue_name=self._queue_of(run)
             )
+
+    def ended(self, before: datetime, *, limit: int) -> list[str]:
+        with self._database.translated():
+            found = self._client.list_workflows(
+                completed_before=before.isoformat(),
+                limit=limit,
+                load_input=False,
+                load_output=False,
+            )
+        return [flow.workflow_id for flow in found]
+
+    def forget(self, run_ids: Sequence[str]) -> None:
+        if run_ids:
+            with self._database.translated():
+                self._client.delete_workflows(list(run_ids))
 
     def _queue_of(self, run: Run) -> str:
         """With one process, which has the files, one queue is enough."""

@@ -26,6 +26,7 @@ ALL_TENANTS = {
     "rows",
     "column_types",
     "sessions",
+    "history",
 }
 
 
