@@ -12,6 +12,7 @@ from convergence.cli import (
     config,
     costs,
     db,
+    demo,
     doctor,
     failures,
     logs,
@@ -35,7 +36,7 @@ OWN_FILES = 0o077
 """What is made in a home is for this user alone: bills, and the hashes of keys."""
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
-for single in (serve, worker, doctor, logs, run, sql):
+for single in (demo, serve, worker, doctor, logs, run, sql):
     single.add_to(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sources.app, name="sources")

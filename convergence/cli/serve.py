@@ -52,7 +52,9 @@ def serve(
     home.ensure()
     with home.lock() as lock, listen(settings.host, settings.port) as listening:
         url = url_of(listening)
-        _serve(settings, listening, announce=lambda: lock.announce(url), with_worker=not no_worker)
+        run_server(
+            settings, listening, announce=lambda: lock.announce(url), with_worker=not no_worker
+        )
 
 
 def _check_start(settings: "Settings") -> None:
@@ -77,7 +79,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise Conflict(
                 f"port {port} on {host} is in use by another program",
                 code="port_in_use",
-                hint="stop it, or choose another port: cdp serve --port N (or CDP_PORT)",
+                hint="stop it, or choose another port: --port N (or CDP_PORT)",
             ) from error
         raise Invalid(
             f"cannot listen on {host} port {port}: {error.strerror or error}",
@@ -93,7 +95,7 @@ def url_of(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _serve(
+def run_server(
     settings: "Settings",
     listening: socket.socket,
     *,

@@ -40,9 +40,9 @@ class Secrets:
     ) -> None:
         self._environment = environment
         check_given(pepper=pepper, admin_key=admin_key, environment=environment)
-        pepper = pepper or _kept(home / "pepper", _new_pepper)
+        pepper = pepper or kept(home / "pepper", _new_pepper)
         self._peppers = tuple(version.strip().encode() for version in pepper.split(","))
-        self.admin_key = admin_key or _kept(home / "admin.key", _new_admin_key)
+        self.admin_key = admin_key or kept(home / "admin.key", _new_admin_key)
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def _check(name: str, parts: Sequence[str], environment: str) -> None:
         )
 
 
-def _kept(path: Path, make: Callable[[], str]) -> str:
+def kept(path: Path, make: Callable[[], str]) -> str:
     """The content of a secret file; whoever comes first, of many processes, makes it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
