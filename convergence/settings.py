@@ -268,6 +268,21 @@ def variable(name: str) -> str:
     return "GCP_PROJECT_ID" if name == "project_id" else f"CDP_{name.upper()}"
 
 
+def check_setting(name: str, text: str) -> str | float | bool:
+    """The value as `cdp.toml` would have it. Raises Invalid for a name, a secret or a value."""
+    if name not in Settings.model_fields:
+        raise _invalid([_unknown(name, "cdp.toml", Settings.model_fields)])
+    if name in SECRETS:
+        raise Invalid(
+            f"{name} is a secret: it does not belong in cdp.toml",
+            code="invalid_settings",
+            hint=f"write {variable(name)}=… into .env, which is never committed",
+        )
+    flags: dict[str, Any] = {name: text}
+    value = getattr(Settings.load(**flags), name)
+    return value if isinstance(value, int | float) else text
+
+
 def _variables() -> dict[str, str]:
     return ALIASES | {variable(name): name for name in Settings.model_fields}
 

@@ -110,8 +110,12 @@ def library(settings: Settings) -> "Library":
     models = step_models(_step_types())
     if settings.configs_dir is not None:
         return Library(settings.configs_dir, models)
-    shipped = next(path for path in SHIPPED_CONFIGS if path.is_dir())
-    return Library(shipped, models)
+    return Library(shipped_configs(), models)
+
+
+def shipped_configs() -> Path:
+    """The folder of the templates that come with this program."""
+    return next(path for path in SHIPPED_CONFIGS if path.is_dir())
 
 
 def export_writer() -> "ExportWriter":

@@ -9,6 +9,7 @@ import typer
 
 from convergence import __version__
 from convergence.cli import (
+    completion,
     config,
     costs,
     db,
@@ -16,6 +17,7 @@ from convergence.cli import (
     doctor,
     failures,
     logs,
+    init,
     quota,
     run,
     runs,
@@ -36,7 +38,7 @@ OWN_FILES = 0o077
 """What is made in a home is for this user alone: bills, and the hashes of keys."""
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
-for single in (demo, serve, worker, doctor, logs, run, sql):
+for single in (init, demo, serve, worker, doctor, logs, run, sql, completion):
     single.add_to(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sources.app, name="sources")

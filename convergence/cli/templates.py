@@ -7,11 +7,32 @@ from typing import Annotated
 import typer
 
 from convergence.cli.command import Call, command, group
-from convergence.cli.output import Format, show_record, show_rows, write
-from convergence.errors import Invalid, NotFound
+from convergence.cli.output import Format, say, show_record, show_rows, write
+from convergence.errors import Conflict, Invalid, NotFound, Unavailable
 
 COLUMNS = ("template", "pipeline_id", "version", "description")
 FAULT_COLUMNS = ("file", "line", "column", "message", "suggestion")
+
+BEGINNING = """\
+# yaml-language-server: $schema=../../pipeline-template.schema.json
+pipeline_id: "{tenant_id}-PIPELINE"
+description: Net cost of each project on {date}
+version: "1"
+timeout_minutes: 10
+
+steps:
+  - step_id: by_project
+    ps_type: gcp.bq_etl
+    source:
+      query: |
+        SELECT project_id, currency, SUM(cost) + SUM(credits_total) AS net
+        FROM `{dataset}.billing_cost_daily`
+        WHERE ingestion_date = {date}
+        GROUP BY project_id, currency
+    destination:
+      table: cost_by_project
+"""
+"""Of what was loaded already, so that it runs without an export."""
 
 app = group("Templates: the YAML that describes pipelines.")
 
@@ -91,11 +112,58 @@ def schema(call: Call) -> None:
     show_record(json_schema(step_models(STEP_TYPES)), form)
 
 
+@command(
+    app,
+    "new",
+    examples=("cdp templates new gcp/cost/by_project", "cdp templates new aws/cost/daily -o json"),
+)
+def new(
+    call: Call,
+    *,
+    template: Annotated[str, typer.Argument(metavar="PROVIDER/DOMAIN/TEMPLATE")],
+) -> None:
+    """Write a template to begin with, into CDP_CONFIGS_DIR; one that is there stays."""
+    from convergence.model.template import check_ref
+
+    ref = check_ref(template)
+    file = _own_configs(call) / f"{ref}.yml"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as writing:
+            writing.write(BEGINNING.replace("PIPELINE", ref.replace("/", "-").replace("_", "-")))
+    except FileExistsError as error:
+        raise Conflict(
+            f"{file} is there already",
+            code="template_exists",
+            hint=f"cdp templates validate {_from_here(file)}",
+        ) from error
+    except OSError as error:
+        raise Unavailable(
+            f"cannot write {file}: {error.strerror or error}",
+            code="folder_unusable",
+            hint="set CDP_CONFIGS_DIR to a folder that this user may write to",
+        ) from error
+    show_record({"template": ref, "file": str(_from_here(file))}, call.format)
+    say(f"try: cdp templates validate {_from_here(file)}")
+
+
+def _own_configs(call: Call) -> Path:
+    """Where the user's templates are; those that are shipped are not the user's."""
+    configured = call.settings().configs_dir
+    if configured is None:
+        raise Invalid(
+            "no folder of your own for templates is set",
+            code="configs_dir_missing",
+            hint="cdp init makes one; or: cdp config set configs_dir FOLDER",
+        )
+    return configured
+
+
 def _found(template: str, call: Call) -> tuple[Path, str]:
     """The file, given by its path or by its name in the library, and its text."""
     from convergence.library import Library
     from convergence.model.template import check_ref
-    from convergence.wiring import SHIPPED_CONFIGS
+    from convergence.wiring import shipped_configs
 
     given = Path(template)
     if given.suffix in {".yml", ".yaml"}:
@@ -104,8 +172,7 @@ def _found(template: str, call: Call) -> tuple[Path, str]:
         except (OSError, UnicodeDecodeError) as error:
             raise NotFound(f"cannot read {given}: {error}", code="template_unreadable") from error
     ref = check_ref(template)
-    shipped = next(path for path in SHIPPED_CONFIGS if path.is_dir())
-    directory = call.settings().configs_dir or shipped
+    directory = call.settings().configs_dir or shipped_configs()
     text = Library(directory, {}).text(ref)
     return _from_here(directory / f"{ref}.yml"), text
 

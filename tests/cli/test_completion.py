@@ -24,3 +24,10 @@ def test_each_shell_gets_its_script(shell: str) -> None:
     told = program(_CDP_COMPLETE=f"source_{shell}")
     assert told.code == 0, told.err
     assert f"_CDP_COMPLETE=complete_{shell}" in told.out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_script_is_printed_by_a_command(shell: str) -> None:
+    told = program("completion", shell)
+    assert told.code == 0, told.err
+    assert told.out.strip() == program(_CDP_COMPLETE=f"source_{shell}").out.strip()
