@@ -37,6 +37,8 @@ COMMON = ("--server", "--home")
 OWN_FILES = 0o077
 """What is made in a home is for this user alone: bills, and the hashes of keys."""
 
+UNQUOTED = "quote the glob, or the shell fills it in: --files '/data/export/*.parquet'"
+
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
 for single in (init, demo, serve, worker, doctor, logs, run, sql, completion):
     single.add_to(app)
@@ -92,5 +94,6 @@ def _misused(error: typer.TyperException) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(message, err=True)
     else:
-        failures.complain(message, f"{path} --help")
+        is_unquoted = path == "cdp sources add" and "unexpected extra argument" in message
+        failures.complain(message, UNQUOTED if is_unquoted else f"{path} --help")
     return error.exit_code

@@ -113,7 +113,9 @@ def command(app: typer.Typer, name: str, *, examples: Sequence[str]) -> Callable
             try:
                 verb(call, **given)
             except CdpError as error:
-                failures.report(error, debug=call.debug)
+                tenant = given.get("tenant")
+                whose = tenant if isinstance(tenant, str) else "TENANT"
+                failures.report(error, debug=call.debug, tenant=whose)
                 raise typer.Exit(failures.exit_code(error)) from error
 
         run.__dict__["__signature__"] = inspect.Signature(parameters)

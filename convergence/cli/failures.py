@@ -37,13 +37,21 @@ EXIT_CODES: Mapping[type[CdpError], int] = {
     WarehouseError: 6,
 }
 INTERRUPTED = 130
+CHANGED = "cdp quota show {tenant}; the operator changes it: cdp quota set {tenant}"
+ADVICE: Mapping[str, str] = {
+    "tenant_not_found": "cdp tenants ls",
+    "quota_exceeded.daily": f"{CHANGED} --daily N",
+    "quota_exceeded.monthly": f"{CHANGED} --monthly N",
+    "quota_exceeded.concurrent": "cdp runs ls --tenant {tenant} --status running",
+}
+"""What helps at a command line where an error, which programs read too, names nothing itself."""
 
 
 def exit_code(error: CdpError) -> int:
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
 
 
-def report(error: CdpError, *, debug: bool = False) -> None:
+def report(error: CdpError, *, debug: bool = False, tenant: str = "TENANT") -> None:
     """Say what happened, where, and what to do. The traceback only with --debug."""
     if debug:
         traceback.print_exception(error)
@@ -54,8 +62,9 @@ def report(error: CdpError, *, debug: bool = False) -> None:
         if str(fault) not in detail:
             for line in _fault_lines(fault):
                 typer.echo(plain(line), err=True)
-    if error.hint not in {fault.suggestion for fault in error.faults}:
-        advise(error.hint)
+    hint = error.hint or ADVICE.get(error.code, "").format(tenant=tenant)
+    if hint not in {fault.suggestion for fault in error.faults}:
+        advise(hint)
 
 
 def complain(detail: str, hint: str = "") -> None:

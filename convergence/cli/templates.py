@@ -170,7 +170,11 @@ def _found(template: str, call: Call) -> tuple[Path, str]:
         try:
             return given, given.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise NotFound(f"cannot read {given}: {error}", code="template_unreadable") from error
+            raise NotFound(
+                f"cannot read {given}: {error}",
+                code="template_unreadable",
+                hint="give a file, or one that cdp templates ls names",
+            ) from error
     ref = check_ref(template)
     directory = call.settings().configs_dir or shipped_configs()
     text = Library(directory, {}).text(ref)
