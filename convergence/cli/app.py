@@ -16,8 +16,8 @@ from convergence.cli import (
     demo,
     doctor,
     failures,
-    logs,
     init,
+    logs,
     quota,
     run,
     runs,
@@ -40,7 +40,7 @@ OWN_FILES = 0o077
 UNQUOTED = "quote the glob, or the shell fills it in: --files '/data/export/*.parquet'"
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
-for single in (init, demo, serve, worker, doctor, logs, run, sql, completion):
+for single in (demo, init, serve, worker, doctor, logs, run, sql, completion):
     single.add_to(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sources.app, name="sources")

@@ -19,15 +19,17 @@ from convergence.engine.agree import files_place, holds_files
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, StepFailed
 from convergence.library import Library
+from convergence.model.run import RunFilter
 from convergence.outside.home import Holder, Home
 from convergence.outside.smtp import parse_server
-from convergence.settings import Settings
-from convergence.store import fleet
+from convergence.settings import Settings, origins
+from convergence.store import fleet, workers
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 OLDEST, TOO_NEW = (3, 11), (3, 14)
 NOT_YET = "not there yet: made at the first use"
 MAIL_SECONDS = 2
+SKEW_SECONDS = 5
 LOW, VERY_LOW = 5 * 10**9, 5 * 10**8
 """Bytes of free disk."""
 
@@ -43,10 +45,13 @@ def checkup(settings: Settings) -> list[Row]:
         _row("python", _python),
         _row("sqlite", lambda: (OK, sqlite3.sqlite_version, "")),
         _row("home", lambda: _home(settings)),
+        _row("storage", lambda: _storage(settings)),
         _row("disk", lambda: _disk(settings)),
         _row("secret files", lambda: _secret_files(settings)),
         _row("port", lambda: _port(settings, holder)),
+        _row("operator's key", lambda: _operators_key(settings)),
         _row("mail", lambda: _mail(settings)),
+        _row("alerts", lambda: _alerts(settings)),
         _row("store", lambda: _store(settings)),
     ]
     if holder is not None:
@@ -67,6 +72,7 @@ def _inside(settings: Settings) -> list[Row]:
         with alone(settings) as service:
             return [
                 _row("engine", lambda: _engine(service)),
+                _row("clock", lambda: _clock(service)),
                 _row("warehouse", lambda: _warehouse(service)),
                 *_templates(service.library),
                 *_sources(service),
@@ -101,6 +107,35 @@ def _home(settings: Settings) -> Seen:
     if os.access(above, os.W_OK | os.X_OK):
         return OK, f"{settings.home} is {NOT_YET}", ""
     return FAIL, f"{settings.home} cannot be made: {above} is not writable", "choose CDP_HOME"
+
+
+def _storage(settings: Settings) -> Seen:
+    """Where each kind of state really is, whatever the settings were meant to say."""
+    url = settings.database_url_text()
+    is_file = url.startswith("sqlite")
+    store = url.removeprefix("sqlite:///") if is_file else f"PostgreSQL {_without_login(url)}"
+    warehouse = settings.home / "warehouse"
+    templates = settings.configs_dir or wiring.shipped_configs()
+    return OK, f"store {store}; tenants' tables {warehouse}; templates {templates}", ""
+
+
+def _without_login(url: str) -> str:
+    """The place of a database; who logs in there is nobody's business."""
+    return url.partition("://")[2].rpartition("@")[2]
+
+
+def _operators_key(settings: Settings) -> Seen:
+    origin = origins(settings)["admin_key"]
+    if origin != "default":
+        return OK, f"given by the {origin}", ""
+    if settings.disable_auth:
+        return WARN, "nobody needs a key here (DISABLE_AUTH)", "leave DISABLE_AUTH out"
+    return OK, f"in {settings.home / 'admin.key'}, made at the first use", ""
+
+
+def _alerts(settings: Settings) -> Seen:
+    allowed = ", ".join(sorted(settings.alert_allow))
+    return OK, f"to the tenants' administrators{', and ' + allowed if allowed else ' alone'}", ""
 
 
 def _there(path: Path) -> Path:
@@ -166,6 +201,20 @@ def _engine(service: Service) -> Seen:
     _ = service.queue
     with service.database.read() as tx:
         return OK, f"its tables answer; {len(fleet.live_runs(tx))} runs are live", ""
+
+
+def _clock(service: Service) -> Seen:
+    """A clock that is behind would find runs and keys of the future, and leases that never end."""
+    now = service.clock.now()
+    with service.database.read() as tx:
+        others = [workers.clock(tx)]
+        newest = fleet.page_runs(tx, RunFilter(), limit=1, before=None)
+    others += [run.created_at for run in newest if run.created_at > now]
+    seconds = max(abs(other - now).total_seconds() for other in others)
+    if seconds <= SKEW_SECONDS:
+        return OK, f"{now:%Y-%m-%d %H:%M} UTC, as the store has it", ""
+    seen = f"this machine's clock, {now:%Y-%m-%d %H:%M} UTC, is {seconds:.0f} s from the store's"
+    return FAIL, seen, "let the machine take its time from the network: timedatectl set-ntp true"
 
 
 def _warehouse(service: Service) -> Seen:

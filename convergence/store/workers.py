@@ -63,6 +63,12 @@ def living(tx: ReadTx, lease: timedelta) -> list[WorkerRow]:
     return [WorkerRow(**row._mapping) for row in tx.connection.execute(ordered)]
 
 
+def clock(tx: ReadTx) -> datetime:
+    """The time of the database: the one by which leases run."""
+    found: datetime = tx.connection.execute(sa.select(_now(tx))).scalar_one()
+    return found
+
+
 def _now(tx: ReadTx) -> sa.ColumnElement[datetime]:
     if tx.dialect == "sqlite":
         return sa.type_coerce(sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now"), UtcDateTime)

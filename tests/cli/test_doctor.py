@@ -105,3 +105,35 @@ def test_store_of_a_newer_program_is_refused(acme: Cdp, home: Path) -> None:
     refused = acme("db", "migrate")
     assert refused.code == 6
     assert "newer version" in refused.err
+
+
+def test_each_row_says_where_things_are(acme: Cdp, home: Path) -> None:
+    seen = {row["check"]: row["seen"] for row in acme("doctor", "--json").json}
+    assert str(home / "control.db") in seen["storage"]
+    assert str(home / "warehouse") in seen["storage"]
+    assert str(home / "admin.key") in seen["operator's key"]
+    assert "as the store has it" in seen["clock"]
+    assert seen["alerts"] == "to the tenants' administrators alone"
+
+
+def test_login_of_a_database_is_not_shown(cdp: Cdp, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql+psycopg://cdp:geheim@/nowhere?host=/nonexistent"
+    monkeypatch.setenv("CDP_DATABASE_URL", url)
+    looked = cdp("doctor", "--json")
+    assert "PostgreSQL /nowhere" in looked.out
+    assert "geheim" not in looked.out + looked.err
+
+
+def test_run_of_the_future_means_a_wrong_clock(acme: Cdp, home: Path) -> None:
+    acme("run", TEMPLATE, "--tenant", "acme", "--date", DAY)
+    with sqlite3.connect(home / "control.db") as store:
+        store.execute("UPDATE pipeline_runs SET created_at = '2199-01-01 00:00:00.000000'")
+    (row,) = [row for row in acme("doctor", "--json").json if row["check"] == "clock"]
+    assert row["status"] == "fail"
+    assert "timedatectl" in row["fix"]
+
+
+def test_every_failure_and_warning_says_what_to_do(cdp: Cdp, tmp_path: Path) -> None:
+    rows = cdp("doctor", "--json", "--home", "/proc/nowhere").json
+    assert any(row["status"] == "fail" for row in rows)
+    assert [row["check"] for row in rows if row["status"] != "ok" and not row["fix"]] == []
