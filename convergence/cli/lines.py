@@ -26,23 +26,21 @@ def is_at_least(level: str, least: Severity) -> bool:
 
 
 def event_line(event: Mapping[str, Any]) -> str:
-    facts = event["facts"] if event["kind"] == "log" else {}
-    return _line(event["at"], event["level"], event["step_id"] or "run", event["message"], facts)
+    """A change of status names its step by itself."""
+    if event["kind"] == "state":
+        return _line(event["at"], event["level"], event["message"], {})
+    said = f"{event['step_id']}: {event['message']}" if event["step_id"] else event["message"]
+    return _line(event["at"], event["level"], said, event["facts"])
 
 
 def log_line(record: Mapping[str, Any]) -> str:
     facts = {name: value for name, value in record.items() if name not in HEAD}
-    head = _line(
-        str(record.get("timestamp", "")),
-        str(record.get("severity", "")),
-        str(record.get("logger", "")).removeprefix("convergence."),
-        str(record.get("message", "")),
-        facts,
-    )
+    said = f"{record.get('logger', '')}: {record.get('message', '')}".removeprefix("convergence.")
+    head = _line(str(record.get("timestamp", "")), str(record.get("severity", "")), said, facts)
     trace = str(record.get("exception", "")).splitlines()
     return "\n    ".join([head, *map(cell, trace)])
 
 
-def _line(at: str, level: str, where: str, message: str, facts: Mapping[str, Any]) -> str:
+def _line(at: str, level: str, message: str, facts: Mapping[str, Any]) -> str:
     said = "".join(f"  {name}={cell(value)}" for name, value in facts.items())
-    return f"{at[:23].rstrip('Z')}Z {level:<7} {where}: {cell(message)}{said}"
+    return f"{at[:23].rstrip('Z')}Z {level:<7} {cell(message)}{said}"

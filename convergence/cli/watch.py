@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from convergence.client import Client
 
 EVENT_COLUMNS = ("sequence", "at", "level", "step_id", "status", "message", "facts")
-RUN_COLUMNS = ("pipeline_logging_id", "tenant_id", "pipeline_id", "run_date", "status", "error")
-STEP_COLUMNS = ("step_id", "ps_type", "status", "row_count", "duration_ms", "error")
+RUN_COLUMNS = ("status", "run_date", "pipeline_logging_id", "tenant_id", "pipeline_id", "error")
+STEP_COLUMNS = ("status", "step_id", "row_count", "duration_ms", "error")
+"""What changes stands first: a narrow terminal cuts the rest."""
 NEWEST = 20
 LOOK_SECONDS = 1.0
 

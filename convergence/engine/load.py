@@ -14,6 +14,7 @@ from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
 from convergence.errors import StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
+from convergence.model.event import rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
 from convergence.model.money import differences, totals_to_json
 from convergence.model.restatement import Change, Reason, reason_of
@@ -80,7 +81,7 @@ class Loader:
             loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
             usage.set_storage(tx, self.run.tenant_id, now.date(), stored, now=now)
         self.tell(
-            f"published {load.rows} rows of {load.key.table} of {load.key.day}",
+            f"published {rows_in_words(load.rows)} of {load.key.table} of {load.key.day}",
             load_id=load.load_id,
             source=load.key.source,
             rows_before=sum(total.rows for total in load.previous.values()),

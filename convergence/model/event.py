@@ -106,7 +106,7 @@ def of_step(step: StepRun) -> Event:
         raise ValueError(f"nobody knows since when {step.step_id} is {step.status}")
     words = f"{step.step_id} {_STEP_WORDS[step.status]}"
     if step.rows is not None:
-        words = f"{words}, {step.rows} rows"
+        words = f"{words}, {rows_in_words(step.rows)}"
     return Event(
         run_id=step.run_id,
         tenant_id=step.tenant_id,
@@ -123,6 +123,10 @@ def of_step(step: StepRun) -> Event:
             error_code=step.error_code,
         ),
     )
+
+
+def rows_in_words(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def cancel_asked(run: Run, *, at: datetime) -> Event:

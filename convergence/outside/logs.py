@@ -29,7 +29,7 @@ MAX_TRACE: Final = 40_000
 MAX_FACTS: Final = 40
 FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "dbos")
 """Loggers that bring handlers of their own, unless they find one."""
-QUIET = ("alembic",)
+QUIET = ("alembic", "convergence.store.gate.GatedPool")
 """Loggers that tell what is no event here."""
 
 _context: ContextVar[Mapping[str, object]] = ContextVar("log context", default=MappingProxyType({}))

@@ -1,10 +1,14 @@
 """What happens in runs, on the command line and through a server that breaks and stops."""
 
 import json
+import os
+import pty
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,7 +16,7 @@ import pytest
 
 from convergence.cli.logs import Growing
 from convergence.client import HttpClient
-from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server, onboard, serve
+from tests.cli.conftest import DAY, ROOT, TEMPLATE, Cdp, Server, onboard, serve
 
 STREAMS = 100
 LOUD = "Cancel"
@@ -36,8 +40,8 @@ def test_a_run_tells_on_stderr_what_it_does(acme: Cdp) -> None:
 def test_logs_of_a_run_are_lines_for_a_person_or_for_a_program(acme: Cdp, run_id: str) -> None:
     acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
     lines = acme("runs", "logs", run_id).out.splitlines()
-    assert lines[0].endswith("INFO    run: run accepted")
-    assert lines[-1].endswith("INFO    run: run completed")
+    assert lines[0].endswith("INFO    run accepted")
+    assert lines[-1].endswith("INFO    run completed")
     events = [
         json.loads(line)
         for line in acme("runs", "logs", run_id, "-o", "jsonl").out.split("\n")[:-1]
@@ -67,6 +71,31 @@ def test_watching_through_a_server_ends_with_the_run(
     events = [json.loads(line) for line in watched.out.splitlines()]
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
     assert events[-1]["status"] == "COMPLETED"
+
+
+def test_watching_on_a_terminal_draws_the_run_with_its_steps(acme: Cdp, run_id: str) -> None:
+    acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "convergence", "runs", "watch", run_id],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"},
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    ) as watching:
+        os.close(theirs)
+        drawn = b"".join(_read(ours))
+        os.close(ours)
+    assert watching.returncode == 0
+    assert f"COMPLETED  {DAY}  {run_id}  acme".encode() in drawn
+    assert b"COMPLETED  extract_billing_costs          2" in drawn
+    assert b"\x1b[1A" in drawn
+
+
+def _read(terminal: int) -> Iterator[bytes]:
+    """What is written to a terminal; Linux says with an error that it is closed."""
+    with suppress(OSError):
+        while part := os.read(terminal, 65536):
+            yield part
 
 
 def test_the_log_of_the_service_is_filtered(acme: Cdp, home: Path, export: Path) -> None:
