@@ -8,6 +8,7 @@ from datetime import datetime
 from convergence.engine.service import Service
 from convergence.model.notification import Notification
 from convergence.model.run import Run, StepRun
+from convergence.model.schedule import Miss, Schedule
 from convergence.model.tenant import Limits, Tenant
 from convergence.store import notifications
 from convergence.store.database import WriteTx
@@ -44,5 +45,27 @@ def quota_nearly_used(
             f"Look: cdp quota show --tenant {tenant.tenant_id}\n"
         ),
         created_at=now,
+    )
+    notifications.add(tx, notification)
+
+
+def schedule_missed(tx: WriteTx, schedule: Schedule, miss: Miss) -> None:
+    """Scheduled runs never came: which, why, what to do. Once a day for a schedule and reason."""
+    day = miss.recorded_at.date()
+    first, last = f"{miss.first_due:%Y-%m-%d %H:%M}", f"{miss.last_due:%Y-%m-%d %H:%M}"
+    when = first if miss.count == 1 else f"{first} to {last} ({miss.count} times)"
+    notification = Notification(
+        notification_id=f"schedule_missed/{schedule.config_id}/{miss.code}/{day}",
+        tenant_id=schedule.tenant_id,
+        subject=f"[ALERT] {schedule.tenant_id}: scheduled run of {schedule.template} missed",
+        text=(
+            f"Tenant: {schedule.tenant_id}\nTemplate: {schedule.template}\n"
+            f"Schedule: {schedule.config_id} ({schedule.cron}, {schedule.timezone})\n"
+            f"Due (UTC): {when}\n\n{miss.reason}\n\n"
+            f"Look: cdp schedules show {schedule.config_id} --tenant {schedule.tenant_id}\n"
+            f"Run it now: cdp run {schedule.template} --tenant {schedule.tenant_id} "
+            f"--date {schedule.run_date(miss.last_due)}\n"
+        ),
+        created_at=miss.recorded_at,
     )
     notifications.add(tx, notification)

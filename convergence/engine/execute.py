@@ -26,7 +26,7 @@ from convergence.model.template import OnFailure, Step, StepTrigger, Template
 from convergence.outside import logs
 from convergence.outside.logs import Log
 from convergence.steps.base import Report, step_models
-from convergence.store import loads, runs, tenants, usage
+from convergence.store import loads, runs, schedules, tenants, usage
 from convergence.warehouse.base import Value
 
 T = TypeVar("T")
@@ -221,6 +221,7 @@ class Executor:
                     error=error.detail if error else None,
                 )
                 if ended is not None:
+                    schedules.note_end(tx, ended, status)
                     usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
                     loads.release_all(tx, run.tenant_id, run.run_id)
                 return ended

@@ -15,9 +15,10 @@ from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.model.key import ApiKeyRecord
 from convergence.model.run import Run, StepRun
+from convergence.model.schedule import Schedule
 from convergence.model.tenant import Limits, Tenant
 from convergence.outside.logs import Log
-from convergence.store import fleet, keys, runs, tenants, usage
+from convergence.store import fleet, keys, runs, schedules, tenants, usage
 from convergence.store.database import ReadTx
 from convergence.store.fleet import Dirty
 from convergence.warehouse.schemas import load_schema
@@ -100,6 +101,10 @@ def _central_rows(tx: ReadTx, tenant: Tenant) -> dict[str, list[Row]]:
         "tenant_profiles": [_profile_row(tenant)],
         "tenant_subscriptions": [_subscription_row(tenant, limits)],
         "tenant_api_keys": [_central_key_row(key) for key in known],
+        "tenant_pipeline_configs": [
+            _schedule_row(each)
+            for each in schedules.of_tenant(tx, tenant.tenant_id, with_deleted=True)
+        ],
         "x_meta_api_keys": [_key_row(key) for key in known],
     }
 
@@ -164,6 +169,28 @@ def _subscription_row(tenant: Tenant, limits: Limits) -> Row:
         "max_pipelines_per_day": limits.daily_limit,
         "max_concurrent_pipelines": limits.concurrent_limit,
         "created_at": tenant.created_at,
+    }
+
+
+def _schedule_row(schedule: Schedule) -> Row:
+    """A deleted schedule is one that is no longer active."""
+    provider, domain, name = schedule.template.split("/")
+    return {
+        "config_id": schedule.config_id,
+        "tenant_id": schedule.tenant_id,
+        "provider": provider,
+        "domain": domain,
+        "pipeline_template": name,
+        "schedule_cron": schedule.cron,
+        "timezone": schedule.timezone,
+        "is_active": schedule.is_active,
+        "next_run_time": schedule.next_run_time,
+        "last_run_time": schedule.last_run_time,
+        "last_run_status": schedule.last_run_status,
+        "parameters": dict(schedule.parameters),
+        "priority": schedule.priority,
+        "created_at": schedule.created_at,
+        "updated_at": schedule.updated_at,
     }
 
 

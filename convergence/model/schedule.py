@@ -7,7 +7,7 @@ hour or minute goes by real time.
 
 import re
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from itertools import islice
@@ -63,6 +63,20 @@ class Schedule:
     def run_date(self, due: datetime) -> date:
         """The usage day that the run of a due moment is for."""
         return due.astimezone(UTC).date() + timedelta(days=self.date_offset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRequest:
+    """What is asked for, as it came in; `template` is provider/domain/name."""
+
+    template: str
+    cron: str
+    timezone: str = "UTC"
+    is_active: bool = True
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 5
+    catch_up: int = 1
+    date_offset: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

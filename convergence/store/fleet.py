@@ -35,6 +35,16 @@ class Dirty:
     dirty_id: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleCounts:
+    """Schedules of all tenants; `waiting` are due and wait for a slot."""
+
+    active: int
+    due: int
+    waiting: int
+    next_due: datetime | None
+
+
 def tenants(tx: ReadTx, *, limit: int, after: str | None) -> list[Tenant]:
     """Tenants by id, those after `after`."""
     query = sa.select(t.tenant_profiles).order_by(t.tenant_profiles.c.tenant_id).limit(limit)
@@ -232,6 +242,58 @@ def clean(tx: WriteTx, published: Dirty) -> None:
         .with_for_update(skip_locked=True)
     )
     tx.write(sa.delete(table).where(table.c.dirty_id.in_(unchanged)))
+
+
+def due_schedules(
+    tx: ReadTx, *, now: datetime, limit: int, but: Collection[str] = ()
+) -> list[tuple[str, str]]:
+    """(tenant_id, config_id) of what is due, by priority and then by time; none of `but`.
+
+    One that waits for a slot is due again when its tenant has one: slots are counted.
+    """
+    configs, runs, plan = t.tenant_pipeline_configs.c, t.pipeline_runs.c, t.tenant_subscriptions.c
+    live = sa.select(sa.func.count()).where(t.IS_LIVE, runs.tenant_id == configs.tenant_id)
+    slots = sa.select(plan.concurrent_limit).where(plan.tenant_id == configs.tenant_id)
+    has_slot = live.scalar_subquery() < slots.scalar_subquery()
+    query = (
+        sa.select(configs.tenant_id, configs.config_id)
+        .where(
+            sa.text("is_active"),
+            configs.next_run_time <= now,
+            configs.retry_at.is_(None) | (configs.retry_at <= now),
+            configs.waiting_since.is_(None) | has_slot,
+            configs.config_id.not_in(but),
+        )
+        .order_by(configs.priority, configs.next_run_time, configs.config_id)
+        .limit(limit)
+    )
+    return [(row.tenant_id, row.config_id) for row in tx.connection.execute(query)]
+
+
+def schedule_counts(tx: ReadTx, *, now: datetime) -> ScheduleCounts:
+    """Active schedules, those that are due, and the next moment at which one is."""
+    configs = t.tenant_pipeline_configs.c
+    query = sa.select(
+        sa.func.count(),
+        sa.func.count().filter(configs.next_run_time <= now),
+        sa.func.count(configs.waiting_since),
+    ).where(sa.text("is_active"))
+    active, due, waiting = tx.connection.execute(query.select_from(configs.config_id.table)).one()
+    then = sa.select(configs.next_run_time).where(sa.text("is_active"), configs.next_run_time > now)
+    first = tx.connection.execute(then.order_by(configs.next_run_time).limit(1)).scalar()
+    return ScheduleCounts(active=active, due=due, waiting=waiting, next_due=first)
+
+
+def average_seconds(tx: ReadTx, *, since: datetime) -> float | None:
+    """Of the newest 1,000 ended runs that were admitted since then, from first claim to end."""
+    runs = t.pipeline_runs.c
+    query = sa.select(runs.started_at, runs.ended_at).where(runs.created_at >= since)
+    ended = query.where(runs.ended_at.is_not(None), runs.started_at.is_not(None))
+    newest = ended.order_by(runs.created_at.desc(), runs.run_id.desc()).limit(1000)
+    spans = [
+        (row.ended_at - row.started_at).total_seconds() for row in tx.connection.execute(newest)
+    ]
+    return round(sum(spans) / len(spans), 3) if spans else None
 
 
 def has_notifications(tx: ReadTx, *, now: datetime) -> bool:

@@ -11,6 +11,7 @@ from convergence.model.load import Load, LoadKey, LoadStatus, SourceState
 from convergence.model.money import totals_from_json, totals_to_json
 from convergence.model.notification import Notification, NotificationState
 from convergence.model.run import Run, Status, StepRun, Trigger
+from convergence.model.schedule import Miss, Schedule
 from convergence.model.source import Grant, Kind, Source
 from convergence.model.tenant import Limits, Plan, Tenant, TenantStatus
 from convergence.store.tables import load_leases, loads
@@ -154,6 +155,38 @@ def notification(row: Row) -> Notification:
 
 def notification_values(of: Notification) -> dict[str, Any]:
     return {**asdict(of), "state": of.state.value, "next_attempt_at": of.created_at}
+
+
+def schedule(row: Row) -> Schedule:
+    values = dict(row._mapping)
+    parts = [values.pop(name) for name in ("provider", "domain", "pipeline_template")]
+    for name in ("fingerprint", "deleted_at"):
+        del values[name]
+    return Schedule(template="/".join(parts), cron=values.pop("schedule_cron"), **values)
+
+
+def schedule_values(of: Schedule) -> dict[str, Any]:
+    values = asdict(of)
+    provider, domain, name = values.pop("template").split("/")
+    return {
+        "provider": provider,
+        "domain": domain,
+        "pipeline_template": name,
+        "schedule_cron": values.pop("cron"),
+        **values,
+        "parameters": dict(of.parameters),
+    }
+
+
+def miss(row: Row) -> Miss:
+    values = dict(row._mapping)
+    for name in ("tenant_id", "config_id"):
+        del values[name]
+    return Miss(**values)
+
+
+def miss_values(of: Miss) -> dict[str, Any]:
+    return asdict(of)
 
 
 def source(row: Row, grants: tuple[Grant, ...]) -> Source:

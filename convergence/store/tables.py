@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0006"
+REVISION = "0007"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -451,4 +451,59 @@ sign_in_links = sa.Table(
     sa.Column("link_hash", sa.String, primary_key=True),
     sa.Column("tenant_id", sa.String),  # NULL is the operator
     _moment("created_at"),
+)
+
+tenant_pipeline_configs = sa.Table(
+    "tenant_pipeline_configs",
+    metadata,
+    sa.Column("config_id", sa.String, primary_key=True),
+    _tenant_id(),
+    sa.Column("provider", sa.String, nullable=False),
+    sa.Column("domain", sa.String, nullable=False),
+    sa.Column("pipeline_template", sa.String, nullable=False),
+    sa.Column("schedule_cron", sa.String, nullable=False),
+    sa.Column("timezone", sa.String, nullable=False, server_default="UTC"),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    _moment("next_run_time", nullable=True),
+    _moment("last_run_time", nullable=True),
+    sa.Column("last_run_status", sa.String),
+    sa.Column("last_run_id", sa.String),
+    _json("parameters"),
+    sa.Column("priority", sa.Integer, nullable=False, server_default=sa.text("5")),
+    sa.Column("catch_up", sa.Integer, nullable=False, server_default=sa.text("1")),
+    sa.Column("date_offset", sa.Integer, nullable=False, server_default=sa.text("-1")),
+    _moment("waiting_since", nullable=True),
+    _moment("retry_at", nullable=True),
+    sa.Column("problem_code", sa.String),
+    sa.Column("problem", FreeText),
+    sa.Column("fingerprint", sa.String),
+    _moment("created_at"),
+    _moment("updated_at", nullable=True),
+    _moment("deleted_at", nullable=True),
+    sa.UniqueConstraint("tenant_id", "fingerprint"),
+    sa.Index(None, "last_run_id"),
+)
+sa.Index(
+    "ix_tenant_pipeline_configs_due",
+    tenant_pipeline_configs.c.next_run_time,
+    sqlite_where=sa.text("is_active"),
+    postgresql_where=sa.text("is_active"),
+)
+
+schedule_misses = sa.Table(
+    "schedule_misses",
+    metadata,
+    sa.Column(
+        "config_id",
+        sa.String,
+        sa.ForeignKey("tenant_pipeline_configs.config_id"),
+        primary_key=True,
+    ),
+    sa.Column("first_due", UtcDateTime, primary_key=True),
+    _tenant_id(),
+    _moment("last_due"),
+    _number("count"),
+    sa.Column("code", sa.String, nullable=False),
+    _text("reason"),
+    _moment("recorded_at"),
 )

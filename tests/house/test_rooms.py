@@ -9,7 +9,17 @@ from tests.house.conftest import Module
 
 NOT_STEPS = {"base", "registry", "__init__"}
 # What a store function may take in place of `tenant_id`, since it carries one.
-CARRIERS = {"Tenant", "Run", "StepRun", "Event", "Load", "ApiKeyRecord", "Source", "Notification"}
+CARRIERS = {
+    "Tenant",
+    "Run",
+    "StepRun",
+    "Event",
+    "Load",
+    "ApiKeyRecord",
+    "Source",
+    "Notification",
+    "Schedule",
+}
 WITHOUT_TENANT = {
     "sources.remove": "a source is the operator's",
     "listing.newest": "its callers say whose: runs one tenant's, fleet everybody's",

@@ -1,8 +1,10 @@
 """When a schedule is due: cron, time zones, and what was missed."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
@@ -25,19 +27,19 @@ DAY = timedelta(days=1)
 MIDNIGHT = datetime(2024, 11, 5, tzinfo=UTC)
 
 
-def make(**changes: object) -> Schedule:
-    values: dict[str, object] = {
-        "config_id": "c1",
-        "tenant_id": "acme",
-        "template": "gcp/cost/cost_billing",
-        "cron": "0 3 * * *",
-        "timezone": "UTC",
-        "is_active": True,
-        "next_run_time": MIDNIGHT + timedelta(hours=3),
-        "created_at": FIRST,
-        "parameters": {},
-    }
-    return Schedule(**{**values, **changes})  # type: ignore[arg-type] - any field
+def make(**changes: Any) -> Schedule:  # noqa: ANN401 - any field
+    schedule = Schedule(
+        config_id="c1",
+        tenant_id="acme",
+        template="gcp/cost/cost_billing",
+        cron="0 3 * * *",
+        timezone="UTC",
+        is_active=True,
+        next_run_time=MIDNIGHT + timedelta(hours=3),
+        created_at=FIRST,
+        parameters={},
+    )
+    return replace(schedule, **changes)
 
 
 def moments(cron: str, zone: str, after: datetime, until: datetime) -> list[datetime]:

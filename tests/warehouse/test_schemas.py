@@ -44,6 +44,7 @@ def test_the_central_tables_are_the_four_of_the_specification() -> None:
         "tenant_api_keys",
         "tenant_subscriptions",
         "tenant_usage_quotas",
+        "tenant_pipeline_configs",
     }
 
 
