@@ -29,6 +29,8 @@ from convergence.api import (
     problems,
     query,
     runs,
+    scheduler,
+    schedules,
     signin,
     sources,
     templates,
@@ -53,7 +55,10 @@ MOST_QUERIES = 4
 """Of one caller at once."""
 WORKER_ROOMS = (health,)
 """What a worker answers: whether it is well, and what it counts."""
-ROOMS = (docs, health, runs, events, tenants, usage, sources, templates, costs, query, signin)
+ROOMS = (
+    *(docs, health, runs, events, tenants, usage, schedules, scheduler),
+    *(sources, templates, costs, query, signin),
+)
 PAGES = (assets, web_signin, web_runs)
 
 
@@ -147,6 +152,7 @@ def _lifespan(*, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextM
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state: State = app.state.cdp
         serving = await run_in_threadpool(start, state.service, with_worker=with_worker)
+        app.state.serving = serving
 
         def flush() -> None:
             state.meter.flush(state.service)

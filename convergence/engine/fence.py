@@ -41,8 +41,8 @@ class Fenced:
         """Another one after each missed lease."""
         return self._executor.worker
 
-    def sweep(self) -> int:
-        """Put back the runs that nobody executes; how many there were."""
+    def sweep(self) -> list[str]:
+        """Put back the runs that nobody executes; whose each was."""
         return self._sweeper.sweep()
 
     def beat(self) -> None:

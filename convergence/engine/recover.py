@@ -31,12 +31,12 @@ class Sweeper:
     executor: Executor
     _unstarted: Set[str] = field(default=frozenset())
 
-    def sweep(self) -> int:
-        """Put back every run that no living worker has; how many there were. One process at a
-        time does it: who finds another at it leaves it to that one.
+    def sweep(self) -> list[str]:
+        """Put back every run that no living worker has; whose each was. One process at a time
+        does it: who finds another at it leaves it to that one.
         """
         with self.service.database.alone("sweep") as is_alone:
-            return self._sweep() if is_alone else 0
+            return self._sweep() if is_alone else []
 
     def hand_over(self) -> int:
         """Put back what this worker, which has stopped, still had; how many runs there were."""
@@ -48,7 +48,7 @@ class Sweeper:
             self._put_back(live[run_id], run_id, place=places[run_id])
         return len(mine)
 
-    def _sweep(self) -> int:
+    def _sweep(self) -> list[str]:
         """A run that nobody executes holds no lease either. Putting one back that has just ended
         is harmless: the claim finds it over.
         """
@@ -65,7 +65,7 @@ class Sweeper:
                 fleet.free_leases(tx, held)
         for run_id in idle - waiting:
             self._put_back(live[run_id], run_id, place=places.get(run_id))
-        return len(idle - waiting)
+        return [live[run_id] for run_id in idle - waiting]
 
     def _is_executed(
         self, run_id: str, place: Place | None, others: Mapping[str, WorkerRow]

@@ -3,17 +3,23 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from convergence.engine import agree, days, ledger
 from convergence.engine.deliver import deliver
+from convergence.engine.execute import Executor
 from convergence.engine.fence import Fenced
 from convergence.engine.forget import FORGET_SECONDS, forget
+from convergence.engine.recover import Sweeper
+from convergence.engine.schedule import run_due
 from convergence.engine.service import Service
+from convergence.engine.work import DurableQueue
 from convergence.errors import CdpError
 from convergence.outside.logs import Log
 
 SWEEP_SECONDS = 5.0
 MAIL_SECONDS = 2.0
+SCHEDULE_SECONDS = 1.0
 LEDGER_SECONDS = 1.0
 DAY_SECONDS = 30.0
 DRAIN_SECONDS = 20
@@ -44,6 +50,16 @@ class Serving:
             log.warning("not everything was written before the end", error=error.detail)
         finally:
             self.service.close()
+
+    def sweep(self) -> list[str]:
+        """Put back the runs that nobody executes, of all processes; whose each was."""
+        if self.worker is not None:
+            return self.worker.sweep()
+        queue = self.service.queue
+        if not isinstance(queue, DurableQueue):
+            raise TypeError("a sweep needs the durable queue")
+        executor = Executor(service=self.service, worker=f"sweep-{uuid4()}")
+        return Sweeper(service=self.service, queue=queue, executor=executor).sweep()
 
     def every(self, seconds: float, act: Callable[[], object]) -> None:
         """Repeat `act` in a thread of its own until the service stops; a failure is logged."""
@@ -92,6 +108,10 @@ def _start_worker(serving: Serving) -> None:
     def deliver_mail() -> None:
         deliver(serving.service)
 
+    def run_schedules() -> None:
+        run_due(serving.service)
+
+    serving.every(SCHEDULE_SECONDS, run_schedules)
     serving.every(MAIL_SECONDS, deliver_mail)
     serving.every(SWEEP_SECONDS, worker.sweep)
 

@@ -19,6 +19,7 @@ FILLED = {
     "{name}": "destination_table",
     "{api_key_id}": "a" * 12,
     "{table}": "a.b.c",
+    "{config_id}": RUN_ID,
 }
 
 

@@ -66,7 +66,7 @@ def test_a_run_that_the_queue_gave_up_is_put_back(
     sweeper: Sweeper, queue: FakeQueue, run: Run, status: str
 ) -> None:
     queue.known[run.run_id] = Place(status=status, worker="me")
-    assert sweeper.sweep() == 1
+    assert len(sweeper.sweep()) == 1
     assert queue.back == [run.run_id]
 
 
@@ -87,16 +87,16 @@ def test_a_run_of_another_process_is_left_until_that_is_silent(
     monkeypatch.setattr(service.database, "alone", lambda _: nullcontext(True))
     workers.enlist(service, "other", engine=ENGINE_VERSION)
     queue.known[run.run_id] = Place(status="PENDING", worker="other")
-    assert sweeper.sweep() == 0
+    assert len(sweeper.sweep()) == 0
     _silence(service, "other")
-    assert sweeper.sweep() == 1
+    assert len(sweeper.sweep()) == 1
 
 
 def test_a_run_that_waits_for_a_version_nobody_has_is_put_back(
     sweeper: Sweeper, queue: FakeQueue, run: Run
 ) -> None:
     queue.known[run.run_id] = Place(status="ENQUEUED", worker=None, version="engine-0")
-    assert sweeper.sweep() == 1
+    assert len(sweeper.sweep()) == 1
 
 
 def test_what_a_stopped_worker_had_is_handed_over(
@@ -131,21 +131,21 @@ def test_a_run_that_the_queue_lost_is_enqueued_again(
 
 def test_a_run_that_waits_is_left(sweeper: Sweeper, queue: FakeQueue, run: Run) -> None:
     queue.known[run.run_id] = Place(status="ENQUEUED", worker=None)
-    assert sweeper.sweep() == 0
+    assert len(sweeper.sweep()) == 0
     assert queue.back == []
 
 
 def test_a_run_under_way_here_is_left(sweeper: Sweeper, queue: FakeQueue, run: Run) -> None:
     queue.known[run.run_id] = Place(status="PENDING", worker="me")
     with sweeper.executor.under_way(run.run_id):
-        assert [sweeper.sweep() for _ in range(3)] == [0, 0, 0]
+        assert [len(sweeper.sweep()) for _ in range(3)] == [0, 0, 0]
 
 
 def test_a_run_given_to_this_worker_has_one_look_to_start(
     sweeper: Sweeper, queue: FakeQueue, run: Run
 ) -> None:
     queue.known[run.run_id] = Place(status="PENDING", worker="me")
-    assert [sweeper.sweep() for _ in range(2)] == [0, 1]
+    assert [len(sweeper.sweep()) for _ in range(2)] == [0, 1]
     assert queue.back == [run.run_id]
 
 
