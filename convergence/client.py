@@ -71,6 +71,12 @@ class Client(Protocol):
     def templates(self) -> list[Json]: ...
     def template(self, ref: str) -> Json: ...
 
+    def schedules(self, tenant_id: str) -> list[Json]: ...
+    def schedule(self, tenant_id: str, config_id: str) -> Json: ...
+    def add_schedule(self, tenant_id: str, wanted: Json) -> Json: ...
+    def change_schedule(self, tenant_id: str, config_id: str, changes: Json) -> Json: ...
+    def remove_schedule(self, tenant_id: str, config_id: str) -> None: ...
+
     def trigger(self, tenant_id: str, ref: str, wanted: Json) -> Json:
         """Ask for a run; the accepted one, or the live one of the same pipeline and date."""
         ...
@@ -160,6 +166,26 @@ class HttpClient(Client):
     @override
     def template(self, ref: str) -> Json:
         return self._ask("GET", f"/pipelines/templates/{quote(ref)}")
+
+    @override
+    def schedules(self, tenant_id: str) -> list[Json]:
+        return list(self._pages(_schedules(tenant_id), {}, PAGE, self._caller))
+
+    @override
+    def schedule(self, tenant_id: str, config_id: str) -> Json:
+        return self._ask("GET", _schedules(tenant_id, config_id))
+
+    @override
+    def add_schedule(self, tenant_id: str, wanted: Json) -> Json:
+        return self._ask("POST", _schedules(tenant_id), body=wanted)
+
+    @override
+    def change_schedule(self, tenant_id: str, config_id: str, changes: Json) -> Json:
+        return self._ask("PATCH", _schedules(tenant_id, config_id), body=changes)
+
+    @override
+    def remove_schedule(self, tenant_id: str, config_id: str) -> None:
+        self._ask("DELETE", _schedules(tenant_id, config_id))
 
     @override
     def trigger(self, tenant_id: str, ref: str, wanted: Json) -> Json:
@@ -336,6 +362,10 @@ def _quota_error(detail: str, problem: Json) -> QuotaExceeded:
 def _fault(said: Json) -> Fault:
     known = Fault.__dataclass_fields__.keys()
     return Fault(**{name: value for name, value in said.items() if name in known})
+
+
+def _schedules(tenant_id: str, *config_id: str) -> str:
+    return "/".join((f"/tenants/{_part(tenant_id)}/schedules", *map(_part, config_id)))
 
 
 def _part(text: str) -> str:

@@ -22,6 +22,7 @@ from convergence.cli import (
     run,
     runs,
     sample,
+    schedules,
     serve,
     sources,
     sql,
@@ -47,6 +48,7 @@ app.add_typer(sources.app, name="sources")
 app.add_typer(templates.app, name="templates")
 watch.add_to(runs.app)
 app.add_typer(runs.app, name="runs")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(costs.app, name="costs")
 app.add_typer(quota.app, name="quota")
 app.add_typer(sample.app, name="sample")

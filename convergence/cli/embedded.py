@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from convergence import wiring
 from convergence.api import wire
-from convergence.engine import administer
+from convergence.engine import administer, arrange
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, Conflict, Fault, Invalid, NotFound, Unavailable
 from convergence.model.run import Trigger
@@ -23,7 +23,7 @@ from convergence.model.tenant import Tenant
 from convergence.outside.home import Home, HomeLock
 from convergence.outside.logs import Logs
 from convergence.settings import Settings
-from convergence.store import events, fleet, keys, runs, tenants, workers
+from convergence.store import events, fleet, keys, runs, schedules, tenants, workers
 
 if TYPE_CHECKING:
     from convergence.client import Tell
@@ -120,6 +120,31 @@ class EmbeddedClient:
         library = self._service.library
         shown = wire.template_shown(library.get(ref), library.text(ref))
         return shown.model_dump(mode="json")
+
+    def schedules(self, tenant_id: str) -> list[Json]:
+        with self._service.database.read() as tx:
+            tenants.get(tx, tenant_id)
+            found = schedules.of_tenant(tx, tenant_id)
+        return [wire.schedule_out(each).model_dump(mode="json") for each in found]
+
+    def schedule(self, tenant_id: str, config_id: str) -> Json:
+        with self._service.database.read() as tx:
+            found = schedules.get(tx, tenant_id, config_id)
+            missed = schedules.misses(tx, tenant_id, config_id, limit=PAGE)
+        return wire.schedule_shown(found, missed).model_dump(mode="json")
+
+    def add_schedule(self, tenant_id: str, wanted: Json) -> Json:
+        asked = checked(wire.ScheduleIn, wanted).to_request()
+        added = arrange.add_schedule(self._service, tenant_id, asked)
+        return wire.schedule_out(added).model_dump(mode="json")
+
+    def change_schedule(self, tenant_id: str, config_id: str, changes: Json) -> Json:
+        asked = checked(wire.SchedulePatch, changes).changes
+        changed = arrange.change_schedule(self._service, tenant_id, config_id, asked)
+        return wire.schedule_out(changed).model_dump(mode="json")
+
+    def remove_schedule(self, tenant_id: str, config_id: str) -> None:
+        arrange.remove_schedule(self._service, tenant_id, config_id)
 
     def trigger(self, tenant_id: str, ref: str, wanted: Json) -> Json:
         """Takes the home first, so that a run is not admitted that this process cannot execute."""

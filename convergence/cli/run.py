@@ -47,7 +47,7 @@ def run(
     from convergence.cli.runs import show_run
     from convergence.model.template import check_ref
 
-    wanted: dict[str, Any] = {"trigger_by": trigger_by, "variables": _variables(var or ())}
+    wanted: dict[str, Any] = {"trigger_by": trigger_by, "variables": read_variables(var or ())}
     if date is not None:
         wanted["date"] = day(date)
     if allow_shrink:
@@ -78,7 +78,7 @@ class Progress:
             say(f"step {event['step_id']} is {event['status']}")
 
 
-def _variables(given: Sequence[str]) -> dict[str, str]:
+def read_variables(given: Sequence[str]) -> dict[str, str]:
     variables = {}
     for item in given:
         name, equals, value = item.partition("=")

@@ -1,12 +1,15 @@
 """The published copies: what the store knows, in BigQuery SQL, for the tenant and the operator."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 from convergence.engine import costs, ledger
+from convergence.engine.arrange import add_schedule, remove_schedule
 from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
+from convergence.model.schedule import ScheduleRequest
 from convergence.store import fleet
 from tests.conftest import application
 from tests.engine.test_loads import DAY, run_day
@@ -49,6 +52,24 @@ def test_keys_are_published_without_their_secret(service: Service, tenant: Onboa
     ((row,),) = costs.query(service, "acme", "SELECT api_key FROM x_meta_api_keys").rows
     assert row in tenant.api_key
     assert tenant.api_key.split("_")[3] not in row
+
+
+def test_schedules_are_published_and_a_deleted_one_is_not_active(
+    service: Service, tenant: Onboarded
+) -> None:
+    wanted = ScheduleRequest(template="gcp/cost/cost_billing", cron="0 3 * * *", priority=2)
+    kept = add_schedule(service, "acme", wanted)
+    gone = add_schedule(service, "acme", replace(wanted, cron="0 4 * * *"))
+    remove_schedule(service, "acme", gone.config_id)
+    ledger.publish(service)
+    sql = """
+        SELECT config_id, pipeline_template, schedule_cron, timezone, priority, is_active
+        FROM tenants.tenant_pipeline_configs ORDER BY schedule_cron
+    """
+    assert costs.query(service, "acme", sql).rows == [
+        (kept.config_id, "cost_billing", "0 3 * * *", "UTC", 2, True),
+        (gone.config_id, "cost_billing", "0 4 * * *", "UTC", 2, False),
+    ]
 
 
 def test_the_usage_row_of_the_seed_is_published(service: Service, export: Export) -> None:

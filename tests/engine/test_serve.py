@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from convergence.engine import costs, serve
+from convergence.engine.arrange import add_schedule
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.onboard import onboard
@@ -18,9 +19,10 @@ from convergence.engine.service import Service
 from convergence.engine.workers import LEASE
 from convergence.errors import Unavailable
 from convergence.model.run import LaunchRequest, Run, Status
+from convergence.model.schedule import ScheduleRequest
 from convergence.outside.clock import SystemClock
 from convergence.settings import Settings
-from convergence.store import runs, workers
+from convergence.store import runs, schedules, workers
 from convergence.wiring import build
 from tests.conftest import HEADER, application, export_line, grant_export, postgres_url
 from tests.engine.conftest import Act, now, wait_for
@@ -43,6 +45,7 @@ def start(service: Service, act: Act) -> Iterator[Callable[[], Serving]]:
         again = build(Settings(home=service.config.home))
         again.clock = SystemClock()
         again.step_types = {**service.step_types, "test.act": act}
+        again.library = service.library
         started.append(serve.start(again, with_worker=True))
         return started[-1]
 
@@ -122,6 +125,26 @@ def test_many_runs_at_once_all_end(
     ended = [wait_for(service, run, Status.COMPLETED, Status.FAILED) for run in started]
     assert {(run.status, run.attempt) for run in ended} == {(Status.COMPLETED, 1)}
     assert len(act.diary) == 60
+
+
+@pytest.mark.kills
+def test_a_worker_starts_what_is_due(
+    service: Service, pend: Pend, start: Callable[[], Serving]
+) -> None:
+    """By the worker's clock the schedule is long due: the latest day is caught up."""
+    pend("step_id: a, ps_type: test.act")
+    wanted = ScheduleRequest(template="test/engine/steps", cron="0 3 * * *")
+    found = schedule = add_schedule(service, "acme", wanted)
+    start()
+    for _ in range(400):
+        with service.database.read() as tx:
+            found = schedules.get(tx, "acme", schedule.config_id)
+        if found.last_run_status == Status.COMPLETED:
+            break
+        time.sleep(0.1)
+    assert found.last_run_status == Status.COMPLETED
+    assert found.next_run_time is not None
+    assert timedelta() < found.next_run_time - SystemClock().now() <= timedelta(days=1)
 
 
 @pytest.mark.kills
