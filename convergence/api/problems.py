@@ -105,6 +105,8 @@ def _headers(error: CdpError, status: int) -> dict[str, str] | None:
     """How to come in; when to come again, unless it is never the right place."""
     if status == 401:
         return {"WWW-Authenticate": CHALLENGE}
+    if error.code == "request_in_flight":
+        return {"Retry-After": RETRY_SECONDS}
     if status == 503 and error.code != "warehouse_elsewhere":
         return {"Retry-After": RETRY_SECONDS}
     return None

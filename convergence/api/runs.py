@@ -2,16 +2,18 @@
 
 import re
 from datetime import UTC
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
 from convergence.api import paging, wire
 from convergence.api.auth import Anyone, Door, TheTenant
+from convergence.api.once import Sending
 from convergence.api.pipelines import find_pipeline
-from convergence.engine.launch import Launched, launch
+from convergence.engine.launch import Launched
 from convergence.errors import NotFound
-from convergence.model.run import Run, Trigger
+from convergence.model.run import LaunchRequest, Run, Trigger
 from convergence.store import fleet, runs, tenants
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
@@ -26,6 +28,7 @@ LIVE_ANSWER: dict[int | str, dict[str, Any]] = {
     "/pipelines/run/{tenant_id}/{provider}/{domain}/{template_name}",
     status_code=202,
     operation_id="run_template",
+    response_model=wire.RunAccepted,
     responses=LIVE_ANSWER,
 )
 def run_template(
@@ -33,46 +36,45 @@ def run_template(
     provider: str,
     domain: str,
     template_name: str,
-    response: Response,
+    sent: Sending,
     wanted: wire.RunIn | None = None,
-) -> wire.RunAccepted:
+) -> Response:
     """Ask for a run of a template: 202, or 200 with the live run of the same work."""
-    launched = _launch(door, door.tenant_id, f"{provider}/{domain}/{template_name}", wanted)
-    response.status_code = 202 if launched.is_new else 200
-    return wire.accepted_out(launched.run, is_new=launched.is_new)
+    template = f"{provider}/{domain}/{template_name}"
+    return sent.launch(door, wanted, _asked(door, door.tenant_id, template, wanted), _accepted)
 
 
 @router.post(
     "/pipelines/run/{pipeline_id}",
     status_code=202,
     operation_id="run_pipeline",
+    response_model=wire.RunAccepted,
     responses=LIVE_ANSWER,
     deprecated=True,
 )
 def run_pipeline(
-    door: Anyone, pipeline_id: str, response: Response, wanted: wire.RunIn | None = None
-) -> wire.RunAccepted:
+    door: Anyone, pipeline_id: str, sent: Sending, wanted: wire.RunIn | None = None
+) -> Response:
     """The same by the pipeline's id. The tenant is the caller, or the one in the id."""
     pipeline = find_pipeline(door.service, pipeline_id, door.caller.tenant_id)
-    launched = _launch(door, pipeline.tenant_id, pipeline.template, wanted)
-    response.status_code = 202 if launched.is_new else 200
-    return wire.accepted_out(launched.run, is_new=launched.is_new, by_id=True)
+    asked = _asked(door, pipeline.tenant_id, pipeline.template, wanted)
+    return sent.launch(door, wanted, asked, partial(_accepted, by_id=True))
 
 
 @router.post(
     "/tenants/{tenant_id}/pipelines/{pipeline_id}/run",
     status_code=202,
     operation_id="run_pipeline_of_tenant",
+    response_model=wire.RunAccepted,
     responses=LIVE_ANSWER,
 )
 def run_pipeline_of_tenant(
-    door: TheTenant, pipeline_id: str, response: Response, wanted: wire.RunIn | None = None
-) -> wire.RunAccepted:
+    door: TheTenant, pipeline_id: str, sent: Sending, wanted: wire.RunIn | None = None
+) -> Response:
     """The same by tenant and the pipeline's id."""
     pipeline = find_pipeline(door.service, pipeline_id, door.tenant_id)
-    launched = _launch(door, pipeline.tenant_id, pipeline.template, wanted)
-    response.status_code = 202 if launched.is_new else 200
-    return wire.accepted_out(launched.run, is_new=launched.is_new, by_id=True)
+    asked = _asked(door, pipeline.tenant_id, pipeline.template, wanted)
+    return sent.launch(door, wanted, asked, partial(_accepted, by_id=True))
 
 
 @router.get("/pipelines/runs/{pipeline_logging_id}", operation_id="get_run")
@@ -114,11 +116,14 @@ def whose(door: Door, run_id: str) -> str:
     return tenant_id
 
 
-def _launch(door: Door, tenant_id: str, template: str, wanted: wire.RunIn | None) -> Launched:
+def _asked(door: Door, tenant_id: str, template: str, wanted: wire.RunIn | None) -> LaunchRequest:
     now = door.service.clock.now()
     trigger = Trigger.CLI if door.is_command else Trigger.API
-    asked = (wanted or wire.RunIn()).to_request(tenant_id, template, trigger=trigger, now=now)
-    return launch(door.service, asked)
+    return (wanted or wire.RunIn()).to_request(tenant_id, template, trigger=trigger, now=now)
+
+
+def _accepted(launched: Launched, *, by_id: bool = False) -> wire.RunAccepted:
+    return wire.accepted_out(launched.run, is_new=launched.is_new, by_id=by_id)
 
 
 def _absent(run_id: str, tenant_id: str | None) -> NotFound:

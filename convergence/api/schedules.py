@@ -2,10 +2,11 @@
 
 import re
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from convergence.api import paging, wire
 from convergence.api.auth import TheTenant
+from convergence.api.once import Sending
 from convergence.api.paging import Cursor, Limit
 from convergence.engine import arrange
 from convergence.errors import Invalid, NotFound
@@ -34,14 +35,23 @@ def list_schedules(
     return paging.page_of(found, limit, key=lambda each: (each.config_id,), show=wire.schedule_out)
 
 
-@router.post(THEIRS, status_code=201, operation_id="add_schedule_of_tenant")
-@router.post(ALL, status_code=201, operation_id="add_schedule")
-def add_schedule(door: TheTenant, wanted: wire.ScheduleIn) -> wire.ScheduleOut:
+@router.post(
+    THEIRS,
+    status_code=201,
+    operation_id="add_schedule_of_tenant",
+    response_model=wire.ScheduleOut,
+)
+@router.post(ALL, status_code=201, operation_id="add_schedule", response_model=wire.ScheduleOut)
+def add_schedule(door: TheTenant, wanted: wire.ScheduleIn, sent: Sending) -> Response:
     """Let a template run by itself. The caller must be able to run it, too."""
     door.caller.require_scopes({Scope.EXECUTE})
-    return wire.schedule_out(
-        arrange.add_schedule(door.service, door.tenant_id, wanted.to_request())
-    )
+
+    def add() -> wire.ScheduleOut:
+        return wire.schedule_out(
+            arrange.add_schedule(door.service, door.tenant_id, wanted.to_request())
+        )
+
+    return sent.create(door, wanted, add)
 
 
 @router.get(THEIR_ONE, operation_id="get_schedule_of_tenant")

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from convergence.api import paging, wire
 from convergence.api.auth import Operator
+from convergence.api.once import Sending
 from convergence.api.paging import Cursor, Limit
 from convergence.engine import administer
 from convergence.store import fleet
@@ -13,10 +14,14 @@ from convergence.store import fleet
 router = APIRouter(prefix="/api/v1/sources", tags=["sources"])
 
 
-@router.post("", status_code=201, operation_id="put_source")
-def put_source(door: Operator, wanted: wire.SourceIn) -> wire.SourceOut:
+@router.post("", status_code=201, operation_id="put_source", response_model=wire.SourceOut)
+def put_source(door: Operator, wanted: wire.SourceIn, sent: Sending) -> Response:
     """Add a source, or replace the one of the same table with its grants."""
-    return wire.source_out(administer.put_source(door.service, wanted.to_source()))
+
+    def put() -> wire.SourceOut:
+        return wire.source_out(administer.put_source(door.service, wanted.to_source()))
+
+    return sent.create(door, wanted, put)
 
 
 @router.get("", operation_id="list_sources")

@@ -1,9 +1,10 @@
 """Tenants: bring one in, list and change them, their variables and their API keys."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from convergence.api import paging, wire
 from convergence.api.auth import Operator, TheTenant
+from convergence.api.once import Sending
 from convergence.api.paging import Cursor, Limit
 from convergence.engine import administer, onboard
 from convergence.store import fleet, keys, tenants
@@ -18,10 +19,19 @@ def check_tenant(door: Operator, wanted: wire.TenantIn) -> wire.DryrunOut:
     return wire.dryrun_out(application, onboard.check_application(door.service, application))
 
 
-@router.post("/onboard", status_code=201, operation_id="onboard_tenant")
-def onboard_tenant(door: Operator, wanted: wire.TenantIn) -> wire.OnboardedOut:
+@router.post(
+    "/onboard",
+    status_code=201,
+    operation_id="onboard_tenant",
+    response_model=wire.OnboardedOut,
+)
+def onboard_tenant(door: Operator, wanted: wire.TenantIn, sent: Sending) -> Response:
     """Make a tenant: profile, key, limits, dataset and tables; all or nothing."""
-    return wire.onboarded_out(onboard.onboard(door.service, _application(wanted)))
+
+    def make() -> wire.OnboardedOut:
+        return wire.onboarded_out(onboard.onboard(door.service, _application(wanted)))
+
+    return sent.create(door, wanted, make, shown_once="api_key")
 
 
 @router.get("", operation_id="list_tenants")
@@ -92,18 +102,27 @@ def list_keys(
     return paging.page_of(found, limit, key=lambda each: (each.key_id,), show=wire.key_out)
 
 
-@router.post("/{tenant_id}/api-keys", status_code=201, operation_id="create_key")
-def create_key(door: TheTenant, wanted: wire.ApiKeyIn) -> wire.NewApiKeyOut:
+@router.post(
+    "/{tenant_id}/api-keys",
+    status_code=201,
+    operation_id="create_key",
+    response_model=wire.NewApiKeyOut,
+)
+def create_key(door: TheTenant, wanted: wire.ApiKeyIn, sent: Sending) -> Response:
     """A new key, good for no more than the caller's; `api_key` is shown this one time."""
     door.caller.require_scopes(wanted.scopes)
-    record, text = administer.create_key(
-        door.service,
-        door.tenant_id,
-        key_name=wanted.key_name,
-        days=wanted.expires_in_days,
-        scopes=wanted.scopes,
-    )
-    return wire.new_key_out(record, text)
+
+    def create() -> wire.NewApiKeyOut:
+        record, text = administer.create_key(
+            door.service,
+            door.tenant_id,
+            key_name=wanted.key_name,
+            days=wanted.expires_in_days,
+            scopes=wanted.scopes,
+        )
+        return wire.new_key_out(record, text)
+
+    return sent.create(door, wanted, create, shown_once="api_key")
 
 
 @router.delete("/{tenant_id}/api-keys/{api_key_id}", status_code=204, operation_id="revoke_key")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from convergence.engine.service import Service
+from convergence.model.reply import KEPT
 from convergence.outside.logs import Log
 from convergence.store import history
 
@@ -22,6 +23,7 @@ def forget(service: Service) -> None:
     acts = (
         ("records of the queue", keep.keep_queue_days, _queued),
         ("events", keep.keep_events_days, _stored(history.forget_events)),
+        ("answers by Idempotency-Key", KEPT.days, _stored(history.forget_replies)),
         ("runs", keep.keep_runs_days, _stored(history.forget_runs)),
     )
     for what, days, act in acts:
@@ -32,7 +34,7 @@ def forget(service: Service) -> None:
         while some := act(service, before):
             count += some
         if count:
-            log.info("old records deleted", of=what, runs=count, before=before.isoformat())
+            log.info("old records deleted", of=what, count=count, before=before.isoformat())
 
 
 def _stored(act: Callable[..., int]) -> Callable[[Service, datetime], int]:

@@ -58,6 +58,13 @@ def forget_runs(tx: WriteTx, *, before: datetime, limit: int) -> int:
     return len(found)
 
 
+def forget_replies(tx: WriteTx, *, before: datetime, limit: int) -> int:
+    """Delete some answers whose keys were taken before then; how many."""
+    keys = t.idempotency_keys
+    query = sa.select(*keys.primary_key).where(keys.c.taken_at <= before).limit(limit)
+    return tx.write(sa.delete(keys).where(sa.tuple_(*keys.primary_key).in_(query)))
+
+
 def live_among(tx: ReadTx, run_ids: Collection[str]) -> frozenset[str]:
     """Which of these runs are PENDING or RUNNING."""
     query = sa.select(_RUNS.run_id).where(t.IS_LIVE, _RUNS.run_id.in_(run_ids))

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0007"
+REVISION = "0008"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -506,4 +506,18 @@ schedule_misses = sa.Table(
     sa.Column("code", sa.String, nullable=False),
     _text("reason"),
     _moment("recorded_at"),
+)
+
+# No foreign key: the operator's requests have no tenant. `status` is NULL while one is under way.
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("tenant_id", sa.String, primary_key=True),
+    sa.Column("route", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False),
+    _moment("taken_at"),
+    sa.Column("status", sa.Integer),
+    sa.Column("body", sa.JSON),
+    sa.Index(None, "taken_at"),
 )

@@ -19,6 +19,7 @@ CARRIERS = {
     "Source",
     "Notification",
     "Schedule",
+    "KeyedRequest",
 }
 WITHOUT_TENANT = {
     "sources.remove": "a source is the operator's",

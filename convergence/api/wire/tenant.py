@@ -61,10 +61,10 @@ class TenantOut(Out):
 
 
 class OnboardedOut(Out):
-    """`api_key` is shown this one time."""
+    """`api_key` is shown this one time; null when the answer is sent again."""
 
     tenant_id: str
-    api_key: str
+    api_key: str | None
     subscription_plan: Plan
     dataset_created: bool
     tables_created: list[str]
@@ -118,9 +118,9 @@ class ApiKeyOut(Out):
 
 
 class NewApiKeyOut(ApiKeyOut):
-    """`api_key` is shown this one time."""
+    """`api_key` is shown this one time; null when the answer is sent again."""
 
-    api_key: str = ""
+    api_key: str | None = None
 
 
 class VariableIn(In):
