@@ -89,6 +89,10 @@ class Client(Protocol):
         """What happened in a run, in order; with `follow` also what happens, until its end."""
         ...
 
+    def cancel(self, run_id: str) -> Json:
+        """Ask a run to end; the run as it is then, CANCELLED or still RUNNING."""
+        ...
+
     def run(self, run_id: str) -> Json: ...
     def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]: ...
 
@@ -218,6 +222,10 @@ class HttpClient(Client):
                     raise self._unreachable(error) from error
             time.sleep(PAUSE_SECONDS)
         raise self._unreachable("its stream of events broke, and cannot be taken up again")
+
+    @override
+    def cancel(self, run_id: str) -> Json:
+        return self._ask("POST", f"/pipelines/runs/{_part(run_id)}/cancel")
 
     @override
     def run(self, run_id: str) -> Json:

@@ -24,7 +24,10 @@ from convergence.errors import CdpError, NotFound, Unauthenticated
 from convergence.model.key import Scope
 from convergence.model.tenant import TENANT_ID
 
-RUNNING = frozenset({"run_template", "run_pipeline", "run_pipeline_of_tenant"})
+RUNNING = frozenset(
+    {"run_template", "run_pipeline", "run_pipeline_of_tenant"}
+    | {"cancel_run", "delete_run", "retry_run"}
+)
 READING = frozenset({"query", "validate_template", "check_template"})
 """Operations that change nothing, though they are no GET."""
 

@@ -11,6 +11,7 @@ from convergence.api import paging, wire
 from convergence.api.auth import Anyone, Door, TheTenant
 from convergence.api.once import Sending
 from convergence.api.pipelines import find_pipeline
+from convergence.engine.cancel import cancel
 from convergence.engine.launch import Launched
 from convergence.errors import NotFound
 from convergence.model.run import LaunchRequest, Run, Trigger
@@ -21,6 +22,9 @@ router = APIRouter(prefix="/api/v1", tags=["runs"])
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LIVE_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {"model": wire.RunAccepted, "description": "The live run of the same work"}
+}
+CANCELLED_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {"model": wire.RunOut, "description": "The run is CANCELLED"}
 }
 
 
@@ -84,6 +88,25 @@ def get_run(door: Anyone, pipeline_logging_id: str) -> wire.RunWithSteps:
     with door.service.database.read() as tx:
         run = runs.get(tx, tenant_id, run_id)
         return wire.run_with_steps(run, runs.steps(tx, tenant_id, run_id))
+
+
+@router.post(
+    "/pipelines/runs/{pipeline_logging_id}/cancel",
+    status_code=202,
+    operation_id="cancel_run",
+    responses=CANCELLED_ANSWER,
+)
+@router.delete(
+    "/pipelines/runs/{pipeline_logging_id}",
+    status_code=202,
+    operation_id="delete_run",
+    responses=CANCELLED_ANSWER,
+)
+def cancel_run(door: Anyone, pipeline_logging_id: str, response: Response) -> wire.RunOut:
+    """End a run: 202 when it was asked to end, 200 when it is CANCELLED. Safe to repeat."""
+    run = cancel(door.service, whose(door, pipeline_logging_id), pipeline_logging_id)
+    response.status_code = 202 if run.is_live else 200
+    return wire.run_out(run)
 
 
 @router.get("/pipelines/runs", operation_id="list_runs")

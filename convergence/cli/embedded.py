@@ -163,6 +163,7 @@ class EmbeddedClient:
     def follow(self, run_id: str, tell: "Tell") -> Json:
         """Execute the run, unless a worker of the same store lives, which will."""
         from convergence.engine import ledger
+        from convergence.engine.cancel import trip_cancelled
         from convergence.engine.deliver import deliver
         from convergence.engine.execute import Executor
 
@@ -175,7 +176,9 @@ class EmbeddedClient:
             walking = pool.submit(executor.walk, self._tenant_of(run_id), run_id)
             try:
                 for event in self._events(
-                    run_id, is_over=walking.done, pause=lambda: wait([walking], POLL_SECONDS)
+                    run_id,
+                    is_over=walking.done,
+                    pause=lambda: (wait([walking], POLL_SECONDS), trip_cancelled(executor)),
                 ):
                     tell(event)
             except KeyboardInterrupt:
@@ -195,6 +198,12 @@ class EmbeddedClient:
             is_over=lambda: not follow or not self._is_live(run_id),
             pause=lambda: time.sleep(POLL_SECONDS),
         )
+
+    def cancel(self, run_id: str) -> Json:
+        from convergence.engine.cancel import cancel
+
+        cancelled = cancel(self._service, self._tenant_of(run_id), run_id)
+        return wire.run_out(cancelled).model_dump(mode="json")
 
     def run(self, run_id: str) -> Json:
         tenant_id = self._tenant_of(run_id)

@@ -1,12 +1,16 @@
 """`cdp runs`: which runs there were, and one of them with its steps and its proof."""
 
+import time
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convergence.cli.command import AnyTenant, Call, command, group
-from convergence.cli.output import Format, plain, show_record, show_rows, write, write_table
+from convergence.cli.output import Format, plain, say, show_record, show_rows, write, write_table
+
+if TYPE_CHECKING:
+    from convergence.client import Client
 
 COLUMNS = (
     "pipeline_logging_id",
@@ -32,6 +36,9 @@ TOTAL_COLUMNS = (
     "source_cost",
     "source_credits",
 )
+CANCEL_COLUMNS = ("pipeline_logging_id", "status", "cancel_requested", "error")
+CANCEL_SECONDS = 10
+POLL_SECONDS = 0.2
 MONEY = ("cost", "credits", "source_cost", "source_credits")
 
 app = group("Runs: the executions of pipelines.")
@@ -87,6 +94,43 @@ def show(call: Call, *, run_id: RunId) -> None:
     """Show a run, its steps, and the totals it loaded beside its source's."""
     with call.client() as client:
         show_run(client.run(run_id), call.format)
+
+
+@command(
+    app,
+    "cancel",
+    examples=("cdp runs cancel RUN_ID", "cdp runs cancel RUN_ID RUN_ID --no-wait -o json"),
+)
+def cancel(
+    call: Call,
+    *,
+    run_ids: Annotated[list[str], typer.Argument(help="The runs' ids.", metavar="RUN_ID...")],
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Do not wait until they have ended.")
+    ] = False,
+) -> None:
+    """End runs that wait or are under way; what they loaded stays, nothing is left half-written."""
+    from convergence.cli.several import each
+
+    with call.client() as client:
+
+        def end(run_id: str) -> dict[str, Any]:
+            asked = client.cancel(run_id)
+            return asked if no_wait else _ended(client, asked)
+
+        each(run_ids, end, CANCEL_COLUMNS, call.format)
+
+
+def _ended(client: "Client", asked: dict[str, Any]) -> dict[str, Any]:
+    """The run when it is over; as it is, when that takes longer than it should."""
+    run = asked
+    for _ in range(round(CANCEL_SECONDS / POLL_SECONDS)):
+        if run["end_time"] is not None:
+            return run
+        time.sleep(POLL_SECONDS)
+        run = client.run(run["pipeline_logging_id"])
+    say(f"run {run['pipeline_logging_id']} has not ended yet; it does so when a worker has it")
+    return run
 
 
 def show_run(run: dict[str, Any], form: Format) -> None:

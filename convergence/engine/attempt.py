@@ -47,7 +47,12 @@ def attempt(
     with token.part() as own, _deadlines(service, run, step, template=template, token=own):
         tell = Teller(service=service, run=run, step_id=step.step_id)
         context = _context(service, run, step, names=names, token=own, tell=tell)
-        return _try(step, lambda: step_type.run(settings, context), own, tell)
+        try:
+            return _try(step, lambda: step_type.run(settings, context), own, tell)
+        except Exception:
+            # What breaks because the work was broken off is no failure of its own.
+            own.check()
+            raise
 
 
 def _try(step: Step, work: Callable[[], Report], token: CancelToken, tell: StepLog) -> Report:

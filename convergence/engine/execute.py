@@ -7,13 +7,16 @@ home walks them by itself.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from convergence.engine import alert, record
 from convergence.engine.attempt import RUN_TIMEOUT
 from convergence.engine.attempt import attempt as try_step
+from convergence.engine.end import end
 from convergence.engine.names import built_ins, late_names
 from convergence.engine.outlast import outlast
 from convergence.engine.service import Service
@@ -26,7 +29,7 @@ from convergence.model.template import OnFailure, Step, StepTrigger, Template
 from convergence.outside import logs
 from convergence.outside.logs import Log
 from convergence.steps.base import Report, step_models
-from convergence.store import loads, runs, schedules, tenants, usage
+from convergence.store import runs, tenants
 from convergence.warehouse.base import Value
 
 T = TypeVar("T")
@@ -49,26 +52,33 @@ class Claim:
 
 @dataclass(kw_only=True)
 class Executor:
-    """Executes runs for one process. `tokens` has the runs under way here, and ends their work."""
+    """Executes runs for one process. `tokens` has the runs under way here, and ends their work.
+
+    Of these, `overdue` are out of time, and `closing` are at their terminal steps.
+    """
 
     service: Service
     worker: str
     tokens: dict[str, CancelToken] = field(default_factory=dict)
+    overdue: set[str] = field(default_factory=set)
+    closing: set[str] = field(default_factory=set)
     _broken_off: threading.Event = field(default_factory=threading.Event)
     _templates: dict[tuple[str, str], Template] = field(default_factory=dict)
 
     def walk(self, tenant_id: str, run_id: str) -> None:
-        """Execute a run from its claim to its end, in this thread."""
+        """Execute a run from its claim to its end; steps that may run side by side do."""
         with self.under_way(run_id):
             claim = self.begin(tenant_id, run_id)
             if claim is None:
                 return
             outcomes = dict(claim.outcomes)
-            while batch := self.next_steps(claim.steps, outcomes):
-                for step in batch:
-                    outcomes[step.step_id] = self.run_step(
-                        tenant_id, run_id, step.step_id, attempt=claim.attempt, so_far=outcomes
-                    )
+            while batch := self.next_steps(run_id, claim.steps, outcomes):
+                run_one = partial(
+                    self.run_step, tenant_id, run_id, attempt=claim.attempt, so_far=dict(outcomes)
+                )
+                ids = [step.step_id for step in batch]
+                with ThreadPoolExecutor(len(ids)) as pool:
+                    outcomes |= dict(zip(ids, pool.map(run_one, ids), strict=True))
             self.finish(tenant_id, run_id, attempt=claim.attempt, outcomes=outcomes)
 
     @contextmanager
@@ -79,6 +89,14 @@ class Executor:
             yield
         finally:
             self.tokens.pop(run_id, None)
+            self.overdue.discard(run_id)
+            self.closing.discard(run_id)
+
+    def cancel(self, run_id: str) -> None:
+        """End the ordinary steps of a run under way here, if it still has some."""
+        token = self.tokens.get(run_id)
+        if token is not None and run_id not in self.closing:
+            token.trip(Cancelled("the run was cancelled"))
 
     def break_off(self) -> None:
         """End all work without an outcome: the process stops."""
@@ -112,16 +130,21 @@ class Executor:
                 for step in before
                 if step.status not in ENDED
             ]
-            self._close(run, Status.FAILED, error, last_steps=cut_off)
+            self._end(run, Status.FAILED, error, cut_off)
             return None
+        if any(step.error_code == RUN_TIMEOUT for step in before):
+            self.overdue.add(run_id)
         outcomes = {step.step_id: step.status for step in before if step.status in ENDED}
         return Claim(attempt=run.attempt, steps=steps, outcomes=outcomes)
 
-    def next_steps(self, steps: Sequence[Step], outcomes: Mapping[str, Status]) -> Sequence[Step]:
+    def next_steps(
+        self, run_id: str, steps: Sequence[Step], outcomes: Mapping[str, Status]
+    ) -> Sequence[Step]:
         """Those that may start now: ordinary ones side by side, then the terminal ones in order."""
-        if ready := graph.ready(steps, outcomes):
+        is_overdue = run_id in self.overdue
+        if not is_overdue and (ready := graph.ready(steps, outcomes)):
             return ready
-        terminal = graph.terminal(steps, graph.outcome(steps, outcomes))
+        terminal = graph.terminal(steps, graph.outcome(steps, outcomes, is_overdue=is_overdue))
         return [step for step in terminal if step.step_id not in outcomes][:1]
 
     def run_step(
@@ -155,6 +178,8 @@ class Executor:
         with logs.bind(tenant_id=tenant_id, run_id=run_id, step_id=step_id):
             ended = self._ended(begun, self._token(run, step), work)
         self._save(ended)
+        if ended.error_code == RUN_TIMEOUT:
+            self.overdue.add(run_id)
         if ended.status is Status.FAILED and step.on_failure is OnFailure.ALERT:
             alert.step_failed(self.service, run, ended)
         return ended.status
@@ -165,19 +190,14 @@ class Executor:
         """Record the steps that never ran as SKIPPED, and the run's end."""
         run, records = self._records(tenant_id, run_id, attempt=attempt)
         template = self._template(run)
-        status = graph.outcome(template.steps, outcomes)
+        status, error = _verdict(template, outcomes, records)
         now = self.service.clock.now()
         skipped = [
             record.skipped(record.started(run, step, template=template, attempt=attempt, now=now))
             for step in template.steps
             if step.step_id not in outcomes
         ]
-        error = _timed_out(records)
-        if status is not Status.COMPLETED:
-            error = _cause(template, records)
-        elif error is not None:
-            status = Status.FAILED
-        self._close(run, status, error, last_steps=skipped)
+        self._end(run, status, error, skipped)
 
     def _records(self, tenant_id: str, run_id: str, *, attempt: int) -> tuple[Run, list[StepRun]]:
         """The run as this attempt writes it, and its steps so far."""
@@ -192,6 +212,11 @@ class Executor:
     def _outlast(self, act: Callable[[], T]) -> T:
         return outlast(act, until=self._broken_off)
 
+    def _end(
+        self, run: Run, status: Status, error: CdpError | None, last_steps: Sequence[StepRun]
+    ) -> None:
+        self._outlast(partial(end, self.service, run, status, error, last_steps=last_steps))
+
     def _template(self, run: Run) -> Template:
         """The template as it was when the run was admitted. Raises Invalid."""
         known = (run.template, run.template_hash)
@@ -199,42 +224,6 @@ class Executor:
             models = step_models(self.service.step_types)
             self._templates[known] = from_snapshot(run.template, run.snapshot, models)
         return self._templates[known]
-
-    def _close(
-        self, run: Run, status: Status, error: CdpError | None, *, last_steps: Sequence[StepRun]
-    ) -> None:
-        """The end of a run and all that follows from it, in one transaction."""
-        now = self.service.clock.now()
-
-        def close() -> Run | None:
-            with self.service.database.write() as tx:
-                for step in last_steps:
-                    runs.save_step(tx, step)
-                ended = runs.finish(
-                    tx,
-                    run.tenant_id,
-                    run.run_id,
-                    attempt=run.attempt,
-                    status=status,
-                    now=now,
-                    error_code=error.code if error else None,
-                    error=error.detail if error else None,
-                )
-                if ended is not None:
-                    schedules.note_end(tx, ended, status)
-                    usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
-                    loads.release_all(tx, run.tenant_id, run.run_id)
-                return ended
-
-        ended = self._outlast(close)
-        if ended is None:
-            return
-        self.service.metrics.run_finished(
-            ended.tenant_id,
-            ended.pipeline_id,
-            status=str(status),
-            seconds=(ended.duration_ms or 0) / 1000,
-        )
 
     def _ended(
         self, begun: StepRun, token: CancelToken, work: Callable[[CancelToken], Report]
@@ -255,9 +244,14 @@ class Executor:
         token = self.tokens.setdefault(run.run_id, CancelToken())
         if step.trigger is StepTrigger.ALWAYS:
             if run.cancel_requested:
-                token.trip(Cancelled("the run was cancelled"))
-        elif token.reason is not None and token.reason.code != STOPPING:
-            token = self.tokens[run.run_id] = CancelToken()
+                self.cancel(run.run_id)
+        elif run.run_id not in self.closing:
+            # In this order, so that a cancel that comes meanwhile finds the old token, or none.
+            self.closing.add(run.run_id)
+            before, token = token, CancelToken()
+            self.tokens[run.run_id] = token
+            if before.reason is not None and before.reason.code == STOPPING:
+                token.trip(before.reason)
         return token
 
     def _save(self, step: StepRun) -> None:
@@ -283,13 +277,9 @@ class Executor:
         known = built_ins(
             self.service, tenant, template, run_date=run.run_date, trigger_by=run.trigger_by
         )
-        cause = _cause(template, before.values())
+        status, cause = _verdict(template, so_far, before.values())
         late = late_names(
-            self.service,
-            run,
-            step,
-            status=graph.outcome(template.steps, so_far),
-            error=cause.detail if cause else "",
+            self.service, run, step, status=status, error=cause.detail if cause else ""
         )
         return binding.step_names(step.variables, {**known, **run.parameters, **late})
 
@@ -303,10 +293,21 @@ def _check_attempts(run: Run) -> None:
         )
 
 
-def _timed_out(records: Iterable[StepRun]) -> CdpError | None:
-    """That the run's time was over: a step that may fail cannot excuse it."""
+def _verdict(
+    template: Template, outcomes: Mapping[str, Status], records: Iterable[StepRun]
+) -> tuple[Status, CdpError | None]:
+    """How the run ended, or stands, and why. A step that may fail cannot excuse a run out of time.
+
+    While the run goes on, the reason is that of a step that has failed so far.
+    """
+    records = list(records)
     late = next((step for step in records if step.error_code == RUN_TIMEOUT), None)
-    return StepFailed(f"{late.step_id}: {late.error}", code=RUN_TIMEOUT) if late else None
+    status = graph.outcome(template.steps, outcomes, is_overdue=late is not None)
+    if status is Status.COMPLETED:
+        return status, None
+    if late is not None and status is Status.FAILED:
+        return status, StepFailed(f"{late.step_id}: {late.error}", code=RUN_TIMEOUT)
+    return status, _cause(template, records)
 
 
 def _cause(template: Template, records: Iterable[StepRun]) -> CdpError | None:

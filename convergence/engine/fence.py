@@ -10,6 +10,7 @@ import time
 from uuid import uuid4
 
 from convergence.engine import workers
+from convergence.engine.cancel import trip_cancelled
 from convergence.engine.execute import Executor
 from convergence.engine.recover import Sweeper
 from convergence.engine.service import Service
@@ -44,6 +45,10 @@ class Fenced:
     def sweep(self) -> list[str]:
         """Put back the runs that nobody executes; whose each was."""
         return self._sweeper.sweep()
+
+    def watch_for_cancels(self) -> None:
+        """End the work of runs that somebody cancelled."""
+        trip_cancelled(self._executor)
 
     def beat(self) -> None:
         """A sign of life; when the lease is over, a new beginning."""

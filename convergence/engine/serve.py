@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from convergence.engine import agree, days, ledger
+from convergence.engine.cancel import WATCH_SECONDS
 from convergence.engine.deliver import deliver
 from convergence.engine.execute import Executor
 from convergence.engine.fence import Fenced
@@ -113,6 +114,7 @@ def _start_worker(serving: Serving) -> None:
 
     serving.every(SCHEDULE_SECONDS, run_schedules)
     serving.every(MAIL_SECONDS, deliver_mail)
+    serving.every(WATCH_SECONDS, worker.watch_for_cancels)
     serving.every(SWEEP_SECONDS, worker.sweep)
 
 

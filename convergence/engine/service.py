@@ -28,6 +28,10 @@ class Queue(Protocol):
         """Enqueue in the caller's transaction: the run and its place commit or vanish together."""
         ...
 
+    def withdraw(self, run_id: str) -> None:
+        """Take out a run that ended before a worker had it. Not inside a transaction."""
+        ...
+
     def ended(self, before: datetime, *, limit: int) -> list[str]:
         """Runs that the queue took to their end before then, the oldest first."""
         ...

@@ -94,6 +94,11 @@ class DurableQueue:
                 )
         return places
 
+    def withdraw(self, run_id: str) -> None:
+        """Take a run that is over out of the queue: no worker is given it any more."""
+        with self._database.translated():
+            self._client.cancel_workflow(run_id)
+
     def put_back(self, run: Run) -> None:
         """Let a live worker begin the run again; its finished steps are in our own records."""
         with self._database.translated():
@@ -192,7 +197,7 @@ def _register(executor: Executor) -> None:
                 return
             step = partial(executor.run_step, tenant_id, run_id, attempt=claim.attempt)
             outcomes = dict(claim.outcomes)
-            while batch := executor.next_steps(claim.steps, outcomes):
+            while batch := executor.next_steps(run_id, claim.steps, outcomes):
                 ids = [ready.step_id for ready in batch]
                 acts = [asyncio.to_thread(step, each, so_far=dict(outcomes)) for each in ids]
                 outcomes |= zip(ids, await _all(acts), strict=True)

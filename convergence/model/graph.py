@@ -78,12 +78,15 @@ def terminal(steps: Sequence[Step], status: Status) -> list[Step]:
     ]
 
 
-def outcome(steps: Sequence[Step], outcomes: Outcomes) -> Status:
-    """How the ordinary steps ended; RUNNING while some may still run. Terminal steps count not."""
+def outcome(steps: Sequence[Step], outcomes: Outcomes, *, is_overdue: bool = False) -> Status:
+    """How the ordinary steps ended; RUNNING while some may still run. Terminal steps count not.
+
+    `is_overdue`: the run's own time is over, whatever its steps may do.
+    """
     ordinary = _ordinary(steps)
     if any(outcomes.get(step.step_id) is Status.CANCELLED for step in ordinary):
         return Status.CANCELLED
-    if _is_stopped(steps, outcomes):
+    if is_overdue or _is_stopped(steps, outcomes):
         return Status.FAILED
     ended = all(outcomes.get(step.step_id) in ENDED for step in ordinary)
     return Status.COMPLETED if ended else Status.RUNNING

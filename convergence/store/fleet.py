@@ -129,6 +129,14 @@ def live_runs(tx: ReadTx) -> dict[str, str]:
     return {row.run_id: row.tenant_id for row in found}
 
 
+def cancelled_among(tx: ReadTx, run_ids: Collection[str]) -> list[str]:
+    """Those of these runs that somebody asked to end."""
+    runs = t.pipeline_runs.c
+    asked = runs.cancel_requested_at.is_not(None)
+    query = sa.select(runs.run_id).where(runs.run_id.in_(run_ids), asked)
+    return list(tx.connection.execute(query).scalars())
+
+
 def leased_runs(tx: ReadTx) -> frozenset[str]:
     """The runs that hold a lease on a load."""
     return frozenset(tx.connection.execute(sa.select(t.load_leases.c.run_id)).scalars())

@@ -141,3 +141,19 @@ def test_proof_shows_amounts_alike(acme: Cdp) -> None:
     ended = acme("run", TEMPLATE, "-t", "acme", "--date", "2025-03-02")
     last = ended.out.splitlines()[-1].split()
     assert last[-6:] == ["1", "7.000000000", "0.000000000"] * 2
+
+
+def test_waiting_runs_are_cancelled_by_their_ids(acme: Cdp) -> None:
+    left = acme("run", TEMPLATE, "-t", "acme", "--date", DAY, "--no-wait", "--json").json
+    run_id = left["pipeline_logging_id"]
+    ended = acme("runs", "cancel", run_id, "no-such-run", "--json")
+    assert ended.code == 4
+    assert [run["status"] for run in ended.json] == ["CANCELLED"]
+    assert acme("runs", "cancel", run_id).code == 0
+
+
+def test_what_is_over_is_not_cancelled(acme: Cdp) -> None:
+    done = acme("run", TEMPLATE, "-t", "acme", "--date", DAY, "--json").json
+    refused = acme("runs", "cancel", done["pipeline_logging_id"])
+    assert refused.code == 1
+    assert "is COMPLETED and cannot be cancelled" in refused.err

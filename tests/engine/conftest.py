@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 from typing import ClassVar
 
 import pytest
@@ -18,6 +19,8 @@ from convergence.steps.base import Report, Settings, StepContext, step_models
 from convergence.steps.registry import STEP_TYPES
 from convergence.store import runs
 
+FAILURES = {"fail": "told to fail", "rant": "x" * 10_000}
+
 
 class ActSettings(Settings):
     act: str = "ok"
@@ -32,21 +35,23 @@ class Act:
 
     def __init__(self) -> None:
         self.diary: list[str] = []
+        self.meeting = Barrier(2, timeout=30)
+        """Who meets goes on when another one meets too."""
         self.is_awake = False
         """From now on nothing sleeps."""
 
     def run(self, settings: ActSettings, context: StepContext) -> Report:
         self.diary.append(settings.note or settings.act)
         match settings.act:
-            case "fail":
-                raise StepFailed("told to fail", code="told")
+            case "fail" | "rant":
+                raise StepFailed(FAILURES[settings.act], code="told")
             case "stumble":
                 if len(self.diary) < 3:
                     raise StepInterrupted("told to stumble", code="told")
             case "break":
                 raise ZeroDivisionError("told to break")
-            case "rant":
-                raise StepFailed("x" * 10_000, code="told")
+            case "meet":
+                self.meeting.wait()
             case "sleep":
                 while not self.is_awake:
                     context.cancel.check()
@@ -109,3 +114,12 @@ def wait_for(service: Service, run: Run, *statuses: Status) -> Run:
             return found
         time.sleep(0.1)
     raise AssertionError(f"run {run.run_id} is not {' or '.join(statuses)} after 40 s")
+
+
+def wait_for_diary(act: Act, lines: int) -> None:
+    """Until the steps have written so many lines."""
+    for _ in range(400):
+        if len(act.diary) >= lines:
+            return
+        time.sleep(0.05)
+    raise AssertionError(act.diary)

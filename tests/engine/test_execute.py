@@ -111,6 +111,31 @@ def test_a_run_out_of_time_fails_also_when_its_steps_may_fail(walk: Walk, act: A
     assert (run.status, run.error_code) == (Status.FAILED, "run_timeout")
 
 
+def test_what_follows_a_run_out_of_time_knows_that_it_failed(walk: Walk, act: Act) -> None:
+    run = walk(
+        "step_id: a, ps_type: test.act, act: sleep, on_failure: continue",
+        "step_id: b, ps_type: test.act, note: never",
+        'step_id: bad, ps_type: test.act, trigger: on_failure, note: "{status} {error_message}"',
+        "step_id: good, ps_type: test.act, trigger: on_success, note: never",
+        head="timeout_minutes: 0.002",
+    )
+    assert run.error_code == "run_timeout"
+    assert [line.split(" (")[0] for line in act.diary] == [
+        "sleep",
+        "FAILED a: the run took longer than its 0.002 minutes",
+    ]
+
+
+def test_steps_without_an_order_run_side_by_side(walk: Walk, act: Act) -> None:
+    run = walk(
+        "step_id: a, ps_type: test.act, act: meet, depends_on: []",
+        "step_id: b, ps_type: test.act, act: meet, depends_on: []",
+        "step_id: c, ps_type: test.act, note: after, depends_on: [a, b]",
+    )
+    assert run.status is Status.COMPLETED
+    assert act.diary == ["meet", "meet", "after"]
+
+
 def test_alert_stops_and_tells_the_admin(service: Service, walk: Walk, act: Act) -> None:
     service.mailer = mailer = FakeMailer()
     run = walk("step_id: a, ps_type: test.act, act: fail, on_failure: alert")

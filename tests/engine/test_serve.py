@@ -25,7 +25,7 @@ from convergence.settings import Settings
 from convergence.store import runs, schedules, workers
 from convergence.wiring import build
 from tests.conftest import HEADER, application, export_line, grant_export, postgres_url
-from tests.engine.conftest import Act, now, wait_for
+from tests.engine.conftest import Act, now, wait_for, wait_for_diary
 
 Pend = Callable[..., Run]
 
@@ -63,7 +63,7 @@ def test_a_run_under_way_at_a_stop_is_ended_by_the_next_start(
     )
     first = start()
     wait_for(service, run, Status.RUNNING)
-    _wait_for_diary(act, 2)
+    wait_for_diary(act, 2)
     first.stop()
     assert now(service, run).status is Status.RUNNING
     act.is_awake = True
@@ -148,6 +148,15 @@ def test_a_worker_starts_what_is_due(
 
 
 @pytest.mark.kills
+def test_a_worker_runs_steps_without_an_order_side_by_side(
+    service: Service, pend: Pend, start: Callable[[], Serving]
+) -> None:
+    run = pend(*(f"step_id: {step}, ps_type: test.act, act: meet, depends_on: []" for step in "ab"))
+    start()
+    assert wait_for(service, run, Status.COMPLETED, Status.FAILED).error is None
+
+
+@pytest.mark.kills
 def test_a_worker_gives_signs_of_life_until_it_stops(
     service: Service, start: Callable[[], Serving]
 ) -> None:
@@ -193,11 +202,3 @@ def test_the_same_run_ends_on_postgresql(on_postgresql: Service, tmp_path: Path)
 def _workers(service: Service) -> list[datetime]:
     with service.database.read() as tx:
         return [worker.seen_at for worker in workers.living(tx, LEASE)]
-
-
-def _wait_for_diary(act: Act, lines: int) -> None:
-    for _ in range(200):
-        if len(act.diary) >= lines:
-            return
-        time.sleep(0.05)
-    raise AssertionError(act.diary)

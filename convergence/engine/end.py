@@ -1,0 +1,66 @@
+"""The end of a run and all that follows from it, in one transaction. For `execute` and `cancel`."""
+
+from collections.abc import Sequence
+
+from convergence.engine.service import Service
+from convergence.errors import CdpError
+from convergence.model.run import Run, Status, StepRun
+from convergence.store import loads, runs, schedules, usage
+from convergence.store.database import WriteTx
+
+
+def end(
+    service: Service,
+    run: Run,
+    status: Status,
+    error: CdpError | None,
+    *,
+    last_steps: Sequence[StepRun] = (),
+) -> None:
+    """End the run, unless it is over or has passed to another attempt."""
+    with service.database.write() as tx:
+        ended = end_within(tx, service, run, status, error, last_steps=last_steps)
+    if ended is not None:
+        count(service, ended)
+
+
+def end_within(
+    tx: WriteTx,
+    service: Service,
+    run: Run,
+    status: Status,
+    error: CdpError | None,
+    *,
+    last_steps: Sequence[StepRun] = (),
+) -> Run | None:
+    """The ended run; None, and nothing but `last_steps` written, when it is not this one's to end.
+
+    Call `count` with it when the transaction has committed.
+    """
+    now = service.clock.now()
+    for step in last_steps:
+        runs.save_step(tx, step)
+    ended = runs.finish(
+        tx,
+        run.tenant_id,
+        run.run_id,
+        attempt=run.attempt,
+        status=status,
+        now=now,
+        error_code=error.code if error else None,
+        error=error.detail if error else None,
+    )
+    if ended is not None:
+        schedules.note_end(tx, ended, status)
+        usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
+        loads.release_all(tx, run.tenant_id, run.run_id)
+    return ended
+
+
+def count(service: Service, ended: Run) -> None:
+    service.metrics.run_finished(
+        ended.tenant_id,
+        ended.pipeline_id,
+        status=str(ended.status),
+        seconds=(ended.duration_ms or 0) / 1000,
+    )
