@@ -81,6 +81,10 @@ class Client(Protocol):
         """Ask for a run; the accepted one, or the live one of the same pipeline and date."""
         ...
 
+    def is_alone(self) -> bool:
+        """Whether nobody but this client executes runs."""
+        ...
+
     def follow(self, run_id: str, tell: Tell) -> Json:
         """Wait for a run's end, telling what happens meanwhile; the run with its steps."""
         ...
@@ -91,6 +95,10 @@ class Client(Protocol):
 
     def cancel(self, run_id: str) -> Json:
         """Ask a run to end; the run as it is then, CANCELLED or still RUNNING."""
+        ...
+
+    def retry(self, run_id: str, wanted: Json) -> Json:
+        """Ask for a run that does again what this one did not finish; what was accepted."""
         ...
 
     def run(self, run_id: str) -> Json: ...
@@ -226,6 +234,10 @@ class HttpClient(Client):
     @override
     def cancel(self, run_id: str) -> Json:
         return self._ask("POST", f"/pipelines/runs/{_part(run_id)}/cancel")
+
+    @override
+    def retry(self, run_id: str, wanted: Json) -> Json:
+        return self._ask("POST", f"/pipelines/runs/{_part(run_id)}/retry", body=wanted)
 
     @override
     def run(self, run_id: str) -> Json:

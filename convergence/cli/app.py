@@ -9,6 +9,7 @@ import typer
 
 from convergence import __version__
 from convergence.cli import (
+    backfill,
     completion,
     config,
     costs,
@@ -19,6 +20,7 @@ from convergence.cli import (
     init,
     logs,
     quota,
+    retry,
     run,
     runs,
     sample,
@@ -41,11 +43,12 @@ OWN_FILES = 0o077
 UNQUOTED = "quote the glob, or the shell fills it in: --files '/data/export/*.parquet'"
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
-for single in (demo, init, serve, worker, doctor, logs, run, sql, completion):
+for single in (demo, init, serve, worker, doctor, logs, run, backfill, sql, completion):
     single.add_to(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sources.app, name="sources")
 app.add_typer(templates.app, name="templates")
+retry.add_to(runs.app)
 watch.add_to(runs.app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(schedules.app, name="schedules")

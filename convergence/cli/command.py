@@ -72,6 +72,12 @@ class Call:
     home: Path | None
     debug: bool
 
+    @property
+    def place(self) -> list[str]:
+        """The options that say where the state is, as they were given."""
+        server = ["--server", self.server] if self.server else []
+        return server + (["--home", str(self.home)] if self.home else [])
+
     def client(self) -> AbstractContextManager["Client"]:
         """The way to the service: a server, or this process. Raises CdpError."""
         from convergence.cli.connect import connect

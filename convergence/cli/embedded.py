@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import islice
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
@@ -42,6 +43,7 @@ class EmbeddedClient:
     def __init__(self, settings: Settings) -> None:
         self._service = service = wiring.build(settings)
         self._lock: HomeLock | None = None
+        self._settling = Lock()
         secrets = (*settings.secret_values(), *service.secrets.values)
         self._logs = Logs(service.home.path / "logs", level=settings.log_level, secrets=secrets)
 
@@ -147,12 +149,9 @@ class EmbeddedClient:
         arrange.remove_schedule(self._service, tenant_id, config_id)
 
     def trigger(self, tenant_id: str, ref: str, wanted: Json) -> Json:
-        """Takes the home first, so that a run is not admitted that this process cannot execute."""
         from convergence.engine.launch import launch
 
-        self._take_home()
-        if not self._has_worker():
-            self._need_files()
+        self._prepare_to_execute()
         now = self._service.clock.now()
         asked = checked(wire.RunIn, wanted)
         launched = launch(
@@ -187,8 +186,9 @@ class EmbeddedClient:
                 raise
             finally:
                 walking.exception()
-                ledger.publish(self._service)
-                deliver(self._service)
+                with self._settling:
+                    ledger.publish(self._service)
+                    deliver(self._service)
         walking.result()
         return self.run(run_id)
 
@@ -204,6 +204,21 @@ class EmbeddedClient:
 
         cancelled = cancel(self._service, self._tenant_of(run_id), run_id)
         return wire.run_out(cancelled).model_dump(mode="json")
+
+    def retry(self, run_id: str, wanted: Json) -> Json:
+        from convergence.engine.retry import retry
+
+        self._prepare_to_execute()
+        asked = checked(wire.RetryIn, wanted)
+        retried = retry(
+            self._service,
+            self._tenant_of(run_id),
+            run_id,
+            is_whole=asked.start_at == "start",
+            trigger_by=asked.trigger_by,
+        )
+        accepted = wire.accepted_out(retried.run, is_new=retried.is_new, by_id=True)
+        return accepted.model_dump(mode="json")
 
     def run(self, run_id: str) -> Json:
         tenant_id = self._tenant_of(run_id)
@@ -244,6 +259,18 @@ class EmbeddedClient:
             if len(part) < PAGE:
                 return
             after = part[-1].tenant_id
+
+    def is_alone(self) -> bool:
+        return not self._has_worker()
+
+    def _prepare_to_execute(self) -> None:
+        """Take the home first, so that no run is admitted that this process cannot execute; and
+        open here what several threads will use.
+        """
+        self._take_home()
+        if not self._has_worker():
+            self._need_files()
+            _ = self._service.warehouse
 
     def _events(
         self, run_id: str, *, is_over: Callable[[], bool], pause: Callable[[], object]

@@ -37,6 +37,7 @@ TOTAL_COLUMNS = (
     "source_credits",
 )
 CANCEL_COLUMNS = ("pipeline_logging_id", "status", "cancel_requested", "error")
+MOMENT = "1d|12h|30m|YYYY-MM-DD"
 CANCEL_SECONDS = 10
 POLL_SECONDS = 0.2
 MONEY = ("cost", "credits", "source_cost", "source_credits")
@@ -73,16 +74,18 @@ def ls(
     date_to: Annotated[
         str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last run date.")
     ] = None,
+    since: Annotated[str | None, typer.Option(metavar=MOMENT, help="Accepted since then.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
 ) -> None:
     """List runs, newest first; without a tenant those of all."""
-    from convergence.cli.days import day
+    from convergence.cli.days import day, moment
 
     given = {
         "status": [each.value.upper() for each in status or ()],
         "pipeline_id": pipeline,
         "date_from": day(date_from),
         "date_to": day(date_to),
+        "since": moment(since),
     }
     chosen = {name: value for name, value in given.items() if value}
     with call.client() as client:

@@ -1,6 +1,6 @@
 """Admit a run: its template, names and quota are checked; it is stored and enqueued at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,10 +11,10 @@ from convergence.engine.service import Queue, Service
 from convergence.errors import Conflict, Forbidden, QuotaExceeded
 from convergence.model import binding, quota
 from convergence.model.quota import Use
-from convergence.model.run import LaunchRequest, Run
+from convergence.model.run import LaunchRequest, Run, StepRun
 from convergence.model.source import GrantedSource, Kind
 from convergence.model.template import Template
-from convergence.model.tenant import Limits, Tenant, TenantStatus
+from convergence.model.tenant import Limits, Tenant, TenantStatus, Terms
 from convergence.store import runs, tenants, usage
 from convergence.store.database import ReadTx, WriteTx
 
@@ -81,8 +81,18 @@ def admit(
     Raises as `launch` does, and UnseenError; then nothing is written.
     """
     terms = tenants.lock_for_terms(tx, asked.request.tenant_id)
-    _check_active(terms.tenant)
+    check_active(terms.tenant)
     run = bind_run(service, tx, terms, request=asked.request, template=asked.template, kinds=kinds)
+    return admit_run(tx, asked.queue, terms, run)
+
+
+def admit_run(
+    tx: WriteTx, queue: Queue, terms: Terms, run: Run, *, finished: Sequence[StepRun] = ()
+) -> Launched | QuotaExceeded:
+    """Admit a bound run of the locked tenant, with those of its steps that need not run any more.
+
+    The live run of the same work is given instead. A refusal is given back, as by `admit`.
+    """
     before = usage.use(tx, run.tenant_id, run.created_at.date())
     refusal = _insert(tx, run, terms.limits, before)
     # Asked only now: most runs are new, and writers wait in line.
@@ -94,7 +104,9 @@ def admit(
         return refusal
     if refusal is not None:
         raise refusal
-    if _admit(tx, run, asked.queue, limits=terms.limits, before=before):
+    for step in finished:
+        runs.save_step(tx, step)
+    if _admit(tx, run, queue, limits=terms.limits, before=before):
         used = before.today + 1
         alert.quota_nearly_used(tx, terms.tenant, terms.limits, used=used, now=run.created_at)
     return Launched(run=run, is_new=True)
@@ -140,7 +152,7 @@ def _admit(tx: WriteTx, run: Run, queue: Queue, *, limits: Limits, before: Use) 
     return is_due and usage.claim_warning(tx, run.tenant_id, before.day, now=now)
 
 
-def _check_active(tenant: Tenant) -> None:
+def check_active(tenant: Tenant) -> None:
     if tenant.status is not TenantStatus.ACTIVE:
         raise Forbidden(
             f"Tenant {tenant.tenant_id} is {tenant.status}",

@@ -84,6 +84,8 @@ class Run:
     cancel_requested: bool = False
     is_sample: bool = False
     allow_shrink: bool = False
+    retry_of: str | None = None
+    """The run that this one does again."""
 
     @property
     def is_live(self) -> bool:
@@ -105,6 +107,8 @@ class RunFilter:
     pipeline_id: str | None = None
     date_from: date | None = None
     date_to: date | None = None
+    since: datetime | None = None
+    """Admitted at this moment or later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ def newest(
         query = query.where(_RUNS.run_date >= wanted.date_from)
     if wanted.date_to is not None:
         query = query.where(_RUNS.run_date <= wanted.date_to)
+    if wanted.since is not None:
+        query = query.where(_RUNS.created_at >= wanted.since)
     if before is not None:
         moment = sa.literal(before[0], _RUNS.created_at.type)
         cursor = sa.tuple_(moment, sa.literal(before[1]))

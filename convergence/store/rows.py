@@ -93,6 +93,7 @@ def run_values(of: Run) -> dict[str, Any]:
         "error": of.error,
         "parameters": dict(of.parameters),
         "snapshot": dict(of.snapshot),
+        "retry_of": of.retry_of,
     }
 
 

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0008"
+REVISION = "0009"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -187,6 +187,7 @@ pipeline_runs = sa.Table(
     sa.Column("error", FreeText),
     _json("parameters"),
     _json("snapshot"),
+    sa.Column("retry_of", sa.String),
 )
 
 IS_LIVE = pipeline_runs.c.status.in_([sa.literal_column(f"'{status}'") for status in sorted(LIVE)])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -157,31 +158,33 @@ def test_a_running_run_ends_soon_after_the_cancel(
 def test_a_worker_stops_a_run_that_another_process_cancelled(
     request: pytest.FixtureRequest, tmp_path: Path, act: Act
 ) -> None:
-    for url in postgres_url(request):
-        parts = [
-            build(Settings(home=tmp_path / name, database_url=SecretStr(url)))
-            for name in ("api", "worker")
-        ]
-        for part in parts:
-            part.step_types = {"test.act": act}
-            part.library = Library(tmp_path / "configs", step_models(part.step_types))
-        asking, working = parts
-        onboard(working, application("acme"))
-        (tmp_path / "configs/test/engine/steps.yml").write_text(
-            f'pipeline_id: "{{tenant_id}}-test"\ndescription: a test\nsteps:\n  - {{{SLEEP}}}\n'
-        )
-        run = launch(asking, LaunchRequest(tenant_id="acme", template="test/engine/steps")).run
-        serving = serve.start(working, with_worker=True)
-        try:
+    with ExitStack() as opened:
+        for url in postgres_url(request):
+            asking, working = (
+                opened.enter_context(closing(build(_shared(tmp_path / name, url))))
+                for name in ("api", "worker")
+            )
+            for part in (asking, working):
+                part.step_types = {"test.act": act}
+                part.library = Library(tmp_path / "configs", step_models(part.step_types))
+            onboard(working, application("acme"))
+            (tmp_path / "configs/test/engine/steps.yml").write_text(
+                f'pipeline_id: "{{tenant_id}}-test"\ndescription: a test\nsteps:\n  - {{{SLEEP}}}\n'
+            )
+            run = launch(asking, LaunchRequest(tenant_id="acme", template="test/engine/steps")).run
+            serving = serve.start(working, with_worker=True)
+            opened.callback(serving.stop)
+            opened.callback(setattr, act, "is_awake", True)
             wait_for(asking, run, Status.RUNNING)
             assert cancel(asking, "acme", run.run_id).cancel_requested
             ended = wait_for(asking, run, Status.CANCELLED, Status.FAILED, Status.COMPLETED)
             assert ended.status is Status.CANCELLED
             assert live_and_cancelled(asking, run) == (0, 1)
-        finally:
-            act.is_awake = True
-            serving.stop()
-            asking.close()
+            opened.close()
+
+
+def _shared(home: Path, url: str) -> Settings:
+    return Settings(home=home, database_url=SecretStr(url), pepper=SecretStr("p" * 64))
 
 
 def test_a_cancel_breaks_off_a_statement_that_runs(service: Service, pend: Pend, act: Act) -> None:

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -8,6 +9,8 @@ from convergence.store import migrate
 from convergence.store.database import Database
 from convergence.store.tables import REVISION, metadata
 
+PARTS = re.compile(r"\n|, (?=\w+ [A-Z])")
+"""Where SQLite's text of a table is cut: it writes an added column behind the last one."""
 IGNORED = {"alembic_version", "dbos_migrations"}
 
 
@@ -35,7 +38,7 @@ def shape(database: Database) -> dict[str, object]:
         if database.is_sqlite:
             written = tx.connection.exec_driver_sql("SELECT tbl_name, name, sql FROM sqlite_master")
             tables["written as"] = {
-                name: sorted(line.strip(", ") for line in (sql or "").splitlines())
+                name: sorted(part.strip(", \t") for part in PARTS.split(sql or ""))
                 for table, name, sql in written
                 if table not in IGNORED
             }

@@ -26,6 +26,7 @@ from convergence.api.wire.result import (
     result_out,
 )
 from convergence.api.wire.run import (
+    RetryIn,
     RunAccepted,
     RunIn,
     RunOut,
@@ -110,6 +111,7 @@ __all__ = [
     "ReadinessProblem",
     "Ready",
     "ResultOut",
+    "RetryIn",
     "RunAccepted",
     "RunIn",
     "RunOut",

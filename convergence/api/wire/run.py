@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AwareDatetime,
@@ -31,6 +31,9 @@ class RunIn(In):
     date: str | None = None
     trigger_by: str = "api_user"
     variables: dict[str, str] = Field(default_factory=dict)
+    trigger_type: Literal["backfill"] | None = Field(
+        default=None, description="That it is one of many past days"
+    )
     allow_shrink: bool = Field(
         default=False, description="Accept that the source holds less than what was published"
     )
@@ -57,7 +60,7 @@ class RunIn(In):
             tenant_id=tenant_id,
             template=template,
             run_date=None if self.date is None else parse_day(self.date, today=now.date()),
-            trigger=trigger,
+            trigger=Trigger(self.trigger_type or trigger),
             trigger_by=self.trigger_by,
             variables={**beside, **self.variables},
             allow_shrink=self.allow_shrink,
@@ -74,6 +77,7 @@ class RunsQuery(BaseModel):
     pipeline_id: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,200}$")] = None
     date_from: str | None = Field(default=None, description="Usage days from here on")
     date_to: str | None = Field(default=None, description="Usage days up to this one")
+    since: AwareDatetime | None = Field(default=None, description="Accepted at this time or later")
     limit: Annotated[int, Field(ge=1, le=1000)] = 20
     cursor: Annotated[str | None, Field(max_length=500)] = None
 
@@ -84,7 +88,17 @@ class RunsQuery(BaseModel):
             pipeline_id=self.pipeline_id,
             date_from=any_day(self.date_from),
             date_to=any_day(self.date_to),
+            since=self.since,
         )
+
+
+class RetryIn(In):
+    """From the first step that did not complete, or all of it again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"from": "failed_step"}]})
+
+    start_at: Literal["failed_step", "start"] = Field(default="failed_step", alias="from")
+    trigger_by: str | None = None
 
 
 class RunAccepted(Out):
@@ -114,6 +128,7 @@ class RunOut(Out):
     parameters: dict[str, str]
     is_sample: bool
     cancel_requested: bool
+    retry_of: str | None
     error_code: str | None
     error: str | None
 
