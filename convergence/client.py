@@ -40,6 +40,7 @@ PATIENCE = httpx2.Timeout(10, read=3700)
 """Seconds: a query may take as long as the server allows; it answers by itself then."""
 ERRORS: Mapping[int, type[CdpError]] = {
     401: Unauthenticated,
+    402: Forbidden,
     403: Forbidden,
     404: NotFound,
     408: Cancelled,
@@ -63,6 +64,9 @@ class Client(Protocol):
 
     def usage(self, tenant_id: str) -> Json: ...
     def set_limits(self, tenant_id: str, changes: Json) -> Json: ...
+
+    def subscription(self, tenant_id: str) -> Json: ...
+    def subscribe(self, tenant_id: str, changes: Json) -> Json: ...
 
     def sources(self) -> list[Json]: ...
     def add_source(self, source: Json) -> Json: ...
@@ -158,6 +162,14 @@ class HttpClient(Client):
     @override
     def set_limits(self, tenant_id: str, changes: Json) -> Json:
         return self._operate("PATCH", f"/tenants/{_part(tenant_id)}/limits", body=changes)
+
+    @override
+    def subscription(self, tenant_id: str) -> Json:
+        return self._ask("GET", f"/tenants/{_part(tenant_id)}/subscription")
+
+    @override
+    def subscribe(self, tenant_id: str, changes: Json) -> Json:
+        return self._operate("PATCH", f"/tenants/{_part(tenant_id)}/subscription", body=changes)
 
     @override
     def sources(self) -> list[Json]:

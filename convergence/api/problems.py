@@ -45,8 +45,8 @@ STATUS: Mapping[type[CdpError], int] = {
     StepFailed: 500,
     Cancelled: 408,
 }
-BY_CODE: Mapping[str, int] = {"invalid_template_name": 404}
-"""A path that cannot be a template's is one that leads nowhere."""
+BY_CODE: Mapping[str, int] = {"invalid_template_name": 404, "subscription_expired": 402}
+"""A path that cannot be a template's is one that leads nowhere; what has ended wants payment."""
 
 OF_HTTP: Mapping[int, tuple[str, str]] = {
     400: ("bad_request", "The body cannot be read"),
@@ -68,6 +68,8 @@ WORDS = {
     "dict_type": "must be an object",
     "string_unicode": "must be text without broken characters",
 }
+SLOT_SECONDS = 5
+"""When to ask again for a slot: nobody knows how long the runs that hold them take."""
 LONGEST_POINTER = 100
 RETRY_SECONDS = "2"
 """After which a dependency may be there again."""
@@ -96,8 +98,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
     )
     if isinstance(error, QuotaExceeded | RateLimited):
         limited = _with_limit(problem, error, request)
-        wait = limited.retry_after
-        return _answer(limited, {"Retry-After": str(wait)} if wait is not None else None)
+        return _answer(limited, {"Retry-After": str(limited.retry_after)})
     return _answer(problem, _headers(error, status))
 
 
@@ -211,7 +212,7 @@ def _with_limit(
     shared = problem.model_dump()
     if isinstance(error, RateLimited):
         return wire.RateProblem(**shared, retry_after=error.retry_after)
-    retry_after = None
+    retry_after = SLOT_SECONDS
     if error.reset_at is not None:
         now = request.app.state.cdp.service.clock.now()
         retry_after = max(1, math.ceil((error.reset_at - now).total_seconds()))

@@ -6,7 +6,7 @@ from convergence.api import paging, wire
 from convergence.api.auth import Operator, TheTenant
 from convergence.api.once import Sending
 from convergence.api.paging import Cursor, Limit
-from convergence.engine import administer, onboard
+from convergence.engine import administer, onboard, subscribe
 from convergence.store import fleet, keys, tenants
 
 router = APIRouter(prefix="/api/v1/tenants", tags=["tenants"])
@@ -53,9 +53,11 @@ def get_tenant(door: TheTenant) -> wire.TenantOut:
 
 @router.patch("/{tenant_id}", operation_id="update_tenant")
 def update_tenant(door: TheTenant, wanted: wire.TenantPatch) -> wire.TenantOut:
-    """Change the name or the mail address; the operator may also change the status."""
-    if wanted.status is not None:
+    """Change the name or the mail address; the operator may also change the status and the plan."""
+    if wanted.status is not None or wanted.subscription_plan is not None:
         door.caller.require_operator()
+    if wanted.subscription_plan is not None:
+        subscribe.subscribe(door.service, door.tenant_id, plan=wanted.subscription_plan)
     changed = administer.update_tenant(
         door.service,
         door.tenant_id,

@@ -102,6 +102,21 @@ class EmbeddedClient:
             tenant = tenants.get(tx, tenant_id)
         return wire.limits_out(tenant, found.limits, found.use).model_dump(mode="json")
 
+    def subscription(self, tenant_id: str) -> Json:
+        from convergence.engine import subscribe
+
+        found = subscribe.look(self._service, tenant_id)
+        return wire.subscription_out(found).model_dump(mode="json")
+
+    def subscribe(self, tenant_id: str, changes: Json) -> Json:
+        from convergence.engine import subscribe
+
+        wanted = checked(wire.SubscriptionPatch, changes)
+        changed = subscribe.subscribe(
+            self._service, tenant_id, plan=wanted.plan_name, changes=wanted.changes
+        )
+        return wire.subscription_out(changed).model_dump(mode="json")
+
     def sources(self) -> list[Json]:
         with self._service.database.read() as tx:
             found = fleet.sources(tx)

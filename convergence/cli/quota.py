@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from convergence.cli.command import Call, command, group
-from convergence.cli.output import Format, show_record, show_rows
+from convergence.cli.output import Format, say, show_record, show_rows
 
 COLUMNS = ("quota", "used", "limit", "remaining")
 
@@ -59,7 +59,10 @@ def change(
     if not changes:
         raise Invalid("no limit is given", hint="cdp quota set --help names them")
     with call.client() as client:
-        show_record(client.set_limits(tenant, changes), call.format)
+        changed = client.set_limits(tenant, changes)
+    show_record(changed, call.format)
+    if changed["notice"]:
+        say(f"notice: {changed['notice']}")
 
 
 def _lines(usage: dict[str, Any]) -> list[dict[str, Any]]:

@@ -71,6 +71,48 @@ def show(call: Call, *, tenant: TenantId) -> None:
 
 
 @command(
+    app,
+    "plan",
+    examples=(
+        "cdp tenants plan acme PROFESSIONAL",
+        "cdp tenants plan acme --until 2025-12-31 --status ACTIVE",
+    ),
+)
+def plan(
+    call: Call,
+    *,
+    tenant: TenantId,
+    plan: Annotated[
+        str | None,
+        typer.Argument(metavar="[PLAN]", help="STARTER, PROFESSIONAL or SCALE, with its limits."),
+    ] = None,
+    status: Annotated[str | None, typer.Option(help="ACTIVE, TRIAL, INACTIVE or EXPIRED.")] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD|never", help="The last day of it.")
+    ] = None,
+    trial_until: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD|never", help="The last day of the trial.")
+    ] = None,
+) -> None:
+    """Show what a tenant has subscribed to, or change it for new runs."""
+    from convergence.cli.output import say
+
+    changes: dict[str, Any] = {
+        "plan_name": plan and plan.upper(),
+        "status": status and status.upper(),
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    for name, day in (("subscription_end_date", until), ("trial_end_date", trial_until)):
+        if day is not None:
+            changes[name] = None if day == "never" else day
+    with call.client() as client:
+        found = client.subscribe(tenant, changes) if changes else client.subscription(tenant)
+    show_record(found, call.format)
+    if found["notice"]:
+        say(f"notice: {found['notice']}")
+
+
+@command(
     keys,
     "create",
     examples=(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import TypeVar
 
 from convergence.engine import alert
@@ -13,8 +14,9 @@ from convergence.model import binding, quota
 from convergence.model.quota import Use
 from convergence.model.run import LaunchRequest, Run, StepRun
 from convergence.model.source import GrantedSource, Kind
+from convergence.model.subscription import check_subscription
 from convergence.model.template import Template
-from convergence.model.tenant import Limits, Tenant, TenantStatus, Terms
+from convergence.model.tenant import Limits, TenantStatus, Terms
 from convergence.store import runs, tenants, usage
 from convergence.store.database import ReadTx, WriteTx
 
@@ -81,7 +83,7 @@ def admit(
     Raises as `launch` does, and UnseenError; then nothing is written.
     """
     terms = tenants.lock_for_terms(tx, asked.request.tenant_id)
-    check_active(terms.tenant)
+    check_may_run(terms, service.clock.now().date())
     run = bind_run(service, tx, terms, request=asked.request, template=asked.template, kinds=kinds)
     return admit_run(tx, asked.queue, terms, run)
 
@@ -152,10 +154,12 @@ def _admit(tx: WriteTx, run: Run, queue: Queue, *, limits: Limits, before: Use) 
     return is_due and usage.claim_warning(tx, run.tenant_id, before.day, now=now)
 
 
-def check_active(tenant: Tenant) -> None:
-    if tenant.status is not TenantStatus.ACTIVE:
+def check_may_run(terms: Terms, today: date) -> None:
+    """Raise Forbidden for a suspended tenant, and for a subscription that is over."""
+    if terms.tenant.status is not TenantStatus.ACTIVE:
         raise Forbidden(
-            f"Tenant {tenant.tenant_id} is {tenant.status}",
+            f"Tenant {terms.tenant.tenant_id} is {terms.tenant.status}",
             code="tenant_not_active",
             hint="the operator can make it active again",
         )
+    check_subscription(terms.subscription, today)

@@ -16,9 +16,10 @@ from convergence.errors import CdpError
 from convergence.model.key import ApiKeyRecord
 from convergence.model.run import Run, StepRun
 from convergence.model.schedule import Schedule
+from convergence.model.subscription import Subscription
 from convergence.model.tenant import Limits, Tenant
 from convergence.outside.logs import Log
-from convergence.store import fleet, keys, runs, schedules, tenants, usage
+from convergence.store import fleet, keys, runs, schedules, subscriptions, tenants, usage
 from convergence.store.database import ReadTx
 from convergence.store.fleet import Dirty
 from convergence.warehouse.schemas import load_schema
@@ -97,9 +98,10 @@ def _usage_rows(service: Service, tx: ReadTx, tenant: Tenant) -> dict[str, list[
 def _central_rows(tx: ReadTx, tenant: Tenant) -> dict[str, list[Row]]:
     known = keys.of_tenant(tx, tenant.tenant_id)
     limits = tenants.limits(tx, tenant.tenant_id)
+    subscription = subscriptions.get(tx, tenant.tenant_id)
     return {
         "tenant_profiles": [_profile_row(tenant)],
-        "tenant_subscriptions": [_subscription_row(tenant, limits)],
+        "tenant_subscriptions": [_subscription_row(tenant, limits, subscription)],
         "tenant_api_keys": [_central_key_row(key) for key in known],
         "tenant_pipeline_configs": [
             _schedule_row(each)
@@ -159,12 +161,12 @@ def _profile_row(tenant: Tenant) -> Row:
     }
 
 
-def _subscription_row(tenant: Tenant, limits: Limits) -> Row:
+def _subscription_row(tenant: Tenant, limits: Limits, subscription: Subscription) -> Row:
     return {
         "subscription_id": tenant.subscription_id,
         "tenant_id": tenant.tenant_id,
         "plan_name": tenant.plan,
-        "status": tenant.status,
+        **asdict(subscription),
         **asdict(limits),
         "max_pipelines_per_day": limits.daily_limit,
         "max_concurrent_pipelines": limits.concurrent_limit,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import uuid4
 
-from convergence.engine.launch import Launched, admit_run, check_active
+from convergence.engine.launch import Launched, admit_run, check_may_run
 from convergence.engine.service import Service
 from convergence.errors import Conflict, QuotaExceeded
 from convergence.library import from_snapshot
@@ -28,7 +28,7 @@ def retry(
     queue = service.queue
     with service.database.write() as tx:
         terms = tenants.lock_for_terms(tx, tenant_id)
-        check_active(terms.tenant)
+        check_may_run(terms, service.clock.now().date())
         old = runs.get(tx, tenant_id, run_id)
         _check_over(old, is_whole=is_whole)
         new = _again(service, old, trigger_by or old.trigger_by)

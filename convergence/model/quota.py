@@ -52,6 +52,19 @@ def check_quota(limits: Limits, use: Use) -> None:
         )
 
 
+def passed(limits: Limits, use: Use) -> list[str]:
+    """The limits that the present use has passed, as after a downgrade."""
+    return [
+        f"{count} runs {when}, the limit is {limit} now: {until}"
+        for count, limit, when, until in (
+            (use.today, limits.daily_limit, "today", "no new run until tomorrow (UTC)"),
+            (use.month, limits.monthly_limit, "this month", "no new run until next month (UTC)"),
+            (use.live, limits.concurrent_limit, "are live", "what runs goes on, no new one starts"),
+        )
+        if count > limit
+    ]
+
+
 def warning_due(limits: Limits, today: int) -> bool:
     """Whether `today` runs are 80 % of the daily limit or more."""
     return today >= limits.daily_limit * WARNING_SHARE

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from convergence.errors import Invalid
+from convergence.model.subscription import Subscription
 
 TENANT_ID = re.compile(r"[a-z0-9][a-z0-9_]{2,49}")
 RESERVED = frozenset(
@@ -81,6 +82,7 @@ class Terms:
     tenant: Tenant
     limits: Limits
     variables: Mapping[str, str]
+    subscription: Subscription = field(default_factory=Subscription)
 
 
 def check_tenant_id(text: str) -> str:

@@ -13,8 +13,9 @@ from convergence.model.notification import Notification, NotificationState
 from convergence.model.run import Run, Status, StepRun, Trigger
 from convergence.model.schedule import Miss, Schedule
 from convergence.model.source import Grant, Kind, Source
+from convergence.model.subscription import Subscription, SubscriptionStatus
 from convergence.model.tenant import Limits, Plan, Tenant, TenantStatus
-from convergence.store.tables import load_leases, loads
+from convergence.store.tables import load_leases, loads, tenant_subscriptions
 
 Row = sa.Row[Any]
 LIMIT_NAMES = (
@@ -23,6 +24,11 @@ LIMIT_NAMES = (
     "concurrent_limit",
     "max_team_members",
     "max_providers",
+)
+SUBSCRIPTION_COLUMNS = (
+    tenant_subscriptions.c.status.label("subscription_status"),
+    tenant_subscriptions.c.trial_end_date,
+    tenant_subscriptions.c.subscription_end_date,
 )
 
 
@@ -40,6 +46,15 @@ def tenant(row: Row) -> Tenant:
 
 def limits(row: Row) -> Limits:
     return Limits(**{name: row._mapping[name] for name in LIMIT_NAMES})
+
+
+def subscription(row: Row) -> Subscription:
+    """From a row that has SUBSCRIPTION_COLUMNS."""
+    return Subscription(
+        status=SubscriptionStatus(row.subscription_status),
+        trial_end_date=row.trial_end_date,
+        subscription_end_date=row.subscription_end_date,
+    )
 
 
 def limit_values(of: Limits) -> dict[str, int]:

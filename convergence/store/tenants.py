@@ -23,7 +23,13 @@ _LOCK = _GET.with_for_update(key_share=True)
 _LIMIT_COLUMNS = [tenant_subscriptions.c[name] for name in rows.LIMIT_NAMES]
 _LIMITS = sa.select(*_LIMIT_COLUMNS).where(tenant_subscriptions.c.tenant_id == _OF_TENANT)
 _LOCK_FOR_TERMS = (
-    sa.select(tenant_profiles, *_LIMIT_COLUMNS, tenant_variables.c.name, tenant_variables.c.value)
+    sa.select(
+        tenant_profiles,
+        *_LIMIT_COLUMNS,
+        *rows.SUBSCRIPTION_COLUMNS,
+        tenant_variables.c.name,
+        tenant_variables.c.value,
+    )
     .join_from(tenant_profiles, tenant_subscriptions)
     .outerjoin(tenant_variables, tenant_variables.c.tenant_id == tenant_profiles.c.tenant_id)
     .where(tenant_profiles.c.tenant_id == _OF_TENANT)
@@ -83,6 +89,7 @@ def lock_for_terms(tx: WriteTx, tenant_id: str) -> Terms:
     return Terms(
         tenant=rows.tenant(found[0]),
         limits=rows.limits(found[0]),
+        subscription=rows.subscription(found[0]),
         variables={row.name: row.value for row in found if row.name is not None},
     )
 

@@ -55,6 +55,11 @@ from convergence.api.wire.schedule import (
 from convergence.api.wire.shape import Page
 from convergence.api.wire.signin import SignInLinkIn, SignInLinkOut
 from convergence.api.wire.source import GrantIn, SourceIn, SourceOut, source_out
+from convergence.api.wire.subscription import (
+    SubscriptionOut,
+    SubscriptionPatch,
+    subscription_out,
+)
 from convergence.api.wire.template import (
     TemplateOut,
     TemplateShown,
@@ -126,6 +131,8 @@ __all__ = [
     "SignInLinkOut",
     "SourceIn",
     "SourceOut",
+    "SubscriptionOut",
+    "SubscriptionPatch",
     "TemplateOut",
     "TemplateShown",
     "TemplateText",
@@ -154,6 +161,7 @@ __all__ = [
     "schedule_out",
     "schedule_shown",
     "source_out",
+    "subscription_out",
     "template_out",
     "template_shown",
     "tenant_out",

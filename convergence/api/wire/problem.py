@@ -46,14 +46,14 @@ class RateProblem(Problem):
 class QuotaProblem(Problem):
     """429 with a code of `quota_exceeded.daily|monthly|concurrent`.
 
-    `reset_at` and `retry_after` are null for concurrent: that ends when one of the runs ends.
+    `reset_at` is null for concurrent: that ends when one of the runs ends.
     """
 
     quota_type: str
     current_usage: int
     limit: int
     reset_at: AwareDatetime | None
-    retry_after: int | None
+    retry_after: int
 
 
 class ReadinessProblem(Problem):

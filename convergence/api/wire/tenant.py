@@ -42,11 +42,12 @@ class TenantIn(In):
 
 
 class TenantPatch(In):
-    """What to change; what is absent stays. `status` is the operator's."""
+    """What to change; what is absent stays. `status` and `subscription_plan` are the operator's."""
 
     company_name: Annotated[str | None, Field(pattern=ONE_LINE, max_length=200)] = None
     admin_email: str | None = None
     status: Annotated[TenantStatus | None, Field(strict=False)] = None
+    subscription_plan: Annotated[Plan | None, Field(strict=False)] = None
 
 
 class TenantOut(Out):

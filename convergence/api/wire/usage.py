@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, ConfigDict, Field, StrictInt
 
 from convergence.api.wire.shape import Exact, In, Out
-from convergence.model.quota import Use
+from convergence.model.quota import Use, passed
 from convergence.model.tenant import Limits, Plan, Tenant
 from convergence.model.usage import UsageRow
 
@@ -56,6 +56,8 @@ class LimitsOut(Out):
     limits: LimitNumbers
     current_usage: InUse
     available: Remaining
+    notice: str | None
+    """Which limits the present use is above: what runs goes on, new runs wait."""
 
 
 class UsageOut(Out):
@@ -96,6 +98,7 @@ def limits_out(tenant: Tenant, limits: Limits, use: Use) -> LimitsOut:
             pipelines_today=use.today, pipelines_month=use.month, concurrent_running=use.live
         ),
         available=_remaining(limits, use),
+        notice="; ".join(passed(limits, use)) or None,
     )
 
 
