@@ -18,7 +18,7 @@ BODY = {"date": "2024-11-01", "trigger_by": "docker_test"}
 FIELDS = [
     *("pipeline_logging_id", "pipeline_id", "tenant_id", "template", "status", "trigger_type"),
     *("trigger_by", "run_date", "created_at", "start_time", "end_time", "duration_ms", "attempt"),
-    *("parameters", "is_sample", "cancel_requested", "error_code", "error"),
+    *("parameters", "is_sample", "cancel_requested", "retry_of", "error_code", "error"),
 ]
 RUNS = "/api/v1/pipelines/runs"
 
