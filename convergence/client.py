@@ -217,6 +217,10 @@ class HttpClient(Client):
         return self._ask("POST", path, body=wanted)
 
     @override
+    def is_alone(self) -> bool:
+        return False
+
+    @override
     def follow(self, run_id: str, tell: Tell) -> Json:
         return follow_events(self, run_id, tell)
 

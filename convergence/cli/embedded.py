@@ -186,14 +186,15 @@ class EmbeddedClient:
 
             return follow_events(self, run_id, tell)
         executor = Executor(service=self._service, worker=f"cdp-run-{uuid4()}")
+
+        def pause() -> None:
+            wait([walking], POLL_SECONDS)
+            trip_cancelled(executor)
+
         with ThreadPoolExecutor(1) as pool:
             walking = pool.submit(executor.walk, self._tenant_of(run_id), run_id)
             try:
-                for event in self._events(
-                    run_id,
-                    is_over=walking.done,
-                    pause=lambda: (wait([walking], POLL_SECONDS), trip_cancelled(executor)),
-                ):
+                for event in self._events(run_id, is_over=walking.done, pause=pause):
                     tell(event)
             except KeyboardInterrupt:
                 for token in executor.tokens.values():
