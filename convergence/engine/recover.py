@@ -89,7 +89,7 @@ class Sweeper:
         log.warning("run is executed by nobody, putting it back", run_id=run_id, was=where)
         try:
             with self.service.database.write() as tx:
-                runs.revoke(tx, tenant_id, run_id)
+                runs.revoke(tx, tenant_id, run_id, now=self.service.clock.now())
                 run = runs.get(tx, tenant_id, run_id)
                 if place is None:
                     self.queue.enqueue(tx, run)

@@ -129,15 +129,15 @@ def rows_in_words(count: int) -> str:
     return "1 row" if count == 1 else f"{count:,} rows"
 
 
-def cancel_asked(run: Run, *, at: datetime) -> Event:
-    """That somebody asked the run to end; its status stays until it does."""
+def warning_of(run: Run, message: str, *, at: datetime) -> Event:
+    """What befell a run whose status stays as it is."""
     return Event(
         run_id=run.run_id,
         tenant_id=run.tenant_id,
         at=at,
         kind=EventKind.LOG,
         level=Level.WARNING,
-        message="cancel requested",
+        message=message,
     )
 
 

@@ -138,11 +138,15 @@ def claim(tx: WriteTx, tenant_id: str, run_id: str, *, worker: str, now: datetim
     return claimed
 
 
-def revoke(tx: WriteTx, tenant_id: str, run_id: str) -> Run | None:
+def revoke(tx: WriteTx, tenant_id: str, run_id: str, *, now: datetime) -> Run | None:
     """Take a live run from its worker: from now on what that one writes is refused. None when no
     worker has it.
     """
-    return _change(tx, _REVOKE, _of(tenant_id, run_id))
+    revoked = _change(tx, _REVOKE, _of(tenant_id, run_id))
+    if revoked is not None:
+        said = "its worker is gone, another will take it over"
+        events.append(tx, event.warning_of(revoked, said, at=now))
+    return revoked
 
 
 def finish(  # noqa: PLR0913 - the end of a run, all by name
@@ -177,7 +181,7 @@ def request_cancel(tx: WriteTx, tenant_id: str, run_id: str, *, now: datetime) -
     asked = _change(tx, _REQUEST_CANCEL, {**_of(tenant_id, run_id), "now": now})
     if asked is None:
         return get(tx, tenant_id, run_id)
-    events.append(tx, event.cancel_asked(asked, at=now))
+    events.append(tx, event.warning_of(asked, "cancel requested", at=now))
     return asked
 
 

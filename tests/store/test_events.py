@@ -92,6 +92,15 @@ def test_a_cancel_is_told_once(tx: WriteTx, run: Run) -> None:
     assert told(tx) == ["run accepted", "cancel requested"]
 
 
+def test_a_run_tells_that_its_worker_is_gone(tx: WriteTx, run: Run) -> None:
+    assert runs.revoke(tx, "acme", "r1", now=NOW) is None
+    claim(tx)
+    assert runs.revoke(tx, "acme", "r1", now=LATER) is not None
+    claim(tx, "w2")
+    gone = "its worker is gone, another will take it over"
+    assert told(tx)[1:] == ["run started", gone, "run taken over, attempt 2"]
+
+
 def test_an_event_is_what_was_written(tx: WriteTx, run: Run) -> None:
     events.append(tx, LINE)
     found = events.page(tx, "acme", "r1", after=1, limit=9)
