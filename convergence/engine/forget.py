@@ -24,6 +24,7 @@ def forget(service: Service) -> None:
         ("records of the queue", keep.keep_queue_days, _queued),
         ("events", keep.keep_events_days, _stored(history.forget_events)),
         ("answers by Idempotency-Key", KEPT.days, _stored(history.forget_replies)),
+        ("notifications", keep.keep_events_days, _stored(history.forget_notifications)),
         ("runs", keep.keep_runs_days, _stored(history.forget_runs)),
     )
     for what, days, act in acts:

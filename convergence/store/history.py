@@ -65,6 +65,13 @@ def forget_replies(tx: WriteTx, *, before: datetime, limit: int) -> int:
     return tx.write(sa.delete(keys).where(sa.tuple_(*keys.primary_key).in_(query)))
 
 
+def forget_notifications(tx: WriteTx, *, before: datetime, limit: int) -> int:
+    """Delete some that were written before then, and sent or given up; how many."""
+    table = t.outbox.c
+    old = sa.select(table.notification_id).where(~t.IS_WAITING, table.created_at < before)
+    return tx.write(sa.delete(t.outbox).where(table.notification_id.in_(old.limit(limit))))
+
+
 def live_among(tx: ReadTx, run_ids: Collection[str]) -> frozenset[str]:
     """Which of these runs are PENDING or RUNNING."""
     query = sa.select(_RUNS.run_id).where(t.IS_LIVE, _RUNS.run_id.in_(run_ids))

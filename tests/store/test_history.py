@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from convergence.errors import NotFound
+from convergence.model.notification import Notification
 from convergence.model.run import RunFilter, Status, StepRun
-from convergence.store import events, fleet, history, loads, runs
+from convergence.store import events, fleet, history, loads, notifications, runs
 from convergence.store.database import WriteTx
 from tests.store.conftest import NOW, make_load, make_run
 
@@ -98,3 +99,16 @@ def test_live_ones_are_told_apart(tx: WriteTx) -> None:
     ended(tx, "old")
     live(tx)
     assert history.live_among(tx, ["old", "live", "nobody"]) == {"live"}
+
+
+def test_notifications_that_wait_or_are_new_stay(tx: WriteTx) -> None:
+    for id_, at, is_over in (("old", OLD, True), ("waits", OLD, False), ("new", NOW, True)):
+        told = Notification(
+            notification_id=id_, tenant_id="acme", subject="s", text="t", created_at=at
+        )
+        notifications.add(tx, told)
+        if is_over:
+            notifications.close(tx, "acme", id_, sent_at=at)
+    assert history.forget_notifications(tx, before=CUTOFF, limit=10) == 1
+    left = notifications.newest(tx, "acme", limit=10)
+    assert {each.notification_id for each in left} == {"waits", "new"}
