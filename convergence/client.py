@@ -109,6 +109,8 @@ class Client(Protocol):
     def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]: ...
 
     def costs(self, tenant_id: str, question: Json) -> Json: ...
+    def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
+    def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]: ...
     def query(self, tenant_id: str | None, sql: str) -> Json: ...
 
 
@@ -266,6 +268,17 @@ class HttpClient(Client):
     @override
     def costs(self, tenant_id: str, question: Json) -> Json:
         return self._ask("GET", "/costs", params=_of(tenant_id) | question)
+
+    @override
+    def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
+        params = _of(tenant_id) | chosen
+        return list(self._pages("/costs/restatements", params, limit, self._caller))
+
+    @override
+    def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]:
+        params = _of(tenant_id) | chosen
+        items: list[Json] = self._ask("GET", "/costs/reconciliation", params=params)["items"]
+        return items
 
     @override
     def query(self, tenant_id: str | None, sql: str) -> Json:

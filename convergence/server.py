@@ -22,6 +22,7 @@ from typing_extensions import override
 from convergence import __version__
 from convergence.api import (
     auth,
+    bills,
     costs,
     docs,
     events,
@@ -57,7 +58,7 @@ WORKER_ROOMS = (health,)
 """What a worker answers: whether it is well, and what it counts."""
 ROOMS = (
     *(docs, health, runs, events, tenants, usage, schedules, scheduler),
-    *(sources, templates, costs, query, signin),
+    *(sources, templates, costs, bills, query, signin),
 )
 PAGES = (assets, web_signin, web_runs)
 

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query, Response
 
 from convergence.api import wire
 from convergence.api.auth import Anyone
-from convergence.engine import costs
-from convergence.errors import Invalid
+from convergence.api.bills import whose
+from convergence.engine import reconcile
 
 router = APIRouter(prefix="/api/v1", tags=["costs"])
 
@@ -18,20 +18,18 @@ RISKY = ("=", "+", "-", "@", "\t", "\r")
 """A text that begins so is a formula to a spreadsheet."""
 
 
-@router.get("/costs", operation_id="get_costs", response_model=wire.Page[wire.CostItem])
+@router.get("/costs", operation_id="get_costs", response_model=wire.CostsOut)
 def get_costs(
     door: Anyone, wanted: Annotated[wire.CostsQuery, Query()]
-) -> wire.Page[dict[str, Any]] | Response:
+) -> wire.CostsOut | Response:
     """Rows, cost, credits and net of each group and currency; money as exact texts."""
-    tenant_id = door.tenant_or_all(wanted.tenant_id)
-    if tenant_id is None:
-        raise Invalid("say whose costs", code="tenant_missing", hint="?tenant_id=…")
-    result = costs.summary(door.service, tenant_id, wanted.to_question())
-    items = wire.costs_out(result)
+    tenant_id = whose(door, wanted.tenant_id)
+    bill = reconcile.bill(door.service, tenant_id, wanted.to_question(), wanted.moment)
     if wanted.format == "csv":
-        text = _csv([name for name, _ in result.columns], result.rows)
+        wire.check_whole(bill.result)
+        text = _csv([name for name, _ in bill.result.columns], bill.result.rows)
         return Response(text, media_type="text/csv; charset=utf-8")
-    return wire.Page(items=items)
+    return wire.costs_out(bill)
 
 
 def _csv(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:

@@ -49,13 +49,27 @@ def read_moment(cursor: str | None) -> tuple[datetime, str] | None:
     if cursor is None:
         return None
     text, name = _read(cursor, 2)
+    return _moment(text), name
+
+
+def read_place(cursor: str | None) -> tuple[datetime, str, int] | None:
+    """The moment, the id and the position that a cursor holds. Raises Invalid."""
+    if cursor is None:
+        return None
+    text, name, position = _read(cursor, 3)
+    if not position.isdecimal() or len(position) > 9:
+        raise _not_ours()
+    return _moment(text), name, int(position)
+
+
+def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise _not_ours() from error
     if moment.tzinfo is None or moment.year < 2:
         raise _not_ours()
-    return moment, name
+    return moment
 
 
 def _cursor(*parts: str) -> str:

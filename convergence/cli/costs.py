@@ -14,6 +14,37 @@ from convergence.cli.output import Format, Row, show_rows
 MONEY = ("cost", "credits", "net")
 FIGURES = ("currency", "rows", *MONEY)
 
+COMPLETE = "is_complete"
+RESTATED = (
+    "recorded_at",
+    "usage_date",
+    "invoice_month",
+    "service_id",
+    "project_id",
+    "currency",
+    "old_cost",
+    "new_cost",
+    "old_credits",
+    "new_credits",
+    "reason",
+    "run_id",
+)
+RECONCILED = (
+    "invoice_month",
+    "state",
+    "cost_type",
+    "currency",
+    "rows",
+    "cost",
+    "credits",
+    "source_rows",
+    "source_cost",
+    "source_credits",
+    "difference",
+    "is_equal",
+    "run_ids",
+)
+
 app = group("Costs: what was loaded, summed exactly.")
 
 First = Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First usage day.")]
@@ -56,11 +87,19 @@ def summary(
     date_to: Last = None,
     group_by: By = "",
     only: Filters = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="DAY|MOMENT",
+            help="As it was at the end of that day; by day, service, project, invoice_month.",
+        ),
+    ] = None,
 ) -> None:
     """Sum cost, credits and net in groups; a table ends in a total of each currency."""
     names = [name.strip() for name in group_by.split(",") if name.strip()]
     question = {"from": date_from, "to": date_to, "group_by": ",".join(names), "filter": only}
-    items = _items(call, tenant, question)
+    items = _items(call, tenant, question | {"as_of": as_of})
     if "invoice_month" in names and "day" not in names:
         items.sort(key=lambda item: item["invoice_month"] or "")
     _show(items, names, call.format)
@@ -92,6 +131,61 @@ def top(
     show_rows(best, _columns(best, [by.value]), call.format)
 
 
+@command(
+    app,
+    "diff",
+    examples=(
+        "cdp costs diff --tenant acme --since 2024-11-01",
+        "cdp costs diff -t acme --from 2024-10-01 --to 2024-10-31 -o csv",
+    ),
+)
+def diff(
+    call: Call,
+    *,
+    tenant: Tenant,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="DAY|MOMENT", help="Only what was recorded then or later."),
+    ] = None,
+    date_from: First = None,
+    date_to: Last = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+) -> None:
+    """Show what was restated: amounts that were reported and became others, the newest first."""
+    from convergence.cli.days import day
+
+    chosen = {"since": since, "from": day(date_from), "to": day(date_to)}
+    with call.client() as client:
+        wanted = {name: value for name, value in chosen.items() if value}
+        items = client.restatements(tenant, wanted, limit=limit)
+    show_rows(items, RESTATED, call.format)
+
+
+@command(
+    app,
+    "reconcile",
+    examples=(
+        "cdp costs reconcile --tenant acme",
+        "cdp costs reconcile -t acme --month 202411 -o json",
+    ),
+)
+def reconcile(
+    call: Call,
+    *,
+    tenant: Tenant,
+    month: Annotated[
+        str | None, typer.Option(metavar="YYYYMM", help="Of this invoice month alone.")
+    ] = None,
+) -> None:
+    """Compare the bill with its source, month by month; exit code 1 when they differ."""
+    with call.client() as client:
+        items = client.reconciliation(tenant, {"invoice_month": month} if month else {})
+    rows = [{**item, "runs": len(item["run_ids"])} for item in items]
+    show_rows(rows, RECONCILED, call.format)
+    if not all(item["is_equal"] for item in items):
+        raise typer.Exit(1)
+
+
 def _items(call: Call, tenant: str, question: dict[str, Any]) -> list[dict[str, Any]]:
     from convergence.cli.days import day
 
@@ -107,12 +201,13 @@ def _show(items: Sequence[Row], names: Sequence[str], form: Format) -> None:
     if form is not Format.TABLE or not names:
         show_rows(items, columns, form)
         return
-    show_rows([*items, *_totals(items, columns[0])], columns, form)
+    shown = [*columns, *([COMPLETE] if "day" in names else [])]
+    show_rows([*items, *_totals(items, columns[0])], shown, form)
 
 
 def _columns(items: Sequence[Row], names: Sequence[str]) -> list[str]:
     """What was asked for, then the figures; an empty answer has the names that were asked."""
-    asked = [name for name in items[0] if name not in FIGURES] if items else names
+    asked = [n for n in items[0] if n not in {*FIGURES, COMPLETE}] if items else names
     return [*asked, *FIGURES]
 
 

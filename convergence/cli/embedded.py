@@ -253,11 +253,31 @@ class EmbeddedClient:
         return [wire.run_out(run).model_dump(mode="json") for run in found]
 
     def costs(self, tenant_id: str, question: Json) -> Json:
-        from convergence.engine import costs
+        from convergence.engine import reconcile
 
         self._take_home()
-        asked = checked(wire.CostsQuery, question).to_question()
-        return {"items": wire.costs_out(costs.summary(self._service, tenant_id, asked))}
+        asked = checked(wire.CostsQuery, question)
+        bill = reconcile.bill(self._service, tenant_id, asked.to_question(), asked.moment)
+        return wire.costs_out(bill).model_dump(mode="json")
+
+    def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
+        from convergence.store import restatements
+
+        asked = checked(wire.RestatementsQuery, chosen)
+        first, last = asked.days
+        wanted = restatements.Wanted(date_from=first, date_to=last, since=asked.since_moment)
+        with self._service.database.read() as tx:
+            tenants.get(tx, tenant_id)
+            found = restatements.page(tx, tenant_id, wanted, limit=limit)
+        return [wire.restatement_out(item).model_dump(mode="json") for item in found]
+
+    def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]:
+        from convergence.engine import reconcile
+
+        self._take_home()
+        month = checked(wire.ReconciliationQuery, chosen).month
+        found = reconcile.reconciliation(self._service, tenant_id, month)
+        return [wire.reconciliation_out(item).model_dump(mode="json") for item in found]
 
     def query(self, tenant_id: str | None, sql: str) -> Json:
         from convergence.engine import costs

@@ -1,5 +1,8 @@
 """The only way from a door to the tenants' data: questions of SQL, and sums of costs."""
 
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+
 from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostQuery
@@ -26,13 +29,34 @@ def explain(service: Service, tenant_id: str | None, sql: str) -> str:
     return service.warehouse.explain(_scope(service, tenant_id), sql)
 
 
-def summary(service: Service, tenant_id: str, question: CostQuery) -> Result:
-    """Rows, gross, credits and net by the question's groups and currency; exact decimals."""
+def summary(
+    service: Service,
+    tenant_id: str,
+    question: CostQuery,
+    *,
+    without: Mapping[str, Sequence[date]] | None = None,
+) -> Result:
+    """Rows, gross, credits and net by the question's groups and currency; exact decimals.
+
+    `without` are days, by source, whose rows are left out.
+    """
     scope = _scope(service, tenant_id)
     (dataset,) = scope.datasets
-    sql = cost_queries.summary(question, project=scope.project, dataset=dataset).sql("bigquery")
+    query = cost_queries.summary(question, project=scope.project, dataset=dataset)
+    if without:
+        query = cost_queries.leave_out(query, without)
     limits = QueryLimits(seconds=service.config.query_seconds, rows=1_000_000)
-    return service.warehouse.query(scope, sql, limits)
+    return service.warehouse.query(scope, query.sql("bigquery"), limits)
+
+
+def newest_export_time(service: Service, tenant_id: str) -> datetime | None:
+    """How fresh the bill is: when its newest row was exported. None while there is none."""
+    scope = _scope(service, tenant_id)
+    (dataset,) = scope.datasets
+    sql = cost_queries.newest_export_time(project=scope.project, dataset=dataset).sql("bigquery")
+    limits = QueryLimits(seconds=service.config.query_seconds, rows=1)
+    ((moment,),) = service.warehouse.query(scope, sql, limits).rows
+    return moment if isinstance(moment, datetime) else None
 
 
 def _scope(service: Service, tenant_id: str | None) -> Scope:

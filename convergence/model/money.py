@@ -31,6 +31,9 @@ class Total:
             self.rows + other.rows, add(self.cost, other.cost), add(self.credits, other.credits)
         )
 
+    def negated(self) -> "Total":
+        return Total(-self.rows, self.cost.copy_negate(), self.credits.copy_negate())
+
     @property
     def net(self) -> Decimal:
         return _EXACT.add(self.cost, self.credits)

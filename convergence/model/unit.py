@@ -97,8 +97,8 @@ class Survey:
         return _latest(unit.newest for unit in self.seen.values())
 
     def by_day(self, days: Set[date]) -> dict[date, UnitDay]:
-        """The totals of each day over all files."""
-        found = {day: UnitDay(day=day, totals={}) for day in days}
+        """The totals of each day over all files, oldest first."""
+        found = {day: UnitDay(day=day, totals={}) for day in sorted(days)}
         for unit in self.seen.values():
             for part in unit.days:
                 if part.day in found:

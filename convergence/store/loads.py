@@ -123,14 +123,49 @@ def published_days(
 ) -> set[date]:
     """Days, from `first` to `last`, of which a load with rows was published."""
     query = sa.select(loads.c.day).where(
-        loads.c.tenant_id == tenant_id,
-        loads.c.table_name == table,
+        *_published(tenant_id, table),
         loads.c.day.between(first, last),
         loads.c.source == source,
-        loads.c.status == LoadStatus.PUBLISHED.value,
         loads.c.row_count > 0,
     )
     return set(tx.connection.execute(query.distinct()).scalars())
+
+
+def newest(tx: ReadTx, tenant_id: str, table: str) -> list[Load]:
+    """The newest published load of each day and source: together, the proof of a table."""
+    place = sa.func.row_number().over(
+        partition_by=(loads.c.day, loads.c.source), order_by=loads.c.published_at.desc()
+    )
+    ranked = (
+        sa.select(loads.c.load_id, place.label("place"))
+        .where(*_published(tenant_id, table))
+        .subquery()
+    )
+    is_newest = sa.and_(ranked.c.load_id == loads.c.load_id, ranked.c.place == 1)
+    query = sa.select(loads).join(ranked, is_newest).order_by(loads.c.day, loads.c.source)
+    return [rows.load(row) for row in tx.connection.execute(query)]
+
+
+def first_loaded_after(
+    tx: ReadTx, tenant_id: str, table: str, moment: datetime
+) -> dict[str, list[date]]:
+    """Days, by source, of which nothing but samples had been published until the moment."""
+    query = (
+        sa.select(loads.c.source, loads.c.day)
+        .where(*_published(tenant_id, table), loads.c.is_sample.is_(sa.false()))
+        .group_by(loads.c.source, loads.c.day)
+        .having(sa.func.min(loads.c.published_at) > sa.literal(moment, loads.c.published_at.type))
+        .order_by(loads.c.source, loads.c.day)
+    )
+    found: dict[str, list[date]] = {}
+    for row in tx.connection.execute(query):
+        found.setdefault(row.source, []).append(row.day)
+    return found
+
+
+def _published(tenant_id: str, table: str) -> tuple[sa.ColumnElement[bool], ...]:
+    is_published = loads.c.status == LoadStatus.PUBLISHED.value
+    return loads.c.tenant_id == tenant_id, loads.c.table_name == table, is_published
 
 
 def staged(tx: ReadTx, tenant_id: str, key: LoadKey) -> list[Load]:

@@ -1,6 +1,6 @@
 """Restatements: written with the load that causes them, and true once it is published."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -65,18 +65,24 @@ def stage(
 
 
 def record(tx: WriteTx, load: Load, *, at: datetime) -> None:
-    """The load is published: what it restates has happened, and its invoice months changed."""
+    """The load is published: what it restates has happened, and its invoice months changed: now,
+    or, where there were no rows before, when the source says.
+    """
     own = sa.and_(_COLUMNS.tenant_id == load.tenant_id, _COLUMNS.load_id == load.load_id)
     tx.write(sa.update(restatements).where(own).values(recorded_at=at))
+    changed_at = load.source_state.max_export_time if not load.previous else None
     for month in sorted(load.changed_months):
         key = {
             "tenant_id": load.tenant_id,
             "table_name": load.key.table,
             "invoice_month": month,
         }
-        values = {"changed_at": at, "run_id": load.run_id}
+        values = {"changed_at": changed_at or at, "run_id": load.run_id}
         statement = insert_into(invoice_months, tx.dialect).values(**key, **values)
-        tx.write(statement.on_conflict_do_update(index_elements=list(key), set_=values))
+        is_later = invoice_months.c.changed_at < statement.excluded.changed_at
+        tx.write(
+            statement.on_conflict_do_update(index_elements=list(key), set_=values, where=is_later)
+        )
 
 
 def discard(tx: WriteTx, tenant_id: str, load_id: str) -> None:
@@ -104,15 +110,14 @@ def page(
 
 def after(
     tx: ReadTx, tenant_id: str, table: str, moment: datetime, wanted: Wanted
-) -> Iterable[Restatement]:
+) -> list[Restatement]:
     """All that was recorded later than a moment, the changes of row counts included."""
     query = sa.select(restatements).where(
         *_conditions(tenant_id, wanted),
         _COLUMNS.table_name == table,
         _COLUMNS.recorded_at > moment,
     )
-    for row in tx.connection.execute(query):
-        yield _restatement(row)
+    return [_restatement(row) for row in tx.connection.execute(query)]
 
 
 def months(tx: ReadTx, tenant_id: str, table: str) -> Mapping[str, datetime]:

@@ -171,3 +171,18 @@ def test_listing_runs_opens_the_store_alone(acme: Cdp) -> None:
     ended = python("-c", code)
     assert ended.code == 0, ended.err
     assert ended.out == "[]\n"
+
+
+def test_the_bill_agrees_with_its_source_and_tells_what_was_restated(
+    acme: Cdp, export: Path
+) -> None:
+    assert acme("costs", "reconcile", "-t", "acme", "--json").json == []
+    acme("run", "gcp/cost/cost_sync", "-t", "acme", "--date", "2024-11-05")
+    (item,) = acme("costs", "reconcile", "-t", "acme", "--month", "202503", "--json").json
+    assert (item["is_equal"], item["state"]) == (True, "closed")
+    assert (item["cost"], item["difference"]) == (item["source_cost"], "0.000000000")
+    assert "202503" in acme("costs", "reconcile", "-t", "acme").out
+    assert acme("costs", "diff", "-t", "acme", "--json").json == []
+    assert acme("costs", "diff", "-t", "acme", "--since", "soon").code == 2
+    asked = ("costs", "summary", "-t", "acme", "--as-of", "2024-11-01", "--json")
+    assert acme(*asked).json == []

@@ -4,6 +4,14 @@
 ISO 8601 in UTC with Z, decimals exact texts. Knows no HTTP framework.
 """
 
+from convergence.api.wire.bill import (
+    ReconciliationOut,
+    ReconciliationQuery,
+    RestatementOut,
+    RestatementsQuery,
+    reconciliation_out,
+    restatement_out,
+)
 from convergence.api.wire.event import EventOut, LogQuery, event_out
 from convergence.api.wire.problem import (
     Alive,
@@ -18,9 +26,11 @@ from convergence.api.wire.problem import (
 )
 from convergence.api.wire.result import (
     CostItem,
+    CostsOut,
     CostsQuery,
     QueryIn,
     ResultOut,
+    check_whole,
     costs_out,
     json_value,
     result_out,
@@ -95,6 +105,7 @@ __all__ = [
     "CleanedOut",
     "CleanupOut",
     "CostItem",
+    "CostsOut",
     "CostsQuery",
     "DryrunOut",
     "EventOut",
@@ -115,6 +126,10 @@ __all__ = [
     "RateProblem",
     "ReadinessProblem",
     "Ready",
+    "ReconciliationOut",
+    "ReconciliationQuery",
+    "RestatementOut",
+    "RestatementsQuery",
     "ResultOut",
     "RetryIn",
     "RunAccepted",
@@ -145,6 +160,7 @@ __all__ = [
     "VariableIn",
     "VariableOut",
     "accepted_out",
+    "check_whole",
     "costs_out",
     "dryrun_out",
     "event_out",
@@ -155,6 +171,8 @@ __all__ = [
     "new_key_out",
     "onboarded_out",
     "queue_out",
+    "reconciliation_out",
+    "restatement_out",
     "result_out",
     "run_out",
     "run_with_steps",

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from convergence.api.wire.shape import LAST_DAY, In, Json, Out, any_day
+from convergence.api.wire.bill import moment
+from convergence.api.wire.shape import LAST_DAY, In, Json, Out, Page, any_day
 from convergence.errors import Invalid
 from convergence.model.cost import CostQuery, Dimension
 from convergence.model.day import FIRST_DAY
@@ -25,6 +26,17 @@ class Rows(Protocol):
     def rows(self) -> Sequence[tuple[Any, ...]]: ...
     @property
     def truncated(self) -> bool: ...
+
+
+class BillOfRows(Protocol):
+    """Costs, with how far they go."""
+
+    @property
+    def result(self) -> Rows: ...
+    @property
+    def fresh_at(self) -> datetime | None: ...
+    @property
+    def complete_to(self) -> date: ...
 
 
 class QueryIn(In):
@@ -54,6 +66,17 @@ class CostsQuery(BaseModel):
         default_factory=list, description="`name=id`, such as `service=6F81-5844-456A`"
     )
     format: Literal["json", "csv"] = "json"
+    as_of: str | None = Field(
+        default=None,
+        max_length=40,
+        description="What the answer was at the end of a day, or at a moment with its zone; "
+        "by day, service, project and invoice_month",
+    )
+
+    @property
+    def moment(self) -> datetime | None:
+        """Raises Invalid."""
+        return moment(self.as_of, at_end=True) if self.as_of else None
 
     def to_question(self) -> CostQuery:
         """Raises Invalid for what is no day, no name to group by, or no filter."""
@@ -85,6 +108,15 @@ class CostItem(Out):
     net: str | None
 
 
+class CostsOut(Page[CostItem]):
+    """`fresh_at` is when the newest row was exported; later days than `complete_to` are still
+    coming in, and grouped by day each item says so.
+    """
+
+    fresh_at: datetime | None
+    complete_to: date
+
+
 class ColumnOut(Out):
     name: str
     type: str
@@ -108,16 +140,35 @@ def result_out(result: Rows) -> ResultOut:
     )
 
 
-def costs_out(result: Rows) -> list[Json]:
-    """Each group as a mapping by column. Raises Invalid when there are too many for an answer."""
+def costs_out(bill: BillOfRows) -> CostsOut:
+    """Each group by its columns. Raises Invalid when there are too many for an answer."""
+    check_whole(bill.result)
+    names = [name for name, _ in bill.result.columns]
+    items = [
+        dict(zip(names, map(json_value, row), strict=True)) | _completeness(names, row, bill)
+        for row in bill.result.rows
+    ]
+    return CostsOut(
+        items=[CostItem.model_validate(item) for item in items],
+        fresh_at=bill.fresh_at,
+        complete_to=bill.complete_to,
+    )
+
+
+def _completeness(names: Sequence[str], row: Sequence[Any], bill: BillOfRows) -> Json:
+    if "day" not in names:
+        return {}
+    return {"is_complete": row[names.index("day")] <= bill.complete_to}
+
+
+def check_whole(result: Rows) -> None:
+    """Raises Invalid for an answer that was cut off."""
     if result.truncated:
         raise Invalid(
             f"more than {len(result.rows):,} groups",
             code="too_many_groups",
             hint="ask for fewer days or fewer groups",
         )
-    names = [name for name, _ in result.columns]
-    return [dict(zip(names, map(json_value, row), strict=True)) for row in result.rows]
 
 
 def json_value(value: Any) -> Any:  # noqa: ANN401 - a value of the warehouse, then of JSON

@@ -1,5 +1,8 @@
 """Questions about costs as BigQuery SQL, built as a syntax tree: values are literals on it."""
 
+from collections.abc import Mapping, Sequence
+from datetime import date
+
 from sqlglot import exp
 
 from convergence.model.cost import CostQuery, Dimension
@@ -48,6 +51,24 @@ def summary(
         .group_by(*keys, _column("currency"))
         .order_by(*_order(dimensions))
     )
+
+
+def leave_out(query: exp.Select, days: Mapping[str, Sequence[date]]) -> exp.Select:
+    """The question without the rows of these days, by source."""
+    for source, of_source in days.items():
+        own = _column("x_source").eq(exp.Literal.string(source))
+        among = exp.In(
+            this=_column(_IDS[Dimension.DAY]),
+            expressions=[_day(day.isoformat()) for day in sorted(of_source)],
+        )
+        query = query.where(exp.not_(exp.and_(own, among)))
+    return query
+
+
+def newest_export_time(*, project: str, dataset: str) -> exp.Select:
+    """The largest export time of all rows."""
+    newest = exp.Max(this=_column("x_source_export_time"))
+    return exp.select(exp.alias_(newest, "newest")).from_(_table(BILLING_TABLE, project, dataset))
 
 
 def _shown(dimension: Dimension) -> list[exp.Expr]:

@@ -1,0 +1,202 @@
+"""How the bill agrees with its source, month by month, and what it was at an earlier moment."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from convergence.engine import costs
+from convergence.engine.service import Service
+from convergence.errors import Invalid, Unavailable
+from convergence.model.cost import CostQuery, Dimension
+from convergence.model.invoice import Reconciliation, month_state
+from convergence.model.money import MoneyKey, Total
+from convergence.model.restatement import Restatement
+from convergence.store import loads, restatements
+from convergence.store.restatements import Wanted
+from convergence.warehouse.base import Result
+from convergence.warehouse.sql.cost_queries import BILLING_TABLE
+
+TRIES = 5
+KEPT = frozenset({Dimension.DAY, Dimension.SERVICE, Dimension.PROJECT, Dimension.INVOICE_MONTH})
+"""What restatements tell apart."""
+
+_FIGURES = ("currency", "rows", "cost", "credits", "net")
+_ID = {
+    Dimension.DAY: "day",
+    Dimension.SERVICE: "service_id",
+    Dimension.PROJECT: "project_id",
+    Dimension.INVOICE_MONTH: "invoice_month",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bill:
+    """Costs, with when their newest row was exported and the last day taken for complete."""
+
+    result: Result
+    fresh_at: datetime | None
+    complete_to: date
+
+
+Key = tuple[object, ...]
+FirstDays = Mapping[str, Sequence[date]]
+
+
+def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[Reconciliation]:
+    """By invoice month, cost type and currency; of one month, or of all."""
+    ours = _ours(service, tenant_id)
+    theirs: dict[MoneyKey, Total] = {}
+    run_ids: dict[MoneyKey, dict[str, None]] = defaultdict(dict)
+    with service.database.read() as tx:
+        changed = restatements.months(tx, tenant_id, BILLING_TABLE)
+        for load in loads.newest(tx, tenant_id, BILLING_TABLE):
+            for key, total in load.source_totals.items():
+                theirs[key] = theirs.get(key, Total()) + total
+                run_ids[key][load.run_id] = None
+    today = service.clock.now().date()
+    return [
+        Reconciliation(
+            invoice_month=key.invoice_month,
+            state=month_state(
+                key.invoice_month,
+                changed.get(key.invoice_month),
+                today=today,
+                closing_days=service.config.closing_days,
+            ),
+            changed_at=changed.get(key.invoice_month),
+            cost_type=key.cost_type,
+            currency=key.currency,
+            ours=ours.get(key, Total()),
+            source=theirs.get(key, Total()),
+            run_ids=tuple(run_ids[key]),
+        )
+        for key in sorted(ours.keys() | theirs.keys())
+        if month in {None, key.invoice_month}
+    ]
+
+
+def bill(
+    service: Service, tenant_id: str, question: CostQuery, moment: datetime | None = None
+) -> Bill:
+    """The costs now, or as they were at a moment. Raises Invalid, Unavailable."""
+    now = service.clock.now()
+    past = moment if moment is not None and moment < now else None
+    if past is None:
+        result = costs.summary(service, tenant_id, question)
+    else:
+        result = summary_as_of(service, tenant_id, question, past)
+    today = (past or now).date()
+    return Bill(
+        result=result,
+        fresh_at=costs.newest_export_time(service, tenant_id),
+        complete_to=today - timedelta(days=service.config.arriving_days),
+    )
+
+
+def summary_as_of(
+    service: Service, tenant_id: str, question: CostQuery, moment: datetime
+) -> Result:
+    """What `costs.summary` answered at a moment: today's rows without what was published since.
+
+    Raises Invalid for groups and filters that restatements do not tell apart.
+    """
+    asked = {*question.group_by, *(name for name, ids in question.filters.items() if ids)}
+    if unknown := asked - KEPT:
+        raise Invalid(
+            f"an earlier bill has no {', '.join(sorted(unknown))}",
+            code="invalid_dimension",
+            hint=f"with as_of: {', '.join(sorted(KEPT))}",
+        )
+    for _ in range(TRIES):
+        since, first = _since(service, tenant_id, question, moment)
+        result = costs.summary(service, tenant_id, question, without=first)
+        if _since(service, tenant_id, question, moment) == (since, first):
+            return _taken_back(result, question, since)
+    raise Unavailable(
+        "loads are being published", code="bill_in_motion", hint="try again in a moment"
+    )
+
+
+def _ours(service: Service, tenant_id: str) -> dict[MoneyKey, Total]:
+    dimensions = (Dimension.INVOICE_MONTH, Dimension.COST_TYPE)
+    everything = CostQuery(date_from=date.min, date_to=date.max, group_by=dimensions)
+    result = costs.summary(service, tenant_id, everything)
+    return {
+        MoneyKey(month or "", cost_type or "", currency or ""): Total(rows, cost, credits_)
+        for month, cost_type, currency, rows, cost, credits_, _ in result.rows
+    }
+
+
+def _since(
+    service: Service, tenant_id: str, question: CostQuery, moment: datetime
+) -> tuple[list[Restatement], FirstDays]:
+    """What was restated after the moment, and the days that were first loaded after it."""
+    wanted = Wanted(date_from=question.date_from, date_to=question.date_to)
+    with service.database.read() as tx:
+        first = loads.first_loaded_after(tx, tenant_id, BILLING_TABLE, moment)
+        found = restatements.after(tx, tenant_id, BILLING_TABLE, moment, wanted)
+        days = {source: set(of_source) for source, of_source in first.items()}
+        return [r for r in found if r.usage_date not in days.get(r.source, set())], first
+
+
+def _taken_back(result: Result, question: CostQuery, since: Sequence[Restatement]) -> Result:
+    """The rows with each restatement taken back; groups that are left without rows are none."""
+    names = [name for name, _ in result.columns]
+    keys = [_ID[dimension] for dimension in dict.fromkeys(question.group_by)]
+    groups: dict[Key, dict[str, Any]] = {}
+    for row in result.rows:
+        shown = dict(zip(names, row, strict=True))
+        groups[_key(shown, keys)] = shown
+    for restatement in since:
+        if _is_asked(restatement, question):
+            values = _values(restatement)
+            empty = dict.fromkeys(names) | {name: values[name] or None for name in keys}
+            empty |= {"currency": restatement.currency or None, "rows": 0}
+            group = groups.setdefault(_key(values, keys), empty)
+            _take_back(group, restatement)
+    rows = [tuple(group[name] for name in names) for group in groups.values() if group["rows"]]
+    return replace(result, rows=sorted(rows, key=_order(names)))
+
+
+def _take_back(group: dict[str, Any], restatement: Restatement) -> None:
+    zero = Decimal(0)
+    present = Total(group["rows"], group["cost"] or zero, group["credits"] or zero)
+    total = present + restatement.old + restatement.new.negated()
+    group |= {"rows": total.rows, "cost": total.cost, "credits": total.credits, "net": total.net}
+
+
+def _is_asked(restatement: Restatement, question: CostQuery) -> bool:
+    values = _values(restatement)
+    return all(
+        str(values[_ID[dimension]]) in ids for dimension, ids in question.filters.items() if ids
+    )
+
+
+def _values(restatement: Restatement) -> dict[str, object]:
+    return {
+        "day": restatement.usage_date,
+        "service_id": restatement.service_id,
+        "project_id": restatement.project_id,
+        "invoice_month": restatement.invoice_month,
+        "currency": restatement.currency,
+    }
+
+
+def _key(values: Mapping[str, Any], keys: Sequence[str]) -> Key:
+    return tuple(values[name] or "" for name in (*keys, "currency"))
+
+
+def _order(names: Sequence[str]) -> Any:  # noqa: ANN401 - a key to sort by
+    """By day where there is one, then by net, the largest first."""
+    net = names.index("net")
+    day = names.index("day") if "day" in names else None
+    others = [index for index, name in enumerate(names) if name not in {*_FIGURES[1:], "day"}]
+
+    def order(row: tuple[Any, ...]) -> tuple[Any, ...]:
+        rest = [row[index] or "" for index in others]
+        return ("" if day is None else row[day], -row[net], *rest)
+
+    return order

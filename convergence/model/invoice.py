@@ -1,0 +1,66 @@
+"""An invoice month as it ripens: its rows still arrive, may still be corrected, or are final."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from convergence.model.money import Total
+
+
+class MonthState(StrEnum):
+    """OPEN until the month ends, then SETTLING until it has not changed for long: CLOSED."""
+
+    OPEN = "open"
+    SETTLING = "settling"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciliation:
+    """One invoice month, cost type and currency: what the tables hold beside what the source
+    held when it was read, and the runs that read it.
+    """
+
+    invoice_month: str
+    state: MonthState
+    changed_at: datetime | None
+    cost_type: str
+    currency: str
+    ours: Total
+    source: Total
+    run_ids: tuple[str, ...]
+
+    @property
+    def difference(self) -> Decimal:
+        """Net of ours less net of the source's."""
+        return (self.ours + self.source.negated()).net
+
+    @property
+    def is_equal(self) -> bool:
+        return self.ours == self.source
+
+
+def month_state(
+    month: str, changed_at: datetime | None, *, today: date, closing_days: int
+) -> MonthState:
+    """The state of an invoice month, `YYYYMM`. One that cannot be read as a month stays open."""
+    end = _end(month)
+    if end is None or today < end:
+        return MonthState.OPEN
+    latest = max(end, changed_at.date()) if changed_at else end
+    return MonthState.CLOSED if (today - latest).days >= closing_days else MonthState.SETTLING
+
+
+def is_settled(day: date, *, today: date, arriving_days: int) -> bool:
+    """Whether a usage day is old enough to be taken for complete."""
+    return (today - day).days >= arriving_days
+
+
+def _end(month: str) -> date | None:
+    """The first day after the month."""
+    try:
+        first = datetime.strptime(month, "%Y%m").date()  # noqa: DTZ007 - a month has no zone
+    except ValueError:
+        return None
+    return (first + timedelta(days=31)).replace(day=1)

@@ -1,0 +1,101 @@
+"""Restatements and the reconciliation over HTTP."""
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from convergence.engine.execute import Executor
+from convergence.engine.service import Service
+from tests.conftest import HEADER, export_line
+
+OLD, YOUNG = "2024-10-01", "2024-11-04"
+RUN = "/api/v1/pipelines/run/acme/gcp/cost/cost_sync"
+FIELDS = (
+    "usage_date invoice_month service_id project_id currency old_cost new_cost old_credits "
+    "new_credits reason run_id recorded_at"
+)
+
+
+@pytest.fixture
+def synced(acme: TestClient, service: Service, source: str, tmp_path: Path) -> TestClient:
+    """A first load, then late rows of two days."""
+    folder = tmp_path / "export"
+    folder.mkdir(exist_ok=True)
+    for name, cost in (("a.csv", "1.5"), ("b.csv", "0.25")):
+        rows = [export_line(day, cost, "-0.5", day[:4] + day[5:7]) for day in (OLD, YOUNG)]
+        (folder / name).write_text("\n".join([HEADER, *rows]) + "\n")
+        run_id = acme.post(RUN, json={"date": "2024-11-05"}).json()["pipeline_logging_id"]
+        Executor(service=service, worker="test").walk("acme", run_id)
+    return acme
+
+
+def test_restatements_are_listed_in_parts(synced: TestClient) -> None:
+    whole = synced.get("/api/v1/costs/restatements").json()
+    assert [item["usage_date"] for item in whole["items"]] == [YOUNG, OLD]
+    assert list(whole["items"][0]) == FIELDS.split()
+    assert whole["items"][1]["old_cost"] == "1.5"
+    assert whole["items"][1]["new_cost"] == "1.75"
+    assert [item["reason"] for item in whole["items"]] == ["arriving", "late_row"]
+    first = synced.get("/api/v1/costs/restatements?limit=1").json()
+    rest = synced.get(
+        "/api/v1/costs/restatements", params={"limit": 1, "cursor": first["next_cursor"]}
+    ).json()
+    assert first["items"] + rest["items"] == whole["items"]
+    assert rest["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("from=2024-11-01", 1),
+        ("to=2024-10-31", 1),
+        ("since=2024-11-05", 2),
+        ("since=2025-01-01", 0),
+    ],
+)
+def test_restatements_are_chosen(synced: TestClient, query: str, count: int) -> None:
+    assert len(synced.get(f"/api/v1/costs/restatements?{query}").json()["items"]) == count
+
+
+def test_the_bill_is_reconciled(synced: TestClient) -> None:
+    items = synced.get("/api/v1/costs/reconciliation").json()["items"]
+    assert [(item["invoice_month"], item["is_equal"]) for item in items] == [
+        ("202410", True),
+        ("202411", True),
+    ]
+    assert items[0]["state"] == "settling"
+    one = synced.get("/api/v1/costs/reconciliation?invoice_month=202411").json()["items"]
+    assert one == items[1:]
+
+
+def test_costs_say_how_far_they_go(synced: TestClient) -> None:
+    answer = synced.get("/api/v1/costs?group_by=day").json()
+    assert (answer["fresh_at"], answer["complete_to"]) == ("2024-11-04T05:00:00Z", "2024-11-02")
+    assert [item["is_complete"] for item in answer["items"]] == [True, False]
+    assert synced.get("/api/v1/costs?as_of=2024-11-04").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "restatements?since=soon",
+        "restatements?since=2024-11-05T08:00:00",
+        "restatements?cursor=x",
+        "restatements?from=1",
+        "restatements?x=1",
+        "reconciliation?invoice_month=2024-11",
+    ],
+)
+def test_a_wrong_question_of_the_bill_is_422(acme: TestClient, path: str) -> None:
+    assert acme.get(f"/api/v1/costs/{path}").status_code == 422
+
+
+def test_a_tenant_sees_its_own_bill_alone(synced: TestClient, keys: object) -> None:
+    rival = keys.rival  # type: ignore[attr-defined]  # the keys of the other tests
+    for path in ("restatements", "reconciliation"):
+        own = synced.get(f"/api/v1/costs/{path}", headers=rival)
+        assert own.json()["items"] == []
+        foreign = synced.get(f"/api/v1/costs/{path}?tenant_id=acme", headers=rival)
+        absent = synced.get(f"/api/v1/costs/{path}?tenant_id=nobody", headers=rival)
+        assert foreign.status_code == absent.status_code

@@ -1,0 +1,210 @@
+"""What was reported and then became other: recorded key by key, and taken back exactly."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from convergence.engine import costs, reconcile
+from convergence.engine.service import Service
+from convergence.errors import Invalid
+from convergence.model.cost import CostQuery, Dimension
+from convergence.model.invoice import MonthState
+from convergence.model.restatement import Reason, Restatement
+from convergence.model.run import Status
+from convergence.store import restatements
+from convergence.store.restatements import Wanted
+from tests.engine.test_sync import OLD, YOUNG, run_sync
+from tests.fakes import FakeClock
+
+Export = Callable[..., Path]
+BILLING = "gcp/cost/cost_billing"
+ALL = CostQuery(date_from=date(2024, 1, 1), date_to=date(2025, 1, 1), group_by=(Dimension.DAY,))
+
+
+def recorded(service: Service) -> list[Restatement]:
+    with service.database.read() as tx:
+        return restatements.page(tx, "acme", Wanted(), limit=1000)
+
+
+def amounts(service: Service) -> list[tuple[str, Decimal, Decimal, Reason]]:
+    return [(r.usage_date.isoformat(), r.old.net, r.new.net, r.reason) for r in recorded(service)]
+
+
+def adjusted(path: Path, text: str = "adjustment") -> None:
+    """Make the last row an adjustment."""
+    lines = path.read_text().splitlines()
+    lines[-1] = lines[-1].replace(",regular", f",{text}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_a_first_full_load_restates_nothing(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    run_sync(service)
+    assert recorded(service) == []
+
+
+def test_a_late_row_is_recorded_with_both_runs(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"))
+    first = run_sync(service)
+    export((OLD, "0.25", "-0.05", "202411"), name="late.csv")
+    second = run_sync(service)
+    (item,) = recorded(service)
+    assert (item.invoice_month, item.service_id, item.project_id) == ("202411", "6F81", "proj")
+    assert (item.old.rows, item.old.cost, item.new.cost) == (0, Decimal(0), Decimal("0.25"))
+    assert (item.old_run_id, item.run_id) == (first.run_id, second.run_id)
+    assert (item.reason, item.new.credits) == (Reason.LATE_ROW, Decimal("-0.05"))
+
+
+def test_each_change_has_its_reason(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    run_sync(service)
+    steps = [
+        (((YOUNG, "1", "", "202411"),), "young.csv", Reason.ARRIVING),
+        (((OLD, "0", "-0.5", "202410"),), "credit.csv", Reason.CREDIT),
+        (((OLD, "-1", "", "202410"),), "correction.csv", Reason.CORRECTION),
+        (((OLD, "7", "", "202410"), (YOUNG, "2", "", "202411")), "a.csv", Reason.SOURCE_REWRITTEN),
+        ((("2024-09-01", "7", "", "202410"),), "older.csv", Reason.LATE_ROW),
+    ]
+    for rows, name, reason in steps:
+        path = export(*rows, name=name)
+        if reason is Reason.CORRECTION:
+            adjusted(path)
+        run = run_sync(service, allow_shrink=True)
+        assert run.status is Status.COMPLETED, run.error
+        assert recorded(service)[0].reason is reason
+
+
+def test_a_day_loaded_alone_restates_too(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service, BILLING, OLD)
+    export((OLD, "0.25", "", "202410"), name="late.csv")
+    run_sync(service, BILLING, OLD)
+    run_sync(service, BILLING, OLD)
+    assert amounts(service) == [(OLD, Decimal(1), Decimal("1.25"), Reason.LATE_ROW)]
+
+
+def test_what_fails_restates_nothing(service: Service, export: Export) -> None:
+    path = export((OLD, "1", "", "202410"))
+    run_sync(service)
+    path.unlink()
+    export((YOUNG, "1", "", "202411"), name="b.csv")
+    assert run_sync(service).status is Status.FAILED
+    assert amounts(service) == [(YOUNG, Decimal(0), Decimal(1), Reason.ARRIVING)]
+
+
+def test_twins_that_are_both_real_stay_two(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"), (OLD, "1", "", "202410"))
+    run_sync(service)
+    export((OLD, "1", "", "202410"), name="third.csv")
+    run_sync(service)
+    (item,) = recorded(service)
+    assert (item.old.rows, item.new.rows, item.reason) == (2, 3, Reason.LATE_ROW)
+
+
+def test_an_earlier_bill_is_what_was_reported_then(
+    service: Service, export: Export, clock: FakeClock
+) -> None:
+    moments: list[datetime] = []
+    reported: list[object] = []
+    question = replace(ALL, group_by=tuple(sorted(reconcile.KEPT)))
+    contents = [
+        {"a": [(OLD, "1", "", "202410")]},
+        {"b": [(OLD, "0.25", "-0.05", "202411"), (YOUNG, "2", "", "202411")]},
+        {"a": [(OLD, "3", "", "202410"), ("2024-10-02", "4", "", "202410")]},
+        {"a": [("2024-10-02", "4", "", "202410")], "c": [(OLD, "9", "-9", "202410")]},
+    ]
+    for content in contents:
+        for name, rows in content.items():
+            export(*rows, name=f"{name}.csv")
+        run = run_sync(service)
+        assert run.status is Status.COMPLETED, run.error
+        clock.advance(hours=1)
+        moments.append(service.clock.now())
+        reported.append(bill(service, question))
+        clock.advance(hours=1)
+    for moment, then in zip(moments, reported, strict=True):
+        assert bill(service, question, moment) == then
+    assert bill(service, question, datetime.fromisoformat("2024-01-01T00:00:00Z")) == []
+
+
+def bill(service: Service, question: CostQuery, moment: datetime | None = None) -> object:
+    """Sums by id, and how many rows."""
+    result = reconcile.bill(service, "acme", question, moment).result
+    names = [name for name, _ in result.columns]
+    kept = [i for i, name in enumerate(names) if not name.endswith(("_name", "_description"))]
+    return [tuple(row[i] for i in kept) for row in result.rows]
+
+
+def test_an_earlier_bill_is_filtered_and_knows_no_sku(
+    service: Service, export: Export, clock: FakeClock
+) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    clock.advance(hours=1)
+    then = service.clock.now()
+    export((OLD, "1", "", "202410"), name="b.csv")
+    run_sync(service)
+    other = replace(ALL, filters={Dimension.SERVICE: ("other",)})
+    own = replace(ALL, filters={Dimension.SERVICE: ("6F81",), Dimension.DAY: (OLD,)})
+    assert bill(service, other, then) == []
+    assert bill(service, own, then) == [(date(2024, 10, 1), "EUR", 1, 1, 0, 1)]
+    with pytest.raises(Invalid, match="sku"):
+        reconcile.bill(service, "acme", replace(ALL, group_by=(Dimension.SKU,)), then)
+
+
+def test_the_bill_agrees_with_its_source_and_names_the_runs(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "-0.25", "202410"), (YOUNG, "2", "", "202411"))
+    first = run_sync(service)
+    export((OLD, "0.5", "", "202410"), name="late.csv")
+    second = run_sync(service)
+    october, november = reconcile.reconciliation(service, "acme", None)
+    assert (october.ours.cost, october.ours.credits) == (Decimal("1.5"), Decimal("-0.25"))
+    assert october.is_equal
+    assert november.is_equal
+    assert (october.run_ids, november.run_ids) == ((second.run_id,), (first.run_id,))
+    assert reconcile.reconciliation(service, "acme", "202411") == [november]
+
+
+def test_rows_lost_in_the_warehouse_show_as_a_difference(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    dataset = Path(service.config.home, "warehouse")
+    service.warehouse.close()
+    (file,) = (path for path in dataset.glob("*.duckdb") if "acme" in path.name)
+    with duckdb.connect(str(file)) as connection:
+        connection.execute("DELETE FROM billing_cost_daily")
+    (october,) = reconcile.reconciliation(service, "acme", None)
+    assert (october.is_equal, october.difference) == (False, Decimal(-1))
+
+
+def test_an_invoice_month_settles_and_closes(
+    service: Service, export: Export, clock: FakeClock
+) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "1", "", "202411"))
+    run_sync(service)
+    states = [item.state for item in reconcile.reconciliation(service, "acme", None)]
+    assert states == [MonthState.SETTLING, MonthState.OPEN]
+    clock.advance(days=27)
+    states = [item.state for item in reconcile.reconciliation(service, "acme", None)]
+    assert states == [MonthState.CLOSED, MonthState.SETTLING]
+    export((OLD, "1", "", "202410"), name="late.csv")
+    run_sync(service, day="2024-12-01")
+    states = [item.state for item in reconcile.reconciliation(service, "acme", None)]
+    assert states == [MonthState.SETTLING, MonthState.SETTLING]
+
+
+def test_a_bill_says_how_fresh_and_how_complete_it_is(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "1", "", "202411"))
+    run_sync(service)
+    found = reconcile.bill(service, "acme", ALL)
+    assert found.fresh_at is not None
+    assert found.fresh_at.isoformat() == "2024-11-04T05:00:00+00:00"
+    assert found.complete_to == date(2024, 11, 2)
+    assert costs.newest_export_time(service, "acme") == found.fresh_at
