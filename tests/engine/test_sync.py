@@ -23,17 +23,27 @@ OLD, YOUNG = "2024-10-01", "2024-11-04"
 SYNC = "gcp/cost/cost_sync"
 
 
-def run_sync(service: Service, template: str = SYNC, day: str = "2024-11-05", **more: bool) -> Run:
+def run_sync(
+    service: Service,
+    template: str = SYNC,
+    day: str = "2024-11-05",
+    *,
+    tenant_id: str = "acme",
+    source: str = "",
+    allow_shrink: bool = False,
+) -> Run:
+    """Launch it and walk it to its end in this thread."""
     request = LaunchRequest(
-        tenant_id="acme",
+        tenant_id=tenant_id,
         template=template,
         run_date=date.fromisoformat(day),
-        **more,  # type: ignore[arg-type]  # allow_shrink alone
+        variables={"source_billing_table": source} if source else {},
+        allow_shrink=allow_shrink,
     )
     run = launch(service, request).run
-    Executor(service=service, worker="test").walk("acme", run.run_id)
+    Executor(service=service, worker="test").walk(tenant_id, run.run_id)
     with service.database.read() as tx:
-        return runs.get(tx, "acme", run.run_id)
+        return runs.get(tx, tenant_id, run.run_id)
 
 
 def facts(service: Service, run: Run) -> dict[str, object]:

@@ -4,14 +4,12 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from convergence.model.cancel import CancelToken
 from convergence.model.load import LoadKey
 from convergence.model.source import GrantedSource, Kind
-from convergence.model.table import Column, TableSchema
+from convergence.model.table import TableSchema
 from convergence.warehouse.base import (
     LoadRecord,
     QueryLimits,
@@ -24,7 +22,8 @@ from convergence.warehouse.base import (
 )
 from convergence.warehouse.duckdb.export import folder_of
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
-from convergence.warehouse.schemas import gcp_export, load_schema, tenant_schemas
+from convergence.warehouse.schemas import load_schema, tenant_schemas
+from tests.exports import export_row, write_rows
 
 PROJECT = "local"
 TABLE = "local.billing.gcp_billing_export_resource_v1_01ABCD"
@@ -175,57 +174,6 @@ def exports(tmp_path: Path) -> Path:
     return tmp_path / "exports" / "acme"
 
 
-def export_row(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - of whatever type
-    """One row of a detailed export, as BigQuery would write it to Parquet."""
-    row: dict[str, Any] = {
-        "billing_account_id": "01ABCD-234567-89EF01",
-        "service": {"id": "6F81-5844-456A", "description": "Compute Engine"},
-        "sku": {"id": "CF4E-A0C7-E3BF", "description": "Instance Core"},
-        "usage_start_time": datetime(2025, 10, 1, 5, tzinfo=UTC),
-        "usage_end_time": datetime(2025, 10, 1, 6, tzinfo=UTC),
-        "project": {
-            "id": "project-1",
-            "number": "1",
-            "name": "Project 1",
-            "labels": [{"key": "team", "value": "red"}],
-            "ancestry_numbers": "/1/",
-            "ancestors": [{"resource_name": "organizations/1", "display_name": "org"}],
-        },
-        "labels": [{"key": "env", "value": 'it\'s "prod"'}],
-        "system_labels": [],
-        "location": {"location": "eu", "country": "DE", "region": "eu-1", "zone": "eu-1-a"},
-        "resource": {"name": "vm-1", "global_name": "//compute/vm-1"},
-        "tags": [{"key": "1/env", "value": "prod", "inherited": True, "namespace": "1"}],
-        "price": None,
-        "subscription": {"instance_id": None},
-        "transaction_type": "GOOGLE",
-        "seller_name": None,
-        "export_time": datetime(2025, 10, 2, 3, 4, 5, tzinfo=UTC),
-        "cost": 1.25,
-        "currency": "EUR",
-        "currency_conversion_rate": 0.92,
-        "usage": {
-            "amount": 3600.0,
-            "unit": "seconds",
-            "amount_in_pricing_units": 1.0,
-            "pricing_unit": "hour",
-        },
-        "credits": [{"name": "Promo", "amount": -0.25, "full_name": None, "id": "p", "type": "X"}],
-        "invoice": {"month": "202510", "publisher_type": "GOOGLE"},
-        "cost_type": "regular",
-        "adjustment_info": None,
-        "cost_at_list": 1.5,
-        "consumption_model": {
-            "id": "m",
-            "description": "Default",
-            "applied_subscription_instance_id": None,
-        },
-        "cost_at_effective_price_default": 1.4,
-        "cost_at_list_consumption_model": 1.5,
-    }
-    return row | changes
-
-
 @pytest.fixture
 def make_row() -> Callable[..., dict[str, Any]]:
     return export_row
@@ -233,40 +181,12 @@ def make_row() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 def write_parquet(exports: Path) -> Callable[..., Path]:
-    """Write rows as BigQuery would: FLOAT64 money, nested records, LISTs of STRUCT."""
+    """Write a file of the default tenant's export."""
 
     def write(rows: Sequence[Mapping[str, Any]], name: str = "day.parquet", **options: Any) -> Path:  # noqa: ANN401 - of whatever type
-        exports.mkdir(parents=True, exist_ok=True)
-        without = options.pop("without", ())
-        schema = pa.schema([f for f in _ARROW_SCHEMA if f.name not in without])
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), exports / name, **options)
-        return exports / name
+        return write_rows(exports / name, rows, **options)
 
     return write
-
-
-_FLOATS = {"cost", "currency_conversion_rate", "amount", "cost_at_list"} | {
-    "cost_at_effective_price_default",
-    "cost_at_list_consumption_model",
-}
-_ARROW = {
-    "STRING": pa.string(),
-    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-    "FLOAT64": pa.float64(),
-    "NUMERIC": pa.decimal128(38, 9),
-    "BOOL": pa.bool_(),
-}
-
-
-def _arrow(column: Column) -> pa.Field:
-    if column.fields:
-        type_ = pa.struct([_arrow(member) for member in column.fields])
-    else:
-        type_ = pa.float64() if column.name in _FLOATS else _ARROW[column.type]
-    return pa.field(column.name, pa.list_(type_) if column.mode == "REPEATED" else type_)
-
-
-_ARROW_SCHEMA = [_arrow(column) for column in gcp_export().columns]
 
 
 @pytest.fixture

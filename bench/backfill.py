@@ -1,0 +1,170 @@
+"""A month of the detailed export: `gcp/cost/cost_sync` from nothing, against a bare DuckDB script.
+
+python bench/backfill.py [--rows N] [--rounds N]: 30 files of an export, N rows each, one row in ten
+of the day before. Both load them into a table of the same 44 columns and sum the source by invoice
+month, cost type and currency; the script does so in one INSERT and one GROUP BY, the product day
+by day with its proof, hashes and units. Printed are the median times, the script's as a part of
+ours (at least 0.85), the peak memory of a process that runs the product alone (below 1024 MB), and
+what a run takes that finds nothing new, and one late row.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+from load_day import COLUMNS, CREDITS, EXPORT, exact
+
+from convergence.engine.execute import Executor
+from convergence.engine.launch import launch
+from convergence.engine.onboard import Application, onboard
+from convergence.model.run import LaunchRequest, Status
+from convergence.model.source import Grant, Kind, Source
+from convergence.settings import Settings
+from convergence.store import runs, sources
+from convergence.wiring import build
+
+FIRST, DAYS = date(2024, 11, 2), 30
+TABLE = "local.billing.gcp_billing_export_resource_v1_BENCH"
+
+
+def make(folder: Path, rows: int) -> None:
+    """One account, so that the files belong together; a tenth of each is of the day before."""
+    connection = duckdb.connect().execute("SET TimeZone = 'UTC'")
+    hours, before = "to_hours((i % 24)::INT)", "to_days((i % 10 = 0)::INT)"
+    for number in range(DAYS):
+        day = FIRST + timedelta(days=number)
+        making = (
+            EXPORT.replace("'2024-11-01 0", f"'{day} 0")
+            .replace("2024-11-02 05", f"{day + timedelta(days=1)} 05")
+            .replace(hours, f"{hours} - {before}")
+            .replace("$rows", str(rows))
+            .replace("$file", str(folder / f"{day}.parquet"))
+        )
+        connection.execute(making)
+    old_ns = time.time_ns() - 3600 * 10**9
+    for file in folder.iterdir():
+        os.utime(file, ns=(old_ns, old_ns))
+
+
+def bare(home: Path, folder: Path) -> float:
+    """The hand-written script: the whole month in one transaction."""
+    source = f"read_parquet('{folder}/*.parquet')"
+    columns = COLUMNS.format(
+        cost=exact("cost"),
+        rate=exact("currency_conversion_rate"),
+        credits=f"coalesce({CREDITS}, 0)",
+        list=exact("cost_at_list"),
+        default=exact("cost_at_effective_price_default"),
+        json="to_json",
+    )
+    connection = duckdb.connect(config={"threads": 2, "memory_limit": "512MB"})
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute(f"ATTACH '{home / 'bare.duckdb'}' AS t (STORAGE_VERSION 'v1.5.0')")
+    select = (
+        f"SELECT {columns}, usage_start_time::DATE AS ingestion_date, '{TABLE}' AS x_source,"  # noqa: S608 - the bare script
+        f" 'run' AS x_run_id, now() AS x_ingested_at FROM {source}"
+    )
+    connection.execute(f"CREATE TABLE t.main.billing AS {select} LIMIT 0")
+    start = time.perf_counter()
+    connection.execute("BEGIN")
+    connection.execute("DELETE FROM t.main.billing")
+    connection.execute(f"INSERT INTO t.main.billing BY NAME {select}")
+    connection.execute(
+        f"SELECT invoice.month, cost_type, currency, count(*), sum({exact('cost')}),"  # noqa: S608 - the bare script
+        f" sum({CREDITS}) FROM {source} GROUP BY ALL"
+    ).fetchall()
+    connection.execute("COMMIT")
+    taken = time.perf_counter() - start
+    connection.close()
+    return taken
+
+
+def product(home: Path, folder: Path) -> tuple[float, float, float]:
+    """Seconds of the first run, of one that finds nothing new, and of one with a late row."""
+    service = build(Settings(home=home / "home"))
+    tenant = Application(
+        tenant_id="bench",
+        company_name="Bench",
+        admin_email="bench@example.com",
+        subscription_plan="SCALE",
+    )
+    onboard(service, tenant)
+    source = Source(
+        table=TABLE,
+        files=str(folder / "*.parquet"),
+        kind=Kind.AUTO,
+        grants=(Grant(tenant_id="bench"),),
+    )
+    with service.database.write() as tx:
+        sources.put(tx, source, now=service.clock.now())
+
+    def sync() -> float:
+        start = time.perf_counter()
+        run = launch(service, LaunchRequest(tenant_id="bench", template="gcp/cost/cost_sync")).run
+        Executor(service=service, worker="bench").walk("bench", run.run_id)
+        taken = time.perf_counter() - start
+        with service.database.read() as tx:
+            ended = runs.get(tx, "bench", run.run_id)
+        assert ended.status is Status.COMPLETED, ended.error
+        return taken
+
+    first, nothing = sync(), sync()
+    late = folder / "late.parquet"
+    one = f"SELECT * FROM '{folder / f'{FIRST}.parquet'}' LIMIT 1"  # noqa: S608 - a file of ours
+    duckdb.execute(f"COPY ({one}) TO '{late}' (FORMAT parquet)")
+    taken = sync()
+    late.unlink()
+    service.close()
+    return first, nothing, taken
+
+
+def apart(folder: Path) -> tuple[float, float, float, float]:
+    """The product's seconds and its peak in MB, in a process of its own."""
+    command = [sys.executable, __file__, "--product-on", str(folder)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - itself
+    first, nothing, late, peak = json.loads(said.splitlines()[-1])
+    return first, nothing, late, peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--product-on", type=Path)
+    options = parser.parse_args()
+    if options.product_on:
+        with tempfile.TemporaryDirectory() as home:
+            seconds = product(Path(home), options.product_on)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps([*seconds, peak]))
+        return
+    theirs, ours = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        make(folder, options.rows)
+        for _ in range(options.rounds):
+            with tempfile.TemporaryDirectory() as home:
+                theirs.append(bare(Path(home), folder))
+            ours.append(apart(folder))
+    parts = [there / here[0] for there, here in zip(theirs, ours, strict=True)]
+    print(f"rows         {options.rows * DAYS}   cores {os.cpu_count()}")
+    print(f"bare         {statistics.median(theirs):.2f} s")
+    print(f"cost_sync    {statistics.median(here[0] for here in ours):.2f} s")
+    print(f"part         {statistics.median(parts):.2f}   (at least 0.85)")
+    print(f"nothing new  {statistics.median(here[1] for here in ours):.2f} s   (below 1)")
+    print(f"one late row {statistics.median(here[2] for here in ours):.2f} s")
+    print(f"peak RSS     {max(here[3] for here in ours):.0f} MB   (below 1024)")
+
+
+if __name__ == "__main__":
+    main()
