@@ -13,7 +13,7 @@ from pathlib import Path
 from convergence.engine import serve
 from convergence.engine.service import Service
 from convergence.settings import Settings
-from convergence.store import loads
+from convergence.store import loads, units
 from convergence.wiring import build
 
 
@@ -24,7 +24,7 @@ def die(*_: object, **__: object) -> None:
 def arm(service: Service, point: str) -> None:
     """Die before or after one call of the load."""
     when, name = point.split("_", 1)
-    owner: object = service.warehouse if hasattr(service.warehouse, name) else loads
+    owner: object = next(o for o in (service.warehouse, loads, units) if hasattr(o, name))
     call = getattr(owner, name)
 
     def dying(*arguments: object, **named: object) -> object:

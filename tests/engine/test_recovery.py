@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -47,6 +48,46 @@ def test_a_run_whose_process_is_killed_ends_with_the_right_rows(
     run = launch(service, request).run
     home = service.config.home
     service.close()
+    with _started_again_after_death(home, point) as again:
+        ended = _wait(again, run.run_id)
+        assert ended.status is Status.COMPLETED
+        sql = "SELECT COUNT(*), SUM(cost), SUM(credits_total) FROM billing_cost_daily"
+        assert costs.query(again, "acme", sql).rows == [(2, Decimal("3.5"), Decimal("-0.25"))]
+        published = costs.query(again, "acme", "SELECT COUNT(*) FROM x_meta_loads").rows
+        assert published == [(1,)]
+        with again.database.read() as tx:
+            assert loads.published(tx, "acme", KEY) is not None
+            assert loads.staged(tx, "acme", KEY) == []
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize("point", ["after_publish", "before_settle"])
+def test_a_sync_whose_process_is_killed_ends_with_every_day_once(
+    service: Service, export: Callable[..., Path], point: str
+) -> None:
+    service.clock = SystemClock()
+    days = ("2024-10-01", "2024-10-02", "2024-10-03")
+    export(*((day, "1.5", "-0.25", "202410") for day in days))
+    request = LaunchRequest(
+        tenant_id="acme", template="gcp/cost/cost_sync", run_date=date(2024, 11, 1)
+    )
+    run = launch(service, request).run
+    home = service.config.home
+    service.close()
+    with _started_again_after_death(home, point) as again:
+        ended = _wait(again, run.run_id)
+        assert ended.status is Status.COMPLETED, ended.error
+        sql = "SELECT ingestion_date, COUNT(*), SUM(cost) FROM billing_cost_daily GROUP BY 1"
+        found = costs.query(again, "acme", f"{sql} ORDER BY 1").rows
+        assert [(str(day), rows, cost) for day, rows, cost in found] == [
+            (day, 1, Decimal("1.5")) for day in days
+        ]
+        assert costs.query(again, "acme", "SELECT COUNT(*) FROM x_meta_loads").rows == [(3,)]
+
+
+@contextmanager
+def _started_again_after_death(home: Path, point: str) -> Iterator[Service]:
+    """The service on a home where a process died at a point of its run."""
     script = Path(__file__).with_name("killed.py")
     died = subprocess.run(
         [sys.executable, script, home, point],
@@ -58,15 +99,7 @@ def test_a_run_whose_process_is_killed_ends_with_the_right_rows(
     again = build(Settings(home=home))
     serving = serve.start(again, with_worker=True)
     try:
-        ended = _wait(again, run.run_id)
-        assert ended.status is Status.COMPLETED
-        sql = "SELECT COUNT(*), SUM(cost), SUM(credits_total) FROM billing_cost_daily"
-        assert costs.query(again, "acme", sql).rows == [(2, Decimal("3.5"), Decimal("-0.25"))]
-        published = costs.query(again, "acme", "SELECT COUNT(*) FROM x_meta_loads").rows
-        assert published == [(1,)]
-        with again.database.read() as tx:
-            assert loads.published(tx, "acme", KEY) is not None
-            assert loads.staged(tx, "acme", KEY) == []
+        yield again
     finally:
         serving.stop()
 
