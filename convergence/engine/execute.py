@@ -260,6 +260,7 @@ class Executor:
                 return runs.save_step(tx, step)
 
         if not self._outlast(save):
+            log.warning("attempt lost, nothing written", run_id=step.run_id, attempt=step.attempt)
             raise Conflict(f"run {step.run_id} has passed to another attempt", code="attempt_lost")
 
     def _names(

@@ -1,0 +1,61 @@
+"""A server on a PostgreSQL that may be stopped, a mail server, and a tenant for each test."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import uuid4
+
+import httpx2
+import pytest
+import sqlalchemy as sa
+
+from tests.conftest import start_postgres
+from tests.fleet.machines import Caller, Fleet, Process, Sink, onboard, sink, write_templates
+from tests.postgres_server import PostgresServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What the tests stand on: started once, since a start takes seconds."""
+
+    postgres: PostgresServer
+    sink: Sink
+    fleet: Fleet
+    server: Process
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    postgres = start_postgres()
+    folder = tmp_path_factory.mktemp("fleet")
+    write_templates(folder)
+    engine = sa.create_engine(postgres.url("postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE fleet")
+    engine.dispose()
+    with sink() as (handler, smtp_url):
+        fleet = Fleet(folder=folder, database_url=postgres.url("fleet"), smtp_url=smtp_url)
+        yield Ground(postgres=postgres, sink=handler, fleet=fleet, server=fleet.serve())
+        fleet.kill()
+    postgres.stop()
+    postgres.remove()
+
+
+@pytest.fixture
+def fleet(ground: Ground) -> Iterator[Fleet]:
+    """Whatever a test starts ends with it."""
+    yield ground.fleet
+    ground.fleet.kill(but=[ground.server])
+
+
+@pytest.fixture
+def server(ground: Ground) -> Process:
+    """Without a worker; it holds no files."""
+    return ground.server
+
+
+@pytest.fixture
+def acme(server: Process) -> Iterator[Caller]:
+    """A tenant of the test's own."""
+    tenant = f"t{uuid4().hex[:12]}"
+    with httpx2.Client(headers=onboard(server.url, tenant), timeout=60) as client:
+        yield Caller(tenant=tenant, client=client)
