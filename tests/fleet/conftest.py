@@ -22,6 +22,15 @@ class Ground:
     fleet: Fleet
     server: Process
 
+    def caller(self, **limits: int) -> Caller:
+        """A new tenant with these limits."""
+        tenant = f"t{uuid4().hex[:12]}"
+        headers = onboard(self.server.url, tenant, **limits)
+        limits_ = httpx2.Limits(max_connections=60, max_keepalive_connections=0)
+        return Caller(
+            tenant=tenant, client=httpx2.Client(headers=headers, timeout=60, limits=limits_)
+        )
+
 
 @pytest.fixture(scope="session")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
@@ -54,8 +63,8 @@ def server(ground: Ground) -> Process:
 
 
 @pytest.fixture
-def acme(server: Process) -> Iterator[Caller]:
+def acme(ground: Ground) -> Iterator[Caller]:
     """A tenant of the test's own."""
-    tenant = f"t{uuid4().hex[:12]}"
-    with httpx2.Client(headers=onboard(server.url, tenant), timeout=60) as client:
-        yield Caller(tenant=tenant, client=client)
+    caller = ground.caller()
+    yield caller
+    caller.client.close()

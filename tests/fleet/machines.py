@@ -51,6 +51,8 @@ class Sink(MessageHandler):
         self.loop: asyncio.AbstractEventLoop | None = None
         self.waiting = 0
         """Mails that are held, and whose senders wait for an answer."""
+        self.lag = 0.0
+        """Seconds that each mail takes."""
         self._open = asyncio.Event()
         self._open.set()
 
@@ -66,6 +68,7 @@ class Sink(MessageHandler):
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         self.waiting += 1
         await self._open.wait()
+        await asyncio.sleep(self.lag)
         self.waiting -= 1
         return str(await super().handle_DATA(server, session, envelope))
 
@@ -118,6 +121,11 @@ class Process:
     def has_ended(self) -> bool:
         return self.popen.poll() is not None
 
+    def is_working(self) -> bool:
+        """Whether it has told that it does; it must not have ended."""
+        assert not self.has_ended(), self.said()
+        return "stop with Ctrl-C" in self.said()
+
     def said(self) -> str:
         return self.words.read_text()
 
@@ -153,9 +161,9 @@ class Fleet:
         self.processes.append(Process(home=home, words=words, popen=popen))
         return self.processes[-1]
 
-    def serve(self) -> Process:
-        """A server without a worker, once it answers."""
-        return self._answering("serve", "--no-worker")
+    def serve(self, *, like: Process | None = None) -> Process:
+        """A server without a worker, once it answers; in the place of one that has ended."""
+        return self._answering("serve", "--no-worker", like=like)
 
     def serve_with_files(self) -> Process:
         """A server with a worker, in the home with the files, or in the one that becomes it."""
@@ -170,22 +178,20 @@ class Fleet:
         """A worker, once it is in the store."""
         before = self.workers()
         worker = self.start("worker")
-
-        def is_there() -> bool:
-            assert not worker.has_ended(), worker.said()
-            worker.names = self.workers() - before
-            return bool(worker.names)
-
-        wait_until(is_there)
+        wait_until(lambda: bool(self.workers() - before) or worker.has_ended())
+        worker.names = self.workers() - before
+        assert worker.names, worker.said()
         return worker
 
     def workers(self) -> set[str]:
         """The names of those that are enlisted."""
         return {row.worker for row in self.query("SELECT worker FROM cdp.workers")}
 
-    def _answering(self, *command: str, home: Path | None = None) -> Process:
-        port = free_port()
-        started = self.start(*command, "--port", str(port), home=home)
+    def _answering(
+        self, *command: str, home: Path | None = None, like: Process | None = None
+    ) -> Process:
+        port = int(like.url.rpartition(":")[2]) if like else free_port()
+        started = self.start(*command, "--port", str(port), home=like.home if like else home)
         started.url = f"http://127.0.0.1:{port}"
 
         def is_up() -> bool:
