@@ -43,6 +43,7 @@ def check_paused_worker(ground: Ground, acme: Caller, *, runs: int) -> None:
     assert fleet.runs(acme.tenant) == ended
     assert fleet.steps(acme.tenant) == steps
     assert all(1 <= sink.delivered[run_id] <= 2 for run_id in ids)
+    assert all(len(sink.ids[run_id]) == 1 for run_id in ids)
 
 
 def check_limit(ground: Ground, *, urls: list[str], triggers: int, limit: int) -> None:
@@ -102,6 +103,7 @@ def check_kept(ground: Ground, acme: Caller, accepted: Sequence[str]) -> Outcome
     completed = [run.run_id for run in runs if run.status == "COMPLETED"]
     assert len(completed) + len(given_up) == len(runs)
     assert all(steps[run_id] == 1 and delivered[run_id] >= 1 for run_id in completed)
+    assert all(len(ground.sink.ids[run_id]) == 1 for run_id in completed)
     return Outcome(
         completed=len(completed),
         given_up=len(given_up),

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +48,8 @@ class Sink(MessageHandler):
     def __init__(self) -> None:
         super().__init__()
         self.delivered: Counter[str] = Counter()
+        self.ids: dict[str, set[str]] = defaultdict(set)
+        """The Message-IDs of each run's mails."""
         self.loop: asyncio.AbstractEventLoop | None = None
         self.waiting = 0
         """Mails that are held, and whose senders wait for an answer."""
@@ -74,7 +76,9 @@ class Sink(MessageHandler):
 
     @override
     def handle_message(self, message: Message) -> None:
-        self.delivered[str(message["Subject"])] += 1
+        run_id = str(message["Subject"])
+        self.delivered[run_id] += 1
+        self.ids[run_id].add(str(message["Message-ID"]))
 
 
 @contextmanager
@@ -141,7 +145,7 @@ class Fleet:
     folder: Path
     database_url: str
     smtp_url: str
-    concurrency: int = 16
+    concurrency: int = 64
     processes: list[Process] = field(default_factory=list)
     _made: int = 0
 
@@ -229,7 +233,7 @@ class Fleet:
                 with engine.begin() as connection:
                     found = connection.execute(sa.text(sql), values)
                     return list(found) if found.returns_rows else []
-            except sa.exc.DBAPIError:
+            except sa.exc.OperationalError:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)

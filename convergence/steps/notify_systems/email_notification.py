@@ -36,7 +36,10 @@ class EmailNotification:
     unfilled: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     def run(self, settings: EmailSettings, context: StepContext) -> Report:
-        """Send to those whom the operator allows; who was left out is said in the report."""
+        """Send to those whom the operator allows; who was left out is said in the report.
+
+        A step that is repeated sends the same Message-ID, so that mail programs know it again.
+        """
         mail = Mail(
             to=settings.to_emails,
             cc=settings.cc_emails,
@@ -44,6 +47,7 @@ class EmailNotification:
             sender=settings.from_email,
             subject=settings.subject,
             text=settings.message,
+            message_id=f"{context.run_id}/{context.names.get('step_id')}",
         )
         report = context.mailer.send(mail, always_allowed=frozenset({context.admin_email}))
         for address, reason in report.left_out.items():
