@@ -1,0 +1,112 @@
+"""Whether work grows with what is already there, on SQLite, or with a URL on that PostgreSQL.
+
+    python bench/growth.py [URL]
+
+The time from a trigger to the start of its first step, and that of a page of runs, with no finished
+runs in the tables and with 100,000; and one run for each of 250 and of 1,000 tenants, triggered
+together, by tenant. Each is the ratio of two measurements of one run of this program.
+"""
+
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from statistics import median
+
+import sqlalchemy as sa
+from peer_cdp import Noop, prepare, trigger, wait_for_all
+
+from convergence.engine import serve
+from convergence.engine.launch import launch
+from convergence.engine.onboard import Application, onboard
+from convergence.engine.service import Service
+from convergence.model.run import LaunchRequest, RunFilter
+from convergence.store import runs
+
+FINISHED = 100_000
+SINGLES = 60
+FEW, MANY = 250, 1000
+
+
+def main(url: str, home: Path) -> None:
+    noop = Noop()
+    service = prepare(url, home, {"bench.noop": noop})
+    serving = serve.start(service, with_worker=True)
+    before = start_latency(service, noop, 0), page_time(service)
+    fill(service)
+    after = start_latency(service, noop, SINGLES), page_time(service)
+    for name, empty, full in zip(("start", "page of 50 runs"), before, after, strict=True):
+        shown = f"{empty * 1000:7.1f} ms empty {full * 1000:7.1f} ms with {FINISHED:,} finished"
+        print(f"{name:16} {shown}   ratio {full / empty:.2f}")
+    few, many = (midnight(service, tenants) for tenants in (FEW, MANY))
+    print(f"{FEW} tenants: {few:.1f} s   {MANY} tenants: {many:.1f} s   ratio {many / few:.2f}")
+    serving.stop()
+
+
+def start_latency(service: Service, noop: Noop, first: int) -> float:
+    """Seconds, the median."""
+    seconds = []
+    for number in range(first, first + SINGLES):
+        asked = time.time()
+        run_id = trigger(service, number)
+        wait_for_all(service)
+        seconds.append(noop.began[run_id] - asked)
+    return median(seconds)
+
+
+def page_time(service: Service) -> float:
+    """Seconds, the median."""
+    seconds = []
+    for _ in range(SINGLES):
+        begun = time.perf_counter()
+        with service.database.read() as tx:
+            runs.page(tx, "acme", RunFilter(), limit=50, before=None)
+        seconds.append(time.perf_counter() - begun)
+    return median(seconds)
+
+
+def fill(service: Service) -> None:
+    """Copies of a finished run and of its steps, in the tables of the store and of the queue."""
+    with service.database.read() as tx:
+        (model,) = runs.page(tx, "acme", RunFilter(), limit=1, before=None)
+    copy_rows(service, "pipeline_runs", "run_id", model.run_id)
+    copy_rows(service, "step_logs", "run_id", model.run_id)
+    copy_rows(service, "workflow_status", "workflow_uuid", model.run_id, schema="dbos")
+
+
+def copy_rows(
+    service: Service, name: str, key: str, run_id: str, *, schema: str | None = None
+) -> None:
+    where = None if service.database.is_sqlite else schema
+    numbers = sa.select(sa.literal(1).label("i")).cte("numbers", recursive=True)
+    more = sa.select(numbers.c.i + 1).where(numbers.c.i < FINISHED)
+    numbers = numbers.union_all(more)
+    copy_id = sa.literal("copy").concat(sa.cast(numbers.c.i, sa.String))
+    with service.database.write() as tx:
+        table = sa.Table(name, sa.MetaData(), autoload_with=tx.connection, schema=where)
+        values = [copy_id if column.name == key else column for column in table.c]
+        copies = sa.select(*values).where(table.c[key] == run_id, numbers.c.i > 0)
+        names = [column.name for column in table.c]
+        tx.connection.execute(table.insert().from_select(names, copies))
+
+
+def midnight(service: Service, number: int) -> float:
+    """Seconds for one run of each of so many tenants, all triggered before the first ends."""
+    names = [f"n{number}t{tenant}" for tenant in range(number)]
+    for name in names:
+        onboard(
+            service, Application(tenant_id=name, company_name=name, admin_email="a@example.com")
+        )
+    day = date(2024, 1, 1) + timedelta(days=number)
+    begun = time.perf_counter()
+    for name in names:
+        launch(service, LaunchRequest(tenant_id=name, template="bench/engines/noop", run_date=day))
+    wait_for_all(service)
+    return time.perf_counter() - begun
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        given = sys.argv[1] if len(sys.argv) > 1 else f"sqlite:///{folder}/control.db"
+        main(given, Path(folder))
