@@ -1,5 +1,6 @@
 """Celery on Redis: a chain of two tasks, results kept in Redis."""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,7 +9,8 @@ from pathlib import Path
 from celery import Celery, chain
 from figures import WORKERS, idle, rate, starts, tell
 
-SOCKET = sys.argv[1] if len(sys.argv) > 3 else Path("url").read_text()
+SOCKET = os.environ.get("PEER_URL") or sys.argv[1]
+"""The worker is started by celery's own command, which has other arguments."""
 app = Celery("peer_celery", broker=SOCKET, backend=SOCKET)
 app.conf.worker_hijack_root_logger = False
 
@@ -20,7 +22,6 @@ def step(began: float) -> float:
 
 
 def main(runs: int) -> None:
-    Path("url").write_text(SOCKET)  # for the worker's process
     asked = []
 
     def put() -> None:
@@ -33,7 +34,7 @@ def main(runs: int) -> None:
         [*command, "-l", "ERROR"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={"PYTHONPATH": folder, "C_FORCE_ROOT": "1"},
+        env={"PYTHONPATH": folder, "PEER_URL": SOCKET, "C_FORCE_ROOT": "1"},
     )
     chain(step.s(0.0), step.s()).apply_async().get(timeout=60)  # it is up
     asked.clear()

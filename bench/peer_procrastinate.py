@@ -26,12 +26,16 @@ async def noop(number: int) -> None:
 
 def main() -> None:
     with asyncio.Runner() as runner:
-        runner.run(app.open_async())
-        runner.run(app.schema_manager.apply_schema_async())
-        runner.run(app.connector.execute_query_async("CREATE TABLE steps (n BIGINT, step TEXT)"))
+        runner.run(prepare())
         triggers = rate(RUNS, lambda: runner.run(put(range(RUNS))))
         passed = rate(RUNS, lambda: runner.run(work(wait=False)))
         runner.run(single(triggers=triggers, runs=passed))
+
+
+async def prepare() -> None:
+    await app.open_async()
+    await app.schema_manager.apply_schema_async()
+    await app.connector.execute_query_async("CREATE TABLE steps (n BIGINT, step TEXT)")
 
 
 async def put(numbers: range) -> None:
