@@ -112,6 +112,7 @@ def command(app: typer.Typer, name: str, *, examples: Sequence[str]) -> Callable
         common = inspect.signature(_common, eval_str=True).parameters
         keyword = inspect.Parameter.KEYWORD_ONLY
         parameters = [p.replace(kind=keyword) for p in (*own, *common.values())]
+        path = examples[0].partition(f" {name}")[0] + f" {name}"
 
         @functools.wraps(verb)
         def run(**given: Any) -> None:  # noqa: ANN401 - what the command line gave
@@ -121,7 +122,7 @@ def command(app: typer.Typer, name: str, *, examples: Sequence[str]) -> Callable
             except CdpError as error:
                 tenant = given.get("tenant")
                 whose = tenant if isinstance(tenant, str) else "TENANT"
-                failures.report(error, debug=call.debug, tenant=whose)
+                failures.report(error, debug=call.debug, tenant=whose, otherwise=f"{path} --help")
                 raise typer.Exit(failures.exit_code(error)) from error
 
         run.__dict__["__signature__"] = inspect.Signature(parameters)

@@ -51,8 +51,10 @@ def exit_code(error: CdpError) -> int:
     return next(EXIT_CODES[kind] for kind in type(error).__mro__ if kind in EXIT_CODES)
 
 
-def report(error: CdpError, *, debug: bool = False, tenant: str = "TENANT") -> None:
-    """Say what happened, where, and what to do. The traceback only with --debug."""
+def report(
+    error: CdpError, *, debug: bool = False, tenant: str = "TENANT", otherwise: str = ""
+) -> None:
+    """Say what happened, where, and what to do: `otherwise` where the error does not."""
     if debug:
         traceback.print_exception(error)
     first = error.faults[0] if error.faults else ""
@@ -62,8 +64,11 @@ def report(error: CdpError, *, debug: bool = False, tenant: str = "TENANT") -> N
         if str(fault) not in detail:
             for line in _fault_lines(fault):
                 typer.echo(plain(line), err=True)
+    suggested = {fault.suggestion for fault in error.faults if fault.suggestion}
     hint = error.hint or ADVICE.get(error.code, "").format(tenant=tenant)
-    if hint not in {fault.suggestion for fault in error.faults}:
+    if not hint and not suggested:
+        hint = otherwise
+    if hint not in suggested:
         advise(hint)
 
 

@@ -6,7 +6,7 @@ from tests.cli.conftest import program
 @pytest.mark.parametrize(
     ("line", "place", "completed"),
     [
-        ("cdp runs l", "2", ["ls"]),
+        ("cdp tenants o", "2", ["onboard"]),
         ("cdp run --allow", "2", ["--allow-shrink"]),
         ("cdp sources add --kind gcp", "4", ["gcp_standard", "gcp_detailed"]),
     ],

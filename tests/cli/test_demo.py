@@ -116,6 +116,14 @@ def test_running_server_is_pointed_to(cdp: Cdp, home: Path) -> None:
     assert "try: open http://127.0.0.1:4321, or stop it" in refused.err
 
 
+def test_own_server_is_named_before_its_port(cdp: Cdp, home: Path) -> None:
+    Home(home).ensure()
+    with Home(home).lock() as lock, socket.create_server(("127.0.0.1", 0)) as own:
+        lock.announce(f"http://127.0.0.1:{own.getsockname()[1]}")
+        refused = cdp("demo", "--port", str(own.getsockname()[1]))
+    assert "a server works in" in refused.err
+
+
 def test_port_in_use_is_said_before_anything_is_made(cdp: Cdp, home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         refused = cdp("demo", "--port", str(other.getsockname()[1]))

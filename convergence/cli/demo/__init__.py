@@ -39,7 +39,7 @@ def demo(
     from convergence.cli.serve import listen, run_server, url_of
 
     settings = read_settings(call.home, port=port)
-    place.check(call, settings)
+    place.check(call, settings)  # before the port: a demo that runs has it
     listening = nullcontext() if no_serve else listen(settings.host, settings.port)
     with listening as socket, place.taken(settings, reset=reset) as lock:
         show(call, settings)

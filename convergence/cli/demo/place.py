@@ -27,7 +27,9 @@ FEW = 1000
 
 
 def check(call: Call, settings: Settings) -> None:
-    """Raise Invalid where a demo would leave its own home, or this machine."""
+    """Raise Invalid where a demo would leave its own home, or this machine; Conflict for a home
+    whose server runs.
+    """
     if call.server is not None:
         raise Invalid("a demo works on this machine, not on a server", hint="leave --server out")
     if settings.database_url is not None:
@@ -37,6 +39,7 @@ def check(call: Call, settings: Settings) -> None:
             code="home_not_demo",
             hint="env -u CDP_DATABASE_URL cdp demo",
         )
+    _check_free(Home(settings.home))
 
 
 @contextmanager
@@ -45,7 +48,6 @@ def taken(settings: Settings, *, reset: bool) -> Iterator[HomeLock]:
     home = Home(settings.home)
     _check_strangers(home)
     home.ensure()
-    _check_free(home)
     with home.lock() as lock:
         _check_tenants(settings, home, reset=reset)
         if reset:
