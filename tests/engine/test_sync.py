@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from convergence.engine import costs
+from convergence.engine import attempt, costs
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.service import Service
@@ -16,7 +16,7 @@ from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.source import Grant, Kind, Source
 from convergence.store import loads, runs, sources, units
-from tests.conftest import EXPORT
+from tests.conftest import EXPORT, export_line
 
 Export = Callable[..., Path]
 OLD, YOUNG = "2024-10-01", "2024-11-04"
@@ -249,3 +249,46 @@ def test_a_load_keeps_its_proof(service: Service, export: Export) -> None:
 def test_a_source_without_files_is_missing(service: Service, export: Export, template: str) -> None:
     run = run_sync(service, template)
     assert (run.status, run.error_code) == (Status.FAILED, "source_missing")
+
+
+def test_a_file_that_is_written_while_it_is_read_is_named(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    before = by_day(service)
+    growing = export((YOUNG, "1", "", "202411"), name="growing.csv")
+    read = service.warehouse.survey
+
+    def grow(*arguments: object) -> object:
+        with growing.open("a") as file:
+            file.write(export_line(OLD, "1", "", "202410") + "\n")
+        return read(*arguments)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(service.warehouse, "survey", grow)
+    monkeypatch.setattr(attempt, "_pause", lambda *_: None)
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_changed")
+    assert "growing.csv" in (run.error or "")
+    assert by_day(service) == before
+    monkeypatch.undo()
+    assert run_sync(service).status is Status.COMPLETED
+    assert [*by_day(service)] == [OLD, YOUNG]
+
+
+def test_a_file_that_arrives_while_days_are_loaded_is_found_by_the_next_attempt(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived = export((OLD, "1", "", "202410")).with_name("arrived.csv")
+    stage = service.warehouse.stage
+
+    def arrive(*arguments: object) -> object:
+        if not arrived.exists():
+            export((OLD, "0.5", "", "202410"), name=arrived.name)
+        return stage(*arguments)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(service.warehouse, "stage", arrive)
+    monkeypatch.setattr(attempt, "_pause", lambda *_: None)
+    run = run_sync(service)
+    assert run.status is Status.COMPLETED, run.error
+    assert by_day(service)[OLD][:2] == (2, Decimal("1.5"))

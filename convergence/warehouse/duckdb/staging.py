@@ -249,7 +249,7 @@ def _source(staged: StagedLoad) -> tuple[Totals, SourceState]:
     there = {shape.state for sight in sights for shape in sight.to_read}
     held = {replace(file, rows=0) for file in surveyed.state.files}
     if other := (there - surveyed.files) | (held - there):
-        raise changed_while_read(sorted(file.path for file in other))
+        raise changed_while_read(sorted({file.path for file in other}))
     return surveyed.totals, surveyed.state
 
 
