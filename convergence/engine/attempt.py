@@ -124,6 +124,7 @@ def _context(
         cancel=token,
         log=tell,
         load=loader.load,
+        load_together=loader.load_together,
         watch=Watch(service=service, run=run, dataset=tenant.dataset, cancel=token),
         mailer=service.mailer,
         admin_email=tenant.admin_email,

@@ -5,7 +5,8 @@ key: the warehouse alone knows whether a load was published, and is asked.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import NAMESPACE_OID, uuid5
@@ -22,7 +23,7 @@ from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import LoadOptions, Report, StepLog
 from convergence.store import loads, restatements, usage
-from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, Value
+from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
 LEASE_PAUSE_SECONDS = 0.2
 GIGABYTE = 10**9
@@ -51,18 +52,69 @@ class Loader:
         finally:
             self._release(request.key)
 
-    def _load(self, request: StageRequest, options: LoadOptions) -> Report:
+    def load_together(
+        self, requests: Sequence[StageRequest], options: LoadOptions
+    ) -> list[Report] | None:
+        """Publish days of one table that have no rows yet, in one act; None when that cannot be:
+        loaded one by one, each tells by itself what is wrong.
+        """
+        catch_up(self.service, requests[0].dataset)
+        with ExitStack() as leases:
+            for request in requests:
+                self._lease(request.key)
+                leases.callback(self._release, request.key)
+            if any(self._settle(request) or self._published(request.key) for request in requests):
+                return None
+            try:
+                return self._load_together(requests, options)
+            except StepFailed as error:
+                log.info("days not loaded together", error=error.detail)
+                return None
+
+    def _load_together(
+        self, requests: Sequence[StageRequest], options: LoadOptions
+    ) -> list[Report]:
+        warehouse = self.service.warehouse
+        staged: list[Staged] = []
+        done: list[tuple[Load, str]] = []
+        try:
+            for request in requests:
+                ready = self._ready(request, None, options)
+                after = staged[-1] if staged else None
+                staged.append(warehouse.stage(ready, self.cancel, after=after))
+                totals = warehouse.totals(staged[-1], self.cancel)
+                self._check(request.key, totals, options, before=None, is_sample=False)
+                load = self._record(request.key, totals, before=None, is_sample=False)
+                done.append((load, totals.sql))
+            self.cancel.check()
+            records = [self._published_record(load) for load, _ in done]
+            warehouse.publish_together(list(zip(staged, records, strict=True)))
+        finally:
+            for part in reversed(staged):
+                warehouse.discard(part)
+        self._finish(requests[0].dataset, [load for load, _ in done])
+        return [_report(load, sql) for load, sql in done]
+
+    def _ready(
+        self, request: StageRequest, before: Load | None, options: LoadOptions
+    ) -> StageRequest:
         stamps: dict[str, Value] = {
             "x_run_id": self.run.run_id,
             "x_source": request.key.source,
             "x_ingested_at": self.service.clock.now(),
             request.partition_by: request.key.day,
         }
-        warehouse = self.service.warehouse
-        with self.service.database.read() as tx:
-            before = loads.published(tx, self.run.tenant_id, request.key)
         is_reported = options.is_news if before is None else not before.is_sample
-        request = replace(_with_stamps(request, stamps), with_changes=is_reported)
+        return replace(_with_stamps(request, stamps), with_changes=is_reported)
+
+    def _published(self, key: LoadKey) -> Load | None:
+        with self.service.database.read() as tx:
+            return loads.published(tx, self.run.tenant_id, key)
+
+    def _load(self, request: StageRequest, options: LoadOptions) -> Report:
+        warehouse = self.service.warehouse
+        before = self._published(request.key)
+        request = self._ready(request, before, options)
         staged = warehouse.stage(request, self.cancel)
         try:
             totals = warehouse.totals(staged, self.cancel)
@@ -75,18 +127,24 @@ class Loader:
             warehouse.publish(staged, self._published_record(load))
         finally:
             warehouse.discard(staged)
-        stored = Decimal(warehouse.storage_bytes(request.dataset)) / GIGABYTE
+        self._finish(request.dataset, [load])
+        return _report(load, totals.sql)
+
+    def _finish(self, dataset: str, done: Sequence[Load]) -> None:
+        """What the warehouse has published, the store says, too."""
+        stored = Decimal(self.service.warehouse.storage_bytes(dataset)) / GIGABYTE
         now = self.service.clock.now()
         with self.service.database.write() as tx:
-            loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
+            for load in done:
+                loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
             usage.set_storage(tx, self.run.tenant_id, now.date(), stored, now=now)
-        self.tell(
-            f"published {rows_in_words(load.rows)} of {load.key.table} of {load.key.day}",
-            load_id=load.load_id,
-            source=load.key.source,
-            rows_before=sum(total.rows for total in load.previous.values()),
-        )
-        return _report(load, totals.sql)
+        for load in done:
+            self.tell(
+                f"published {rows_in_words(load.rows)} of {load.key.table} of {load.key.day}",
+                load_id=load.load_id,
+                source=load.key.source,
+                rows_before=sum(total.rows for total in load.previous.values()),
+            )
 
     def _check(
         self,

@@ -1,6 +1,6 @@
 """What a step type is, and what it is handed. The engine builds the context; steps use it."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, ClassVar, Protocol
@@ -82,8 +82,9 @@ class StepContext:
 
     `log` tells the tenant what the step does, as in `log("file read", rows=5)`.
     `names` are the values of `{name}`; `load` carries rows into the warehouse, exactly once and
-    reconciled; `watch` tells what of a source has changed; `admin_email` may always be written to,
-    other addresses as the operator allows.
+    reconciled; `load_together` does so with days that have no rows yet, in one act, or gives None:
+    then each is to be loaded by itself; `watch` tells what of a source has changed; `admin_email`
+    may always be written to, other addresses as the operator allows.
     """
 
     tenant_id: str
@@ -95,6 +96,7 @@ class StepContext:
     cancel: CancelToken
     log: StepLog
     load: Callable[[StageRequest, LoadOptions], Report]
+    load_together: Callable[[Sequence[StageRequest], LoadOptions], Sequence[Report] | None]
     watch: SourceWatch
     mailer: Mailer
     admin_email: str

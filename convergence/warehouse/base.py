@@ -174,14 +174,23 @@ class Warehouse(Protocol):
         """The live columns in order. Raises NotFound."""
         ...
 
-    def stage(self, request: StageRequest, cancel: CancelToken) -> Staged:
-        """Write the rows, invisible to readers. Raises StepFailed with the cause and the place."""
+    def stage(
+        self, request: StageRequest, cancel: CancelToken, *, after: Staged | None = None
+    ) -> Staged:
+        """Write the rows, invisible to readers. Raises StepFailed with the cause and the place.
+
+        `after`, another day of the same table, makes both one: they are published together.
+        """
         ...
 
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals: ...
 
     def publish(self, staged: Staged, record: LoadRecord) -> None:
         """Make the rows and the record visible in one act. Safe to repeat."""
+        ...
+
+    def publish_together(self, loads: Sequence[tuple[Staged, LoadRecord]]) -> None:
+        """Publish in one act all that was staged one after the other. Safe to repeat."""
         ...
 
     def discard(self, staged: Staged) -> None:

@@ -39,7 +39,7 @@ EVERYTHING = (
     "SELECT * EXCEPT (x_run_id, x_ingested_at, x_source) FROM billing_cost_daily"
     " ORDER BY usage_start_time, service_id, cost, currency, x_source_export_time, x_credits_json"
 )
-POINTS = ("stage", "totals", "publish", "mark_published", "settle")
+POINTS = ("stage", "totals", "publish", "publish_together", "mark_published", "settle")
 EVENTS = ("nothing", "sync", "repeat", "together", "one_day", *(f"crash_{p}" for p in POINTS))
 
 
@@ -103,7 +103,9 @@ def crash(service: Service, tenant_id: str, point: str) -> None:
     owner, name = owners.get(point, (service.warehouse, point))
     run = launched(service, tenant_id)
     with pytest.MonkeyPatch.context() as patch, suppress(Crash):
-        patch.setattr(owner, name, crashing(getattr(owner, name), is_after=point == "publish"))
+        patch.setattr(
+            owner, name, crashing(getattr(owner, name), is_after=point.startswith("publish"))
+        )
         Executor(service=service, worker="dying").walk(tenant_id, run.run_id)
     Executor(service=service, worker="next").walk(tenant_id, run.run_id)
 

@@ -61,7 +61,7 @@ def test_a_run_whose_process_is_killed_ends_with_the_right_rows(
 
 
 @pytest.mark.kills
-@pytest.mark.parametrize("point", ["after_publish", "before_settle"])
+@pytest.mark.parametrize("point", ["after_publish_together", "before_settle"])
 def test_a_sync_whose_process_is_killed_ends_with_every_day_once(
     service: Service, export: Callable[..., Path], point: str
 ) -> None:

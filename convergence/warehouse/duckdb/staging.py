@@ -1,7 +1,7 @@
 """One load into DuckDB, from its query to its commit: an open transaction is what is staged."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
@@ -63,21 +63,28 @@ class Loads:
         self._locks = locks
         self._shapes = shapes
 
-    def stage(self, request: StageRequest, cancel: CancelToken) -> StagedLoad:
-        """Delete what is replaced and insert the new rows; the transaction stays open."""
+    def stage(
+        self, request: StageRequest, cancel: CancelToken, after: StagedLoad | None = None
+    ) -> StagedLoad:
+        """Delete what is replaced and insert the new rows; the transaction, `after`'s if it is
+        given, stays open.
+        """
         tree = fill.fill(request.sql, request.names, request.parameters)
         statement = tree.sql("bigquery", pretty=True)
         resolved = names.resolve(tree, request.scope)
         day = request.key.day if parts.is_billing_day(request) else None
         with ExitStack() as holds:
-            cursor = holds.enter_context(
-                self._instances.lend(request.dataset, with_sources=True, check=cancel.check)
-            )
+            if after is None:
+                lent = self._instances.lend(request.dataset, with_sources=True, check=cancel.check)
+                cursor = holds.enter_context(lent)
+            else:
+                self._check_open(after)
+                cursor = after.cursor
             is_new = not tables.exists(cursor, parts.target(request))
             holds.enter_context(self._locks.hold(_part(request, is_new=is_new), cancel.check))
             prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, day=day)
             with self._explained(request, prepared, cursor), interruptible(cursor, cancel):
-                staged = _write(request, prepared, cursor, statement)
+                staged = _write(request, prepared, cursor, statement, begins=after is None)
             staged.holds = holds.pop_all()
             return staged
 
@@ -95,20 +102,22 @@ class Loads:
                 self.discard(staged)
         return staged.totals
 
-    def publish(self, staged: StagedLoad, record: LoadRecord) -> None:
-        """Commit the rows and their record together."""
-        if staged.is_published:
+    def publish(self, loads: Sequence[tuple[StagedLoad, LoadRecord]]) -> None:
+        """Commit the rows and their records together: one load, or all of a transaction."""
+        if all(staged.is_published for staged, _ in loads):
             return
-        self._check_open(staged)
-        if staged.totals is None:
-            raise WarehouseError("publish before totals: nothing is proven", code="not_proven")
+        last, _ = loads[-1]
         try:
-            with self._explained(staged.request, staged.prepared, staged.cursor):
-                _insert_record(staged, staged.totals, record)
-                staged.cursor.execute("COMMIT")
-            staged.is_published = True
+            with self._explained(last.request, last.prepared, last.cursor):
+                for staged, record in loads:
+                    self._check_open(staged)
+                    _insert_record(staged, _proven(staged), record)
+                last.cursor.execute("COMMIT")
+            for staged, _ in loads:
+                staged.is_published = True
         finally:
-            self.discard(staged)
+            for staged, _ in reversed(loads):
+                self.discard(staged)
 
     def discard(self, staged: StagedLoad) -> None:
         """Let go of all that is held; what is not committed is gone."""
@@ -137,6 +146,12 @@ class Loads:
             raise explain_failure(cursor, error, where, prepared.sights) from error
 
 
+def _proven(staged: StagedLoad) -> StagedTotals:
+    if staged.totals is None:
+        raise WarehouseError("publish before totals: nothing is proven", code="not_proven")
+    return staged.totals
+
+
 def is_published(cursor: duckdb.DuckDBPyConnection, dataset: str, load_id: str) -> bool:
     """Whether the load's record is visible."""
     place = tables.table(dataset, LOADS)
@@ -155,7 +170,12 @@ def _part(request: StageRequest, *, is_new: bool) -> Part:
 
 
 def _write(
-    request: StageRequest, prepared: Prepared, cursor: duckdb.DuckDBPyConnection, statement: str
+    request: StageRequest,
+    prepared: Prepared,
+    cursor: duckdb.DuckDBPyConnection,
+    statement: str,
+    *,
+    begins: bool,
 ) -> StagedLoad:
     query = parts.rows_of(prepared.sql)
     cursor.execute(query.limit(0).sql("duckdb"))
@@ -165,7 +185,8 @@ def _write(
     rows = query.select(*values.values(), append=False)
     if request.limit is not None:
         rows = rows.limit(request.limit)
-    cursor.execute("BEGIN")
+    if begins:
+        cursor.execute("BEGIN")
     if request.mode is WriteMode.MERGE:
         rows = parts.set_aside(cursor, request, rows, tuple(values))
     replaced = parts.replaced(request, columns)

@@ -116,8 +116,10 @@ class DuckdbWarehouse(Warehouse):
             return tables.columns(cursor, _place(dataset, table))
 
     @override
-    def stage(self, request: StageRequest, cancel: CancelToken) -> Staged:
-        return self._loads.stage(request, cancel)
+    def stage(
+        self, request: StageRequest, cancel: CancelToken, *, after: Staged | None = None
+    ) -> Staged:
+        return self._loads.stage(request, cancel, _own(after) if after else None)
 
     @override
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals:
@@ -125,7 +127,11 @@ class DuckdbWarehouse(Warehouse):
 
     @override
     def publish(self, staged: Staged, record: LoadRecord) -> None:
-        self._loads.publish(_own(staged), record)
+        self._loads.publish([(_own(staged), record)])
+
+    @override
+    def publish_together(self, loads: Sequence[tuple[Staged, LoadRecord]]) -> None:
+        self._loads.publish([(_own(staged), record) for staged, record in loads])
 
     @override
     def discard(self, staged: Staged) -> None:
