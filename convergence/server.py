@@ -46,7 +46,8 @@ from convergence.engine.rate import RateLimit, Turns
 from convergence.engine.serve import start
 from convergence.engine.service import Service
 from convergence.errors import CdpError
-from convergence.web import assets, visitor
+from convergence.web import assets, live, overview, run, visitor
+from convergence.web import costs as web_costs
 from convergence.web import runs as web_runs
 from convergence.web import signin as web_signin
 from convergence.web.problems import not_found_page
@@ -60,7 +61,7 @@ ROOMS = (
     *(docs, health, runs, events, tenants, usage, schedules, scheduler),
     *(sources, templates, costs, bills, query, signin),
 )
-PAGES = (assets, web_signin, web_runs)
+PAGES = (assets, web_signin, overview, web_costs, web_runs, run, live)
 
 
 class Application(FastAPI):
@@ -126,16 +127,16 @@ def create_app(
         visitor.check_routes(part.router.routes)
         app.router.routes.extend(part.router.routes)
     limit = RateLimit(service.config.rate_limit, time.monotonic)
+    feed = Feed(service=service)
     app.state.web = visitor.State(
         service=service,
         limit=limit,
         attempts=RateLimit(web_signin.ATTEMPTS, time.monotonic),
+        feed=feed,
         open_token=token_urlsafe(),
     )
     queries = Turns(MOST_QUERIES)
-    app.state.cdp = State(
-        service=service, limit=limit, queries=queries, meter=Meter(), feed=Feed(service=service)
-    )
+    app.state.cdp = State(service=service, limit=limit, queries=queries, meter=Meter(), feed=feed)
     return app
 
 

@@ -1,5 +1,6 @@
-"""`./cdp test [--fast|--slow] [pytest arguments]`: every check of the project, the tests last."""
+"""`./cdp test [--fast|--slow|--browser] [pytest arguments]`: every check, the tests last."""
 
+import os
 import subprocess
 import sys
 import time
@@ -15,15 +16,17 @@ CHECKS = {
     "dependencies": ["deptry", "convergence"],
 }
 TIERS = {
-    "--fast": ["-m", "not slow and not postgres and not kills"],
+    "--fast": ["-m", "not slow and not postgres and not kills and not browser"],
     "--ordinary": ["-m", "not slow"],
     "--slow": [],
+    "--browser": ["-m", "browser"],
 }
-USAGE = """usage: ./cdp test [--fast|--slow] [pytest arguments]
+USAGE = """usage: ./cdp test [--fast|--slow|--browser] [pytest arguments]
 
 Format, lint, types, imports and dependencies, then the tests:
-  --fast   without PostgreSQL, and without killing processes
-  --slow   the long forms as well
+  --fast     without PostgreSQL, without a browser, and without killing processes
+  --slow     the long forms as well
+  --browser  the browser's alone; without Chromium they fail, elsewhere they are skipped
 Everything else goes to pytest: ./cdp test --fast tests/model -k money"""
 
 
@@ -57,7 +60,8 @@ def main(arguments: list[str]) -> int:
     start = time.monotonic()
     print(f"{'tests':<13}{tier.removeprefix('--')}", flush=True)
     pytest = [sys.executable, "-m", "pytest", "-n", "2", *TIERS[tier], *rest]
-    if subprocess.run(pytest, cwd=ROOT, check=False).returncode != 0:
+    environment = os.environ | ({"CDP_TEST_BROWSER": "required"} if tier == "--browser" else {})
+    if subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode != 0:
         failed.append("tests")
     if failed:
         print(f"FAILED after {time.monotonic() - start:.0f} s of tests: {', '.join(failed)}")

@@ -9,7 +9,11 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope
+from typing_extensions import override
 
 from convergence import __version__
 from convergence.api import auth, problems, wire
@@ -44,7 +48,17 @@ SCHEMES = {
 METHODS = {"get", "put", "post", "patch", "delete"}
 
 
-@router.get("/")
+class ForPrograms(APIRoute):
+    """Matches who asks for JSON; a browser, and who takes anything, gets the dashboard."""
+
+    @override
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        accepted = Headers(scope=scope).get("Accept", "")
+        if "application/json" not in accepted or "text/html" in accepted:
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
 def welcome(_service: Public) -> dict[str, str]:
     return {
         "message": WELCOME,
@@ -53,6 +67,9 @@ def welcome(_service: Public) -> dict[str, str]:
         "openapi": "/openapi.json",
         "health": "/health",
     }
+
+
+router.add_api_route("/", welcome, route_class_override=ForPrograms)
 
 
 @router.get("/openapi.json")

@@ -1,12 +1,13 @@
 """What the verbs work with: the parts of a running service, each made when it is first used."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from convergence.engine.answers import Answers
 from convergence.model.run import Run
 from convergence.outside.clock import Clock
 from convergence.outside.home import Home
@@ -83,6 +84,7 @@ class Service:
     secrets: Secrets
     mailer: Mailer
     makers: Makers
+    answers: Answers = field(default_factory=Answers)
 
     @cached_property
     def database(self) -> Database:

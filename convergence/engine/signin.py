@@ -51,10 +51,10 @@ def use_key(service: Service, text: str) -> str:
     return _begin(service, caller)
 
 
-def resume(service: Service, session_id: str) -> Caller:
+def resume(service: Service, session_id: str, *, is_use: bool = True) -> Caller:
     """Who the session belongs to. Its key and its tenant must still be good.
 
-    Raises Unauthenticated or Forbidden.
+    `is_use` False does not keep it alive. Raises Unauthenticated or Forbidden.
     """
     now = service.clock.now()
     with service.database.read() as tx:
@@ -62,7 +62,7 @@ def resume(service: Service, session_id: str) -> Caller:
         if session is None or session.is_over(now):
             raise Unauthenticated("Please sign in", code="session_over")
         caller = _caller(service, tx, session)
-    if now - session.seen_at >= sessions.TOUCH_EVERY:
+    if is_use and now - session.seen_at >= sessions.TOUCH_EVERY:
         with service.database.write() as tx:
             sessions.touch(tx, session.session_hash, now=now)
     return caller

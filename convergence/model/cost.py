@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
 from enum import StrEnum
 
 from convergence.errors import Invalid
@@ -42,6 +43,12 @@ class CostQuery:
         for day in self.filters.get(Dimension.DAY, ()):
             _check_day(day)
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal questions, and hashable."""
+        filters = tuple(sorted(self.filters.items()))
+        return self.date_from, self.date_to, self.group_by, filters
+
 
 def _check_day(text: str) -> None:
     try:
@@ -50,3 +57,20 @@ def _check_day(text: str) -> None:
         raise Invalid(
             f"{text[:40]!r} is not a day", code="invalid_date", hint="YYYY-MM-DD"
         ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """The sums of one group in one currency; of one day, where days were asked for.
+
+    `group_id` "" is what has no id. Net is cost and credits, which are negative, together.
+    """
+
+    day: date | None
+    group_id: str
+    name: str
+    currency: str
+    rows: int
+    cost: Decimal
+    credits: Decimal
+    net: Decimal

@@ -42,6 +42,24 @@ class Total:
 Totals = Mapping[MoneyKey, Total]
 
 
+def add_up(amounts: Iterable[Decimal]) -> Decimal:
+    """The exact sum, of however many digits."""
+    total = Decimal(0)
+    for amount in amounts:
+        total = _EXACT.add(total, amount)
+    return total
+
+
+def subtract(amount: Decimal, other: Decimal) -> Decimal:
+    """The exact difference."""
+    return _EXACT.subtract(amount, other)
+
+
+def quotient(amount: Decimal, other: Decimal) -> Decimal:
+    """`amount` as a part of `other`, which is not 0."""
+    return _EXACT.divide(amount, other)
+
+
 def row_count(totals: Totals) -> int:
     return sum(total.rows for total in totals.values())
 

@@ -131,14 +131,18 @@ def published_days(
     return set(tx.connection.execute(query.distinct()).scalars())
 
 
-def newest(tx: ReadTx, tenant_id: str, table: str) -> list[Load]:
-    """The newest published load of each day and source: together, the proof of a table."""
+def newest(
+    tx: ReadTx, tenant_id: str, table: str, *, first: date = date.min, last: date = date.max
+) -> list[Load]:
+    """The newest published load of each day and source: together, the proof of a table, or of its
+    days from `first` to `last`.
+    """
     place = sa.func.row_number().over(
         partition_by=(loads.c.day, loads.c.source), order_by=loads.c.published_at.desc()
     )
     ranked = (
         sa.select(loads.c.load_id, place.label("place"))
-        .where(*_published(tenant_id, table))
+        .where(*_published(tenant_id, table), loads.c.day.between(first, last))
         .subquery()
     )
     is_newest = sa.and_(ranked.c.load_id == loads.c.load_id, ranked.c.place == 1)
@@ -161,6 +165,31 @@ def first_loaded_after(
     for row in tx.connection.execute(query):
         found.setdefault(row.source, []).append(row.day)
     return found
+
+
+def of_run(tx: ReadTx, tenant_id: str, run_id: str, *, limit: int) -> list[Load]:
+    """What a run published, by day."""
+    query = sa.select(loads).where(
+        loads.c.run_id == run_id,
+        loads.c.tenant_id == tenant_id,
+        loads.c.status == LoadStatus.PUBLISHED.value,
+    )
+    ordered = query.order_by(loads.c.table_name, loads.c.day, loads.c.source).limit(limit)
+    return [rows.load(row) for row in tx.connection.execute(ordered)]
+
+
+def last_day(tx: ReadTx, tenant_id: str, table: str) -> date | None:
+    """The latest day of which rows were published."""
+    query = sa.select(loads.c.day).where(*_published(tenant_id, table), loads.c.row_count > 0)
+    return tx.connection.execute(query.order_by(loads.c.day.desc()).limit(1)).scalar()
+
+
+def state(tx: ReadTx, tenant_id: str) -> tuple[int, datetime | None]:
+    """Changes with each published load of the tenant: how many there are, and when the last was."""
+    when = loads.c.published_at
+    query = sa.select(sa.func.count(when), sa.func.max(when)).where(loads.c.tenant_id == tenant_id)
+    count, newest = tx.connection.execute(query).one()
+    return count, newest
 
 
 def _published(tenant_id: str, table: str) -> tuple[sa.ColumnElement[bool], ...]:

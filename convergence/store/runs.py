@@ -125,6 +125,21 @@ def page(
     return sorted(found, key=lambda run: (run.created_at, run.run_id), reverse=True)[:limit]
 
 
+def unresolved(tx: ReadTx, tenant_id: str, *, since: datetime, limit: int) -> list[Run]:
+    """Runs that failed after `since`, newest first, and whose work no later run completed."""
+    later = pipeline_runs.alias("later")
+    done = sa.exists().where(
+        later.c.tenant_id == _RUNS.tenant_id,
+        later.c.pipeline_id == _RUNS.pipeline_id,
+        later.c.status == Status.COMPLETED.value,
+        later.c.run_date == _RUNS.run_date,
+        later.c.created_at > _RUNS.created_at,
+    )
+    failed = [_RUNS.tenant_id == tenant_id, _RUNS.status == Status.FAILED.value]
+    recent = [*failed, _RUNS.created_at > since, ~done]
+    return listing.newest(tx, recent, RunFilter(), limit, None)
+
+
 def count_newest(tx: ReadTx, tenant_id: str, *, limit: int) -> dict[Status, int]:
     """How many of the tenant's newest `limit` runs are in each status."""
     return listing.count_newest(tx, [_RUNS.tenant_id == tenant_id], limit=limit)

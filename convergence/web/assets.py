@@ -20,6 +20,7 @@ STATIC = Path(__file__).parent / "static"
 BUNDLES = {
     "app.css": ("app.css",),
     "app.js": ("vendor/htmx.min.js", "vendor/hx-sse.min.js", "app.js"),
+    "charts.js": ("vendor/echarts.common.min.js", "charts.js"),
     "logo.svg": ("logo.svg",),
 }
 MEDIA_TYPES = {

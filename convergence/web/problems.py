@@ -62,6 +62,11 @@ class PageRoute(APIRoute):
             except RequestValidationError as error:
                 where = error.errors()[0]["loc"][-1]
                 return error_page(request, Invalid(f"{where}: {error.errors()[0]['msg']}"))
+            except HTTPException:
+                raise
+            except Exception:
+                log.exception("page broke", path=request.url.path)
+                return _broken_page(request)
 
         return answer
 
@@ -95,6 +100,20 @@ def not_found_page(request: Request, error: HTTPException) -> Response:
         detail=detail,
         hint="",
         code="not_found",
+    )
+
+
+def _broken_page(request: Request) -> Response:
+    """A fault of ours: the cause is in the log alone."""
+    return page(
+        request,
+        "error.html",
+        status_code=500,
+        status=500,
+        title=BROKEN[1],
+        detail="An unexpected error occurred",
+        hint="",
+        code="internal_error",
     )
 
 

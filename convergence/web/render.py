@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
@@ -10,14 +9,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from convergence import __version__
 from convergence.model.run import Status
-from convergence.web import words
+from convergence.web import charts, words
 from convergence.web.assets import asset
 from convergence.web.visitor import FORM_TOKEN, Visitor
 
 THEMES = frozenset({"light", "dark"})
-FIRST = "/runs"
+FIRST = "/"
 """The page that one comes to first."""
-NAVIGATION = (("runs", "Runs", "/runs"),)
+NAVIGATION = (
+    ("overview", "Overview", "/"),
+    ("costs", "Costs", "/costs"),
+    ("runs", "Runs", "/runs"),
+)
 # The charts set attributes of style; nothing else may.
 HEADERS = {
     "Content-Security-Policy": (
@@ -39,7 +42,8 @@ _templates = Environment(
 _templates.filters |= words.FILTERS
 _templates.globals |= {
     "asset": lambda name: asset(name).path,
-    "to": lambda path, **query: link(path, query),
+    "to": words.to,
+    "points": charts.points,
     "version": __version__,
     "first": FIRST,
     "form_token_name": FORM_TOKEN,
@@ -59,7 +63,7 @@ def page(
     shown = {
         "visitor": visitor,
         "tenant": visitor.tenant if visitor else None,
-        "choices": visitor.choices() if visitor else (),
+        "choices": visitor.choices if visitor else (),
         "chosen": visitor.chosen if visitor else None,
         "navigation": NAVIGATION if visitor else (),
         "here": "",
@@ -74,12 +78,6 @@ def page(
 def fragment(template: str, macro: str, *arguments: object) -> str:
     """What one macro of a template writes."""
     return str(getattr(_templates.get_template(template).module, macro)(*arguments))
-
-
-def link(path: str, query: dict[str, object]) -> str:
-    """A path with a query. What is None or empty is left out; a list is given several times."""
-    known = {name: value for name, value in query.items() if value not in (None, "", (), [])}
-    return f"{path}?{urlencode(known, doseq=True)}" if known else path
 
 
 def _theme(request: Request) -> str:

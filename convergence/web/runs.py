@@ -1,9 +1,11 @@
 """The runs: how many are in which state, and the newest of them, in parts."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from convergence.errors import Invalid
 from convergence.model.run import Run, RunFilter, Status
@@ -19,40 +21,63 @@ COUNTED = 1000
 """Runs, the newest, that the strip counts: as many however many there are."""
 SHOWN = tuple(status for status in Status if status is not Status.SKIPPED)
 
-OfStatus = Annotated[Status | None, Query()]
-OfPipeline = Annotated[str | None, Query(max_length=300)]
-Before = Annotated[str | None, Query(max_length=100)]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What the address chooses; `before` is a cursor."""
+
+    status: Status | None
+    pipeline: str | None
+    before: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A part of the list; `older` is the cursor of the next one."""
+
+    wanted: Wanted
+    runs: Sequence[Run]
+    counts: Mapping[Status, int]
+    older: str | None
+    tenant_id: str | None
+
+
+def read(
+    status: Annotated[Status | None, Query()] = None,
+    pipeline: Annotated[str | None, Query(max_length=300)] = None,
+    before: Annotated[str | None, Query(max_length=100)] = None,
+) -> Wanted:
+    """Raises Invalid."""
+    _moment(before)
+    return Wanted(status=status, pipeline=pipeline, before=before)
+
+
+Listing = Annotated[Wanted, Depends(read)]
 
 
 @router.get("/runs")
-def show(
-    visitor: Looking,
-    request: Request,
-    status: OfStatus = None,
-    pipeline: OfPipeline = None,
-    before: Before = None,
-) -> Response:
-    """The newest first, those after the cursor `before`."""
-    wanted = RunFilter(statuses=frozenset({status} if status else ()), pipeline_id=pipeline)
-    found = _newest(visitor, wanted, before=_read(before))
+def show(visitor: Looking, wanted: Listing, request: Request) -> Response:
+    """The newest first, those after the cursor."""
+    listed = list_runs(visitor, wanted)
+    return page(request, "runs.html", visitor=visitor, here="runs", listed=listed)
+
+
+def list_runs(visitor: Visitor, wanted: Wanted) -> Listed:
+    found = _newest(visitor, wanted)
     shown = found[:AT_ONCE]
-    return page(
-        request,
-        "runs.html",
-        visitor=visitor,
-        here="runs",
+    return Listed(
+        wanted=wanted,
         runs=shown,
         counts=_counts(visitor),
-        status=status,
-        pipeline=pipeline,
-        before=before,
         older=_cursor(shown[-1]) if len(found) > AT_ONCE else None,
+        tenant_id=visitor.tenant.tenant_id if visitor.tenant else None,
     )
 
 
-def _newest(
-    visitor: Visitor, wanted: RunFilter, *, before: tuple[datetime, str] | None
-) -> list[Run]:
+def _newest(visitor: Visitor, of: Wanted) -> list[Run]:
+    statuses = frozenset({of.status} if of.status else ())
+    wanted = RunFilter(statuses=statuses, pipeline_id=of.pipeline)
+    before = _moment(of.before)
     with visitor.service.database.read() as tx:
         if visitor.tenant is None:
             return fleet.page_runs(tx, wanted, limit=AT_ONCE + 1, before=before)
@@ -74,7 +99,7 @@ def _cursor(run: Run) -> str:
     return f"{run.created_at.isoformat()}~{run.run_id}"
 
 
-def _read(cursor: str | None) -> tuple[datetime, str] | None:
+def _moment(cursor: str | None) -> tuple[datetime, str] | None:
     """Raises Invalid."""
     if cursor is None:
         return None

@@ -1,21 +1,23 @@
 """Who looks at a page: the session of the cookie, or everybody where authentication is off.
 
-Each route declares one kind of visitor; a route without one stops the start. `anybody` needs no
+Each route declares a kind of visitor; a route without one stops the start. `anybody` needs no
 session · `looking` has one · `acting` has one, and sent a form of ours.
 """
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qsl
 
 from fastapi import Body, Depends, Query, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from convergence.engine import access, signin
 from convergence.engine.access import Caller
+from convergence.engine.follow import Feed
 from convergence.engine.rate import RateLimit
 from convergence.engine.service import Service
 from convergence.errors import Forbidden, NotFound, Unauthenticated
@@ -35,16 +37,21 @@ class State:
     service: Service
     limit: RateLimit
     attempts: RateLimit
+    feed: Feed
     open_token: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
-    """`tenant` is the caller's own, or the one the operator chose; None: no choice was made."""
+    """`tenant` is the caller's own, or the one the operator chose; None: no choice was made.
+
+    `choices` are the tenants whose pages this visitor may look at.
+    """
 
     state: State
     caller: Caller
     tenant: Tenant | None
+    choices: Sequence[Tenant]
     form_token: str
 
     @property
@@ -56,12 +63,20 @@ class Visitor:
         """What links carry: the operator's choice of a tenant."""
         return self.tenant.tenant_id if self.tenant and self.caller.is_operator else None
 
-    def choices(self) -> list[Tenant]:
-        """The tenants whose pages this visitor may look at."""
-        if not self.caller.is_operator:
-            return [self.tenant] if self.tenant else []
-        with self.service.database.read() as tx:
-            return fleet.tenants(tx, limit=MOST_TENANTS, after=None)
+    @property
+    def subject(self) -> Tenant:
+        """The tenant that a page of costs is about: the operator's first where none was chosen.
+
+        Raises NotFound when there is none at all.
+        """
+        found = self.tenant or next(iter(self.choices), None)
+        if found is None:
+            raise NotFound(
+                "There is no tenant yet",
+                code="tenant_not_found",
+                hint="cdp tenants onboard NAME --email you@example.com; or see it all: cdp demo",
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +107,21 @@ def looking(
     caller, form_token = _identify(request, state)
     caller.require_scopes({Scope.READ})
     state.limit.take(caller.key_id or "operator")
+    chosen, choices = _tenants(state.service, caller, tenant)
     return Visitor(
-        state=state,
-        caller=caller,
-        tenant=_tenant(state.service, caller, tenant),
-        form_token=form_token,
+        state=state, caller=caller, tenant=chosen, choices=choices, form_token=form_token
     )
+
+
+def check_again(request: Request) -> None:
+    """Before each part of a long answer: the session must still hold. Raises as `looking`.
+
+    To be looked at is no use of a session: a page that is left open does not keep it alive.
+    """
+    session_id = request.cookies.get(cookie_name(request), "")
+    state = state_of(request)
+    if not state.service.config.auth_disabled:
+        signin.resume(state.service, session_id, is_use=False)
 
 
 def acting(
@@ -110,6 +134,7 @@ def acting(
         state=visitor.state,
         caller=visitor.caller,
         tenant=visitor.tenant,
+        choices=visitor.choices,
         form_token=visitor.form_token,
         form=form,
     )
@@ -131,11 +156,16 @@ def read_form(request: Request, body: bytes) -> dict[str, str]:
 
 
 def check_routes(routes: Iterable[BaseRoute]) -> None:
-    """Raise when a route does not declare exactly one kind of visitor."""
+    """Raise when a route does not declare which visitors it takes."""
     for route in routes:
-        known = route.dependant.dependencies if isinstance(route, APIRoute) else ()
-        if len({each.call for each in known} & KINDS) != 1:
-            raise TypeError(f"{route!r} declares no kind of visitor, or several")
+        if not isinstance(route, APIRoute) or KINDS.isdisjoint(_calls(route.dependant)):
+            raise TypeError(f"{route!r} declares no kind of visitor")
+
+
+def _calls(dependant: Dependant) -> Iterator[object]:
+    for inner in dependant.dependencies:
+        yield inner.call
+        yield from _calls(inner)
 
 
 def _identify(request: Request, state: State) -> tuple[Caller, str]:
@@ -148,16 +178,21 @@ def _identify(request: Request, state: State) -> tuple[Caller, str]:
     return signin.resume(state.service, session_id), signin.form_token(session_id)
 
 
-def _tenant(service: Service, caller: Caller, wanted: str | None) -> Tenant | None:
-    """The tenant to show. A foreign one raises the NotFound of an absent one."""
+def _tenants(
+    service: Service, caller: Caller, wanted: str | None
+) -> tuple[Tenant | None, Sequence[Tenant]]:
+    """The tenant to show, and those to choose from. A foreign one raises the NotFound of an
+    absent one.
+    """
     own = caller.tenant_id
     if own is not None and wanted not in {None, own}:
         raise NotFound(f"Tenant not found: {str(wanted)[:60]}", code="tenant_not_found")
-    chosen = own or wanted
-    if chosen is None:
-        return None
+    chosen_id = own or wanted
     with service.database.read() as tx:
-        return tenants.get(tx, chosen)
+        chosen = tenants.get(tx, chosen_id) if chosen_id else None
+        if own is not None and chosen is not None:
+            return chosen, (chosen,)
+        return chosen, fleet.tenants(tx, limit=MOST_TENANTS, after=None)
 
 
 def _foreign() -> Forbidden:

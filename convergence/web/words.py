@@ -1,4 +1,4 @@
-"""How values are written on pages: money, days, moments and lengths of time. Filters of templates.
+"""How values are written on pages: money, days, moments and lengths of time. For templates.
 
 Money is shown with two places and its currency beside it; the exact value is in the title.
 """
@@ -7,10 +7,17 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 CENT = Decimal("0.01")
 THOUSANDTH = Decimal("0.001")
 MINUS = "\N{MINUS SIGN}"
+
+
+def to(path: str, **query: object) -> str:
+    """An address of ours. What is None or empty is left out; a list is given several times."""
+    known = {name: value for name, value in query.items() if value not in (None, "", (), [])}
+    return f"{path}?{urlencode(known, doseq=True)}" if known else path
 
 
 def money(amount: Decimal) -> str:
@@ -19,6 +26,11 @@ def money(amount: Decimal) -> str:
     if not shown and amount:
         return f"{MINUS if amount < 0 else ''}<0.01"
     return f"{shown:,}".replace("-", MINUS)
+
+
+def signed(amount: Decimal) -> str:
+    """With its sign: a difference."""
+    return f"+{money(amount)}" if amount > 0 else money(amount)
 
 
 def exact(amount: Decimal) -> str:
@@ -88,6 +100,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         money,
+        signed,
         exact,
         change,
         share,

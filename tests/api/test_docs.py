@@ -71,5 +71,5 @@ def test_what_was_not_written_here_is_as_it_was_published() -> None:
 
 
 def test_the_welcome_leads_on(http: TestClient) -> None:
-    told = http.get("/").json()
+    told = http.get("/", headers={"Accept": "application/json"}).json()
     assert http.get(told["docs"]).status_code == http.get(told["health"]).status_code == 200

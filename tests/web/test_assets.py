@@ -48,7 +48,7 @@ def test_no_other_file_is_given(browser: Browser, name: str) -> None:
 
 
 def test_pages_load_nothing_from_outside_and_no_inline_script(acme: Browser) -> None:
-    for path in ("/sign-in", "/runs", "/runs/nothing"):
+    for path in ("/sign-in", "/", "/costs", "/runs", "/runs/nothing"):
         page = acme.get(path)
         policy = page.headers["Content-Security-Policy"]
         assert "default-src 'self'" in policy

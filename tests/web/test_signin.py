@@ -9,17 +9,17 @@ from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
 from tests.web.conftest import HERE, Browser
 
-PAGES = ("/runs",)
+PAGES = ("/runs", "/costs")
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_page_leads_to_the_sign_in_and_back(browser: Browser, tenant: Onboarded, path: str) -> None:
-    asked = browser.get(f"{path}?status=FAILED", follow_redirects=False)
+    asked = browser.get(f"{path}?group=sku", follow_redirects=False)
     assert asked.status_code == 303
     form = browser.get(asked.headers["Location"])
-    assert f'name="next" value="{path}?status=FAILED"' in form.text
-    answer = browser.submit("/sign-in", {"key": tenant.api_key, "next": f"{path}?status=FAILED"})
-    assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}?status=FAILED")
+    assert f'name="next" value="{path}?group=sku"' in form.text
+    answer = browser.submit("/sign-in", {"key": tenant.api_key, "next": f"{path}?group=sku"})
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{path}?group=sku")
     assert browser.get(path).status_code == 200
 
 
@@ -29,7 +29,7 @@ def test_page_leads_to_the_sign_in_and_back(browser: Browser, tenant: Onboarded,
 )
 def test_sign_in_leads_nowhere_else(browser: Browser, tenant: Onboarded, back: str) -> None:
     answer = browser.submit("/sign-in", {"key": tenant.api_key, "next": back})
-    assert answer.headers["Location"] == "/runs"
+    assert answer.headers["Location"] == "/"
     assert back not in browser.get("/sign-in", params={"next": back}).text
 
 
@@ -66,7 +66,7 @@ def test_wrong_key_is_told_and_may_be_tried_five_times(browser: Browser, tenant:
 
 def test_link_signs_in_whoever_opens_it_first(browser: Browser, service: Service) -> None:
     link = signin.make_link(service, None)
-    assert browser.get(link, follow_redirects=False).headers["Location"] == "/runs"
+    assert browser.get(link, follow_redirects=False).headers["Location"] == "/"
     assert browser.get("/runs").status_code == 200
     again = browser.get(link)
     assert again.status_code == 401
@@ -126,7 +126,7 @@ def test_operator_makes_links_through_the_api(
 
 def test_without_authentication_nobody_signs_in(open_browser: Browser) -> None:
     assert open_browser.get("/runs").status_code == 200
-    assert open_browser.get("/sign-in", follow_redirects=False).headers["Location"] == "/runs"
+    assert open_browser.get("/sign-in", follow_redirects=False).headers["Location"] == "/"
 
 
 def test_without_authentication_pages_of_other_sites_see_nothing(open_browser: Browser) -> None:

@@ -20,4 +20,23 @@
     const form = event.target.closest("[data-send-on-change]");
     if (form) form.requestSubmit();
   });
+
+  // A stream that fails three times running: ask for the page itself every five seconds, until
+  // the stream is back. Nobody asks from a hidden tab.
+  let failures = 0;
+  let asking = 0;
+  document.addEventListener("htmx:sse:error", (event) => {
+    const part = event.target.closest("[data-live]");
+    failures += 1;
+    if (!part || failures < 3 || asking) return;
+    asking = setInterval(() => {
+      if (document.hidden) return;
+      htmx.ajax("GET", location.href, { target: "#live", select: "#live", swap: "outerMorph" });
+    }, 5000);
+  });
+  document.addEventListener("htmx:sse:after:connection", () => {
+    failures = 0;
+    clearInterval(asking);
+    asking = 0;
+  });
 })();
