@@ -25,6 +25,7 @@ _COPIES: dict[type[exp.Expr], int] = {
     **dict.fromkeys((exp.Left, exp.Right, exp.Corr, exp.ParseJSON, exp.Unicode), 2),
     **dict.fromkeys((exp.Repeat, exp.Pad, exp.Replace, exp.RegexpReplace, exp.Levenshtein), 2),
     **dict.fromkeys((exp.GenerateSeries, exp.GenerateDateArray), 2),
+    exp.Substring: 4,
     **dict.fromkeys((exp.Length, exp.Ceil, exp.Floor, exp.StrPosition), 3),
     **dict.fromkeys((exp.RegexpInstr, exp.Cast, exp.TryCast), 6),
 }
@@ -49,6 +50,7 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
         rewrite_arrays(tree)
         apply_rules(tree)
         _place_tables(tree, resolved, placed)
+        _order_unpivoted(tree)
         _name_columns(tree)
         return tree.sql("duckdb", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
@@ -68,6 +70,18 @@ def _name_columns(tree: exp.Query) -> None:
     unnamed = (column for column in tree.selects if not column.output_name and not column.is_star)
     for number, column in enumerate(unnamed):
         column.replace(exp.alias_(column.copy(), f"f{number}_"))
+
+
+def _order_unpivoted(tree: exp.Query) -> None:
+    """`SELECT *` of UNPIVOT ends in the values, then their names; DuckDB has them the other way."""
+    for pivot in [found for found in tree.find_all(exp.Pivot) if found.unpivot]:
+        select = pivot.find_ancestor(exp.Select)
+        if select is None or select.expressions != [exp.Star()] or select.args.get("joins"):
+            continue
+        names = [*pivot.expressions, *(field.this for field in pivot.fields)]
+        if all(isinstance(name, exp.Identifier) for name in names):
+            star = exp.Star(except_=[name.copy() for name in names])
+            select.set("expressions", [star, *(exp.column(name.copy()) for name in names)])
 
 
 def _place_tables(tree: exp.Query, resolved: Resolved, placed: Mapping[TableRef, exp.Expr]) -> None:

@@ -144,6 +144,13 @@ def _ref(table: exp.Table, scope: Scope) -> TableRef:
     dataset_and_table = _within_project(path, scope)
     if dataset_and_table is not None:
         dataset, name = dataset_and_table
+        if name.endswith("*") and dataset in scope.datasets:
+            raise refused(
+                f"the wildcard table {name} is not available here",
+                at=table.parts[0],
+                hint="name each table, joined by UNION ALL, its suffix written as a column in "
+                "place of _TABLE_SUFFIX; a source goes by the full name it was granted under",
+            )
         if not _TABLE_NAME.fullmatch(name):
             raise _not_readable(table)
         if dataset == CENTRAL_DATASET:

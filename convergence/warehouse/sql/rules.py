@@ -33,6 +33,7 @@ _DATE_PARTS = {
     "SECOND",
 }
 _DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
+_WHOLE = "[+-]?([0-9]+|0[xX][0-9a-fA-F]+)"
 _FORMATS = set("YmdHMSbBaAyjpI%")
 _HINT = "it has no exact form here: write it another way"
 
@@ -119,10 +120,37 @@ def zoned(node: exp.Expr) -> exp.Expr:
 
 
 def from_first(node: exp.Substring) -> exp.Expr:
-    """Position 0 is position 1 to BigQuery."""
+    """Position 0, and one that lies before the text, is position 1 to BigQuery."""
     start = node.args.get("start")
-    if isinstance(start, exp.Literal) and start.name == "0":
-        node.set("start", exp.Literal.number(1))
+    if start is None or (isinstance(start, exp.Literal) and start.name != "0"):
+        return node
+    length = call("LENGTH", node.this.copy())
+    is_before = exp.LTE(this=start.copy(), expression=exp.Neg(this=length))
+    is_zero = exp.EQ(this=start.copy(), expression=exp.Literal.number(0))
+    first = exp.Literal.number(1)
+    node.set("start", exp.Case().when(exp.or_(is_zero, is_before), first).else_(start.copy()))
+    return node
+
+
+def rounded_float(node: exp.Round | exp.Trunc) -> exp.Expr:
+    """Of an INT64, BigQuery makes a FLOAT64."""
+    if _type(node.this) in _INTEGERS | {exp.DType.BIGINT}:
+        node.set("this", exp.cast(node.this, exp.DType.DOUBLE))
+    return node
+
+
+def json_text(node: exp.JSONFormat) -> exp.Expr:
+    """NULL is the text null; an array is never NULL in BigQuery, and stays as it is."""
+    if _type(node.this) == exp.DType.ARRAY:
+        return node
+    return exp.Coalesce(this=node, expressions=[exp.Literal.string("null")])
+
+
+def kept_left(node: exp.Join) -> exp.Expr:
+    """LEFT JOIN UNNEST without ON keeps the rows whose array is empty."""
+    has_condition = node.args.get("on") is not None or node.args.get("using")
+    if node.side and not has_condition and node.kind != "CROSS":
+        node.set("on", exp.true())
     return node
 
 
@@ -130,8 +158,12 @@ def cast_exactly(node: exp.Cast) -> exp.Expr:
     """FLOAT64 to NUMERIC takes the exact binary value; to INT64 it rounds half away from zero."""
     if node.to.this in _TEXTS and _type(node.this) in _EXACT | {exp.DType.DOUBLE}:
         return _shortest(node)
-    if not _is_float(node.this):
-        return node
+    if node.to.this == exp.DType.BIGINT and _type(node.this) in _TEXTS:
+        return _whole_number(node)
+    return _cast_float(node) if _is_float(node.this) else node
+
+
+def _cast_float(node: exp.Cast) -> exp.Expr:
     if node.to.this == exp.DType.BIGINT:
         node.set("this", exp.Round(this=node.this))
         return node
@@ -153,6 +185,7 @@ def part_of_time(node: exp.Extract) -> exp.Expr:
     if part == "WEEK":
         return exp.cast(call("STRFTIME", of, exp.Literal.string("%U")), exp.DType.BIGINT)
     if part not in _DATE_PARTS:
+        part = node.this.sql("bigquery")
         raise refused(f"EXTRACT({part} ..) is not available here", at=node, hint=_HINT)
     return _date_part(part.lower(), of)
 
@@ -217,6 +250,10 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.DateFromUnixDate: date_only,
     exp.UnixToTime: zoned,
     exp.Substring: from_first,
+    exp.Round: rounded_float,
+    exp.Trunc: rounded_float,
+    exp.JSONFormat: json_text,
+    exp.Join: kept_left,
     exp.Cast: cast_exactly,
     exp.TryCast: cast_exactly,
     exp.Extract: part_of_time,
@@ -253,9 +290,15 @@ def _keep_float(literal: exp.Literal) -> None:
         around = around.parent
     if literal.is_string or not _DECIMAL.fullmatch(literal.name) or isinstance(around, exp.Cast):
         return
-    alone = isinstance(around, exp.Select | exp.Alias)
-    if around is not None and (alone or _type(around) == exp.DType.DOUBLE):
+    if around is not None and (_is_plain(around) or _type(around) == exp.DType.DOUBLE):
         literal.replace(exp.Literal.number(f"{literal.name}e0"))
+
+
+def _is_plain(around: exp.Expr) -> bool:
+    """Whether nothing there makes a NUMERIC of a literal."""
+    if isinstance(around, exp.Select | exp.Alias):
+        return True
+    return isinstance(around, exp.Func) and not any(map(_is_exact, around.iter_expressions()))
 
 
 def _rounded(node: exp.Expr) -> exp.Expr:
@@ -270,6 +313,17 @@ def _shortest(text: exp.Expr) -> exp.Expr:
     trailing = exp.Literal.string(r"(\.[0-9]*?)0+$")
     shorter = call("REGEXP_REPLACE", text, trailing, exp.Literal.string(r"\1"))
     return call("RTRIM", shorter, exp.Literal.string("."))
+
+
+def _whole_number(node: exp.Cast) -> exp.Expr:
+    """DuckDB rounds the text of a fraction; to BigQuery it is no INT64."""
+    text = call("TRIM", node.this.copy())
+    is_whole = call("REGEXP_FULL_MATCH", text, exp.Literal.string(_WHOLE))
+    if isinstance(node, exp.TryCast):
+        return exp.Case().when(is_whole, node).else_(exp.null())
+    said = call("CONCAT", exp.Literal.string("Bad INT64 value: "), node.this.copy())
+    is_good = exp.or_(exp.Is(this=node.this.copy(), expression=exp.null()), is_whole)
+    return exp.Case().when(is_good, node).else_(call("ERROR", said))
 
 
 def _is_never_zero(divisor: exp.Expr) -> bool:
