@@ -1,0 +1,133 @@
+"""Server time of the dashboard's pages at 1 M runs and 5 M rows of costs, beside an empty page.
+
+    python bench/pages.py [rows] [runs]
+
+The rows of costs are written as a load leaves them, 92 days in 24 services and 600 SKUs; the runs
+by copies of one. The first view after a load sums the rows; every other one has the answer.
+"""
+
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from statistics import median
+
+import duckdb
+from sqlalchemy import text
+from starlette.testclient import TestClient
+
+from convergence.engine.launch import launch
+from convergence.engine.onboard import Application, onboard
+from convergence.engine.service import Service
+from convergence.model.run import LaunchRequest
+from convergence.model.source import Grant, Kind, Source
+from convergence.server import create_app
+from convergence.settings import Settings
+from convergence.store import sources
+from convergence.wiring import build
+
+DAYS = 92
+VIEWS = 15
+BILL = """
+INSERT INTO acme.main.billing_cost_daily (billing_account_id, service_id, service_description,
+  sku_id, sku_description, usage_start_time, usage_end_time, project_id, project_name,
+  location_region, cost, currency, cost_type, credits_total, invoice_month, ingestion_date,
+  x_source, x_run_id, x_ingested_at)
+SELECT '01AB', 'S' || (k % 24), 'Service ' || (k % 24), 'K' || k, 'Sku ' || k,
+  d::TIMESTAMP + to_hours((i % 24)::INT), d::TIMESTAMP + to_hours((i % 24)::INT + 1),
+  'proj-' || (k % 40), 'Project ' || (k % 40), 'region' || (k % 6),
+  ((hash(i) % 1000000) / 100000.0)::DECIMAL(38, 9), 'USD', 'regular', 0,
+  strftime(d, '%Y%m'), d, 'p.d.export', 'run', now()
+FROM (SELECT i, $first::DATE + (i // $each)::INT AS d, (hash(i // 7) % 600)::INT AS k
+      FROM range($rows) t(i))
+"""
+COPIED = (
+    "tenant_id, template, pipeline_id, trigger_type, trigger_by, parameter_hash, template_hash, "
+    "worker, is_sample, allow_shrink, parameters, attempt"
+)
+RUNS = f"""
+WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < :runs)
+INSERT INTO pipeline_runs
+  (run_id, run_date, status, created_at, started_at, ended_at, snapshot, {COPIED})
+SELECT printf('%08x-0000-4000-8000-000000000000', v), date(run_date, '-' || (v % 900) || ' days'),
+  CASE v % 50 WHEN 0 THEN 'FAILED' ELSE 'COMPLETED' END,
+  strftime('%Y-%m-%d %H:%M:%S.000000', created_at, '-' || v || ' seconds'),
+  strftime('%Y-%m-%d %H:%M:%S.000000', created_at, '-' || v || ' seconds'),
+  created_at, '{{}}', {COPIED}
+FROM n CROSS JOIN pipeline_runs WHERE run_id = :run_id
+"""  # noqa: S608 - names of columns
+LOADS = """
+WITH RECURSIVE n(v) AS (SELECT 0 UNION ALL SELECT v + 1 FROM n WHERE v < :days)
+INSERT INTO loads (load_id, run_id, tenant_id, table_name, day, source, attempt, status,
+  content_hash, is_sample, row_count, published_at, totals, source_totals, previous, source_state)
+SELECT 'load-' || v, :run_id, 'acme', 'billing_cost_daily', date(:first, '+' || v || ' days'),
+  'p.d.export', 1, 'PUBLISHED', '', 0, 1, '2026-01-01 00:00:00.000000', '[]', '[]', '[]', '{}'
+FROM n
+"""
+
+
+def main(rows: int, runs: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        first = prepare(Path(folder), rows, runs)
+        service = build(Settings(home=Path(folder), disable_auth=True))
+        app = create_app(service, with_worker=False)
+        with TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1)) as browser:
+            print(f"{rows:,} rows of costs, {runs:,} runs; ms: first view, median of {VIEWS} more")
+            period = f"from={first + timedelta(days=60)}&to={first + timedelta(days=DAYS - 1)}"
+            for path in (
+                "/nowhere",
+                "/?tenant=acme",
+                f"/costs?tenant=acme&{period}",
+                f"/costs?tenant=acme&{period}&group=sku",
+                f"/costs?tenant=acme&{period}&group=sku&filter=service%3DS3",
+                "/runs?tenant=acme",
+                "/runs?tenant=acme&status=FAILED",
+                "/runs?tenant=acme&before=2020-01-01T00:00:00%2B00:00~x",
+                "/runs",
+            ):
+                times = [view(browser, path) for _ in range(VIEWS + 1)]
+                print(f"{times[0]:8.1f} {median(times[1:]):8.1f}   {path}")
+
+
+def view(browser: TestClient, path: str) -> float:
+    began = time.perf_counter()
+    answer = browser.get(path, headers={"Accept": "text/html"})
+    took = (time.perf_counter() - began) * 1000
+    if answer.status_code != (404 if path == "/nowhere" else 200):
+        raise AssertionError(f"{path}: {answer.status_code}")
+    return took
+
+
+def prepare(home: Path, rows: int, runs: int) -> date:
+    service = build(Settings(home=home))
+    onboard(service, Application(tenant_id="acme", company_name="A", admin_email="a@example.com"))
+    run_id = a_run(service)
+    first = service.clock.now().date() - timedelta(days=DAYS)
+    with service.database.write() as tx:
+        tx.connection.execute(text(RUNS), {"runs": runs - 1, "run_id": run_id})
+        values = {"run_id": run_id, "first": str(first), "days": DAYS - 1}
+        tx.connection.execute(text(LOADS), values)
+    service.close()
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{home}/warehouse/acme.duckdb' AS acme")
+        connection.execute(BILL, {"first": str(first), "rows": rows, "each": rows // DAYS + 1})
+    return first
+
+
+def a_run(service: Service) -> str:
+    with service.database.write() as tx:
+        source = Source(
+            table="p.d.gcp_billing_export_v1_X",
+            files="/nowhere/*.csv",
+            kind=Kind.GCP_STANDARD,
+            grants=(Grant(tenant_id="acme"),),
+        )
+        sources.put(tx, source, now=service.clock.now())
+    request = LaunchRequest(tenant_id="acme", template="gcp/cost/cost_billing")
+    return launch(service, request).run.run_id
+
+
+if __name__ == "__main__":
+    given = [int(word) for word in sys.argv[1:]]
+    main(*(given + [5_000_000, 1_000_000][len(given) :]))
