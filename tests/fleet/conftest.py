@@ -1,4 +1,4 @@
-"""A server on a PostgreSQL that may be stopped, a mail server, and a tenant for each test."""
+"""Two servers on a PostgreSQL that may be stopped, a mail server, and a tenant for each test."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,16 @@ class Ground:
     postgres: PostgresServer
     sink: Sink
     fleet: Fleet
-    server: Process
+    servers: list[Process]
+    """Two, without a worker."""
+
+    @property
+    def server(self) -> Process:
+        return self.servers[0]
+
+    @property
+    def urls(self) -> list[str]:
+        return [server.url for server in self.servers]
 
     def caller(self, **limits: int) -> Caller:
         """A new tenant with these limits."""
@@ -43,7 +52,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     engine.dispose()
     with sink() as (handler, smtp_url):
         fleet = Fleet(folder=folder, database_url=postgres.url("fleet"), smtp_url=smtp_url)
-        yield Ground(postgres=postgres, sink=handler, fleet=fleet, server=fleet.serve())
+        servers = [fleet.serve(), fleet.serve()]
+        yield Ground(postgres=postgres, sink=handler, fleet=fleet, servers=servers)
         fleet.kill()
     postgres.stop()
     postgres.remove()
@@ -53,7 +63,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 def fleet(ground: Ground) -> Iterator[Fleet]:
     """Whatever a test starts ends with it."""
     yield ground.fleet
-    ground.fleet.kill(but=[ground.server])
+    ground.fleet.kill(but=ground.servers)
 
 
 @pytest.fixture

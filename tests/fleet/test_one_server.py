@@ -12,7 +12,7 @@ import pytest
 from tests.fleet.force import at_once
 from tests.fleet.machines import Caller, Fleet, Process, onboard, write_templates
 
-pytestmark = pytest.mark.kills
+pytestmark = [pytest.mark.kills, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.fleet.conftest import Ground
 from tests.fleet.force import check_paused_worker
 from tests.fleet.machines import ADMIN, ROOT, Caller, Fleet, Process, wait_until
 
-pytestmark = [pytest.mark.postgres, pytest.mark.kills]
+pytestmark = [pytest.mark.postgres, pytest.mark.kills, pytest.mark.timeout(600)]
 
 
 def test_loads_and_questions_are_for_the_home_with_the_files(
