@@ -148,3 +148,17 @@ def moves(before: Iterable[CostLine], after: Iterable[CostLine]) -> list[Move]:
 def usual(values: Sequence[Decimal]) -> Decimal:
     """The median; 0 of nothing."""
     return median(values) if values else Decimal(0)
+
+
+def unusual(
+    lines: Sequence[CostLine], days: Sequence[date], *, above: Decimal
+) -> list[tuple[date, Decimal, Decimal]]:
+    """Days whose net is more than a part `above` the median of the week before: day, net, part."""
+    found = []
+    for day in days:
+        week = days_between(day - timedelta(days=7), day - timedelta(days=1))
+        (net,) = daily(lines, [day])
+        part = change(usual(daily(lines, week)), net)
+        if part is not None and part > above:
+            found.append((day, net, part))
+    return found

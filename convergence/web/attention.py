@@ -16,8 +16,6 @@ FAILED_SINCE = timedelta(days=7)
 MOST_RUNS = 4
 LATE_DAYS = 2
 """The last loaded day is behind the clock by more."""
-UNUSUAL = Decimal("0.5")
-"""A day is unusual from this much above the median of the week before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +40,12 @@ class Known(Protocol):
 
 
 class DayFigures(Protocol):
-    """A currency's last day."""
+    """A currency's unusual days: the day, its net, and how much above the usual that is."""
 
     @property
     def currency(self) -> str: ...
     @property
-    def day(self) -> Decimal: ...
-    @property
-    def usual(self) -> Decimal: ...
-    @property
-    def day_ratio(self) -> Decimal | None: ...
+    def unusual(self) -> Sequence[tuple[date, Decimal, Decimal]]: ...
 
 
 class Proven(Protocol):
@@ -74,7 +68,7 @@ def concerns(
         *_unproven(proofs),
         *_failed(service, tenant_id, now),
         *_late(known.last_day, now.date()),
-        *_unusual(money, known.last_day),
+        *_unusual(money),
         *_quota(known.used, known.limits),
     ]
 
@@ -113,15 +107,15 @@ def _late(last: date | None, today: date) -> Iterator[Concern]:
         )
 
 
-def _unusual(money: Sequence[DayFigures], last: date | None) -> Iterator[Concern]:
+def _unusual(money: Sequence[DayFigures]) -> Iterator[Concern]:
     for each in money:
-        if last and each.day_ratio is not None and each.day_ratio > UNUSUAL:
+        for day, net, part in each.unusual:
             yield Concern(
                 kind="warn",
-                text=f"{words.money(each.day)} {each.currency} on {words.short_day(last)}, "
-                f"{words.change(each.day_ratio)} against the week's median",
+                text=f"{words.money(net)} {each.currency} on {words.short_day(day)}, "
+                f"{words.change(part)} against the median of the week before",
                 action="See which service",
-                path=words.to("/costs", **{"from": last, "to": last}),
+                path=words.to("/costs", **{"from": day, "to": day}),
             )
 
 

@@ -32,6 +32,9 @@ SERIES = 8
 CHART_DAYS = 30
 WEEK = 7
 MOVERS = 6
+UNUSUAL = Decimal("0.5")
+"""A day is unusual from this much above the median of the week before."""
+MOST_UNUSUAL = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Money:
     day: Decimal
     usual: Decimal
     day_ratio: Decimal | None
+    unusual: Sequence[tuple[date, Decimal, Decimal]]
     chart: Chart
     movers: Sequence[Move]
 
@@ -154,6 +158,7 @@ def _money(currency: str, lines: Sequence[CostLine], last: date, visitor: Visito
         day=day,
         usual=usual,
         day_ratio=spend.change(usual, day),
+        unusual=spend.unusual(lines, days, above=UNUSUAL)[-MOST_UNUSUAL:],
         chart=chart(
             f"Costs by day and service, {currency}",
             currency,

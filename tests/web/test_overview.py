@@ -36,7 +36,7 @@ def test_sum_is_proven_to_the_last_digit(bill: Bill) -> None:
 
 def test_unusual_day_needs_attention(bill: Bill) -> None:
     page = bill.browser.get("/").text
-    assert "29.00 USD on 4 Nov, +107.1 % against the week" in text_of(page)
+    assert "29.00 USD on 4 Nov, +107.1 % against the median of the week before" in text_of(page)
     assert 'href="/costs?from=2024-11-04&amp;to=2024-11-04"' in page
 
 
