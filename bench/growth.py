@@ -86,7 +86,8 @@ def copy_rows(
     with service.database.write() as tx:
         table = sa.Table(name, sa.MetaData(), autoload_with=tx.connection, schema=where)
         values = [copy_id if column.name == key else column for column in table.c]
-        copies = sa.select(*values).where(table.c[key] == run_id, numbers.c.i > 0)
+        each = table.join(numbers, sa.true())
+        copies = sa.select(*values).select_from(each).where(table.c[key] == run_id)
         names = [column.name for column in table.c]
         tx.connection.execute(table.insert().from_select(names, copies))
 
