@@ -85,6 +85,10 @@ class Client(Protocol):
         """Ask for a run; the accepted one, or the live one of the same pipeline and date."""
         ...
 
+    def plan(self, tenant_id: str, ref: str, wanted: Json) -> Json:
+        """What such a run would do, and what would stop it."""
+        ...
+
     def is_alone(self) -> bool:
         """Whether nobody but this client executes runs."""
         ...
@@ -217,6 +221,11 @@ class HttpClient(Client):
     def trigger(self, tenant_id: str, ref: str, wanted: Json) -> Json:
         path = f"/pipelines/run/{_part(tenant_id)}/{quote(ref)}"
         return self._ask("POST", path, body=wanted)
+
+    @override
+    def plan(self, tenant_id: str, ref: str, wanted: Json) -> Json:
+        path = f"/pipelines/templates/{quote(ref)}/plan"
+        return self._ask("POST", path, params=_of(tenant_id), body=wanted)
 
     @override
     def is_alone(self) -> bool:

@@ -1,11 +1,14 @@
-"""Templates: list, show, validate."""
+"""Templates: list, show, validate, and what a run of one would do."""
 
 from fastapi import APIRouter
 
 from convergence.api import paging, wire
 from convergence.api.auth import Anyone
 from convergence.api.paging import Cursor, Limit
+from convergence.engine.plan import plan
+from convergence.errors import Invalid
 from convergence.library import parse
+from convergence.model.run import Trigger
 
 router = APIRouter(prefix="/api/v1", tags=["templates"])
 
@@ -40,3 +43,26 @@ def get_template(
     ref = f"{provider}/{domain}/{template_name}"
     library = door.service.library
     return wire.template_shown(library.get(ref), library.text(ref))
+
+
+@router.post("/templates/{provider}/{domain}/{template_name}/plan", operation_id="plan_template")
+@router.post(
+    "/pipelines/templates/{provider}/{domain}/{template_name}/plan", operation_id="plan_run"
+)
+def plan_run(
+    door: Anyone,
+    provider: str,
+    domain: str,
+    template_name: str,
+    wanted: wire.RunIn,
+    tenant_id: str | None = None,
+) -> wire.PlanOut:
+    """What a run would do, and what would stop it; the body is that of a run. Changes nothing."""
+    whose = door.tenant_or_all(tenant_id)
+    if whose is None:
+        raise Invalid("say for which tenant", code="tenant_missing", hint="?tenant_id=…")
+    ref = f"{provider}/{domain}/{template_name}"
+    now = door.service.clock.now()
+    request = wanted.to_request(whose, ref, trigger=Trigger.API, now=now)
+    with door.state.queries.of(whose):
+        return wire.plan_out(plan(door.service, request))

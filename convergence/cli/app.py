@@ -19,6 +19,7 @@ from convergence.cli import (
     failures,
     init,
     logs,
+    plan,
     quota,
     retry,
     run,
@@ -43,7 +44,7 @@ OWN_FILES = 0o077
 UNQUOTED = "quote the glob, or the shell fills it in: --files '/data/export/*.parquet'"
 
 app = group("Every tenant's cloud bill in its own tables: once, on time and right to the cent.")
-for single in (demo, init, serve, worker, doctor, logs, run, backfill, sql, completion):
+for single in (demo, init, serve, worker, doctor, logs, plan, run, backfill, sql, completion):
     single.add_to(app)
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sources.app, name="sources")

@@ -14,7 +14,7 @@ from typing import Any
 
 from convergence import wiring
 from convergence.cli import db, serve
-from convergence.cli.embedded import alone
+from convergence.cli.homes import alone
 from convergence.engine.agree import files_place, holds_files
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, StepFailed

@@ -39,7 +39,7 @@ def status(call: Call) -> None:
 @command(app, "migrate", examples=("cdp db migrate", "cdp db migrate -o json"))
 def bring(call: Call) -> None:
     """Bring store and warehouse to the schema: additive, and safe to repeat."""
-    from convergence.cli.embedded import alone
+    from convergence.cli.homes import alone
     from convergence.engine import migrate
 
     settings = call.settings()
@@ -71,7 +71,7 @@ def store_state(settings: "Settings") -> Row:
 
 
 def _table_states(settings: "Settings") -> list[Row]:
-    from convergence.cli.embedded import alone
+    from convergence.cli.homes import alone
     from convergence.engine import migrate
     from convergence.outside.home import Home
 

@@ -6,7 +6,6 @@ Reads open the store alone. What needs the warehouse first takes the home, until
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,12 +15,12 @@ from pydantic import BaseModel, ValidationError
 
 from convergence import wiring
 from convergence.api import wire
+from convergence.cli.homes import take_home
 from convergence.engine import administer, arrange
-from convergence.engine.service import Service
-from convergence.errors import Cancelled, Conflict, Fault, Invalid, NotFound, Unavailable
+from convergence.errors import Cancelled, Fault, Invalid, NotFound
 from convergence.model.run import Trigger
 from convergence.model.tenant import Tenant
-from convergence.outside.home import Home, HomeLock
+from convergence.outside.home import HomeLock
 from convergence.outside.logs import Logs
 from convergence.settings import Settings
 from convergence.store import events, fleet, keys, runs, schedules, tenants, workers
@@ -32,8 +31,6 @@ Json = dict[str, Any]
 M = TypeVar("M", bound=BaseModel)
 
 PAGE = 1000
-HOME_SECONDS = 30
-"""How long a busy home is waited for."""
 POLL_SECONDS = 0.2
 
 
@@ -173,6 +170,15 @@ class EmbeddedClient:
             self._service, asked.to_request(tenant_id, ref, trigger=Trigger.CLI, now=now)
         )
         return wire.accepted_out(launched.run, is_new=launched.is_new).model_dump(mode="json")
+
+    def plan(self, tenant_id: str, ref: str, wanted: Json) -> Json:
+        from convergence.engine.plan import plan
+
+        self._take_home()
+        asked = checked(wire.RunIn, wanted)
+        now = self._service.clock.now()
+        request = asked.to_request(tenant_id, ref, trigger=Trigger.CLI, now=now)
+        return wire.plan_out(plan(self._service, request)).model_dump(mode="json")
 
     def follow(self, run_id: str, tell: "Tell") -> Json:
         """Execute the run, unless a worker of the same store lives, which will."""
@@ -370,26 +376,3 @@ def checked(shape: type[M], values: Json) -> M:
             for each in error.errors()
         ]
         raise Invalid("; ".join(map(str, faults)), faults=faults) from None
-
-
-def take_home(home: Home) -> HomeLock:
-    """Become the one process that works in this home. Raises Unavailable when it stays busy.
-
-    What a command has takes a moment, and is waited for; a server stays.
-    """
-    holder = home.holder()
-    try:
-        return home.lock(0 if holder and holder.url else HOME_SECONDS)
-    except Conflict as busy:
-        raise Unavailable(busy.detail, code=busy.code, hint=busy.hint) from busy
-
-
-@contextmanager
-def alone(settings: Settings) -> Iterator[Service]:
-    """The parts, in a home that no other process works in."""
-    with take_home(Home(Home(settings.home).ensure())):
-        service = wiring.build(settings)
-        try:
-            yield service
-        finally:
-            service.close()

@@ -41,17 +41,21 @@ def run(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Leave it to the server; print what was accepted.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what it would do, as cdp plan does.")
+    ] = False,
 ) -> None:
     """Run a template for a tenant and a day; exit 1 when the run fails."""
-    from convergence.cli.days import day
+    from convergence.cli.planned import show_plan
     from convergence.cli.runs import show_run
     from convergence.model.template import check_ref
 
-    wanted: dict[str, Any] = {"trigger_by": trigger_by, "variables": read_variables(var or ())}
-    if date is not None:
-        wanted["date"] = day(date)
+    wanted = {**wanted_run(date, var or ()), "trigger_by": trigger_by}
     if allow_shrink:
         wanted["allow_shrink"] = True
+    if dry_run:
+        show_plan(call, tenant, template, wanted)
+        return
     with call.client() as client:
         accepted = client.trigger(tenant, check_ref(template), wanted)
         run_id = accepted["pipeline_logging_id"]
@@ -76,6 +80,14 @@ class Progress:
             say(f"  {event['step_id'] or 'run'}: {event['message']}")
         elif event["step_id"]:
             say(f"step {event['step_id']} is {event['status']}")
+
+
+def wanted_run(date: str | None, var: Sequence[str]) -> dict[str, Any]:
+    """The body of a request for a run."""
+    from convergence.cli.days import day
+
+    wanted: dict[str, Any] = {"variables": read_variables(var)}
+    return wanted if date is None else {**wanted, "date": day(date)}
 
 
 def read_variables(given: Sequence[str]) -> dict[str, str]:

@@ -43,7 +43,7 @@ def attempt(
     """
     step_type = service.step_types[step.ps_type]
     tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
-    settings = _settings(step, step_type.settings, tree)
+    settings = checked_settings(step, step_type.settings, tree)
     with token.part() as own, _deadlines(service, run, step, template=template, token=own):
         tell = Teller(service=service, run=run, step_id=step.step_id)
         context = _context(service, run, step, names=names, token=own, tell=tell)
@@ -75,7 +75,7 @@ def _try(step: Step, work: Callable[[], Report], token: CancelToken, tell: StepL
         trial += 1
 
 
-def _settings(step: Step, model: type[Settings], tree: object) -> Settings:
+def checked_settings(step: Step, model: type[Settings], tree: object) -> Settings:
     """The filled settings, checked again: a value may not fit where a `{name}` did."""
     try:
         return model.model_validate(tree)

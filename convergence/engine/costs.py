@@ -8,7 +8,7 @@ from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostLine, CostQuery, Dimension
 from convergence.store import fleet, loads, sources, tenants
-from convergence.warehouse.base import QueryLimits, Result, Scope
+from convergence.warehouse.base import Explained, QueryLimits, Result, Scope
 from convergence.warehouse.sql import cost_queries
 
 MAX_ROWS = 10_000
@@ -26,8 +26,8 @@ def query(
     return service.warehouse.query(_scope(service, tenant_id), sql, limits, cancel)
 
 
-def explain(service: Service, tenant_id: str | None, sql: str) -> str:
-    """The statement that the warehouse would run."""
+def explain(service: Service, tenant_id: str | None, sql: str) -> Explained:
+    """What the warehouse would run, and what of it is approximate. Raises as `query` does."""
     return service.warehouse.explain(_scope(service, tenant_id), sql)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -77,15 +77,8 @@ class StepLog(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StepContext:
-    """All that a step may touch.
-
-    `log` tells the tenant what the step does, as in `log("file read", rows=5)`.
-    `names` are the values of `{name}`; `load` carries rows into the warehouse, exactly once and
-    reconciled; `load_together` does so with days that have no rows yet, in one act, or gives None:
-    then each is to be loaded by itself; `watch` tells what of a source has changed; `admin_email`
-    may always be written to, other addresses as the operator allows.
-    """
+class StepPlace:
+    """Whose step it is, of which day, and what it may read; `names` are the values of `{name}`."""
 
     tenant_id: str
     run_id: str
@@ -93,6 +86,19 @@ class StepContext:
     dataset: str
     scope: Scope
     names: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext(StepPlace):
+    """All that a step may touch.
+
+    `log` tells the tenant what the step does, as in `log("file read", rows=5)`.
+    `load` carries rows into the warehouse, exactly once and reconciled; `load_together` does so
+    with days that have no rows yet, in one act, or gives None: then each is to be loaded by
+    itself; `watch` tells what of a source has changed; `admin_email` may always be written to,
+    other addresses as the operator allows.
+    """
+
     cancel: CancelToken
     log: StepLog
     load: Callable[[StageRequest, LoadOptions], Report]
@@ -111,6 +117,15 @@ class StepType(Protocol):
 
     def run(self, settings: Any, context: StepContext) -> Report:  # noqa: ANN401 - its own Settings
         """Do the work. Safe to repeat. Raises StepFailed, or StepInterrupted to be tried again."""
+        ...
+
+
+@runtime_checkable
+class Loading(Protocol):
+    """A step type that loads by one query, and can say beforehand by which."""
+
+    def request(self, settings: Any, place: StepPlace) -> StageRequest:  # noqa: ANN401 - as above
+        """What the step would load for the run's day. Reads nothing. Raises StepFailed, Invalid."""
         ...
 
 

@@ -149,6 +149,33 @@ class Result:
     sql: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What a statement would read of a source: the files that may hold the rows, their size, and
+    of how many that the source has.
+    """
+
+    source: str
+    files: int
+    bytes: int
+    matched: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """A statement that was checked and not run.
+
+    `statement` is the BigQuery SQL with its names filled, `sql` what this engine would run;
+    `notes` say what of it is approximate; `columns` are (name, BigQuery type).
+    """
+
+    statement: str
+    sql: str
+    notes: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    reads: tuple[Read, ...]
+
+
 class Warehouse(Protocol):
     """Every adapter passes tests/warehouse/contract.py."""
 
@@ -205,8 +232,15 @@ class Warehouse(Protocol):
         """One read-only statement of BigQuery SQL. Raises Invalid, WarehouseError, Cancelled."""
         ...
 
-    def explain(self, scope: Scope, sql: str) -> str:
-        """The statement this engine would run; checks names and types, reads nothing."""
+    def explain(self, scope: Scope, sql: str) -> Explained:
+        """The statement this engine would run; checks names and types, reads no rows.
+
+        Raises as `query` does.
+        """
+        ...
+
+    def explain_load(self, request: StageRequest) -> Explained:
+        """The same for the query of a load; nothing is made or changed. Raises as `stage` does."""
         ...
 
     def upsert(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from convergence.cli import embedded
+from convergence.cli import embedded, homes
 from convergence.cli.run import Progress
 from convergence.outside.home import Home
 from tests.cli.conftest import DAY, EXPORT, TEMPLATE, Cdp, program
@@ -101,7 +101,7 @@ def test_other_runs_are_left_alone(acme: Cdp) -> None:
 def test_busy_home_exits_6_and_admits_nothing(
     acme: Cdp, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "HOME_SECONDS", 0.1)
+    monkeypatch.setattr(homes, "HOME_SECONDS", 0.1)
     with Home(home).lock():
         refused = acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
         assert refused.code == 6

@@ -90,7 +90,7 @@ def test_a_wrong_query_is_invalid(tenant: "Tenant", sql: str) -> None:
 
 
 def test_explain_checks_names_and_reads_nothing(tenant: "Tenant") -> None:
-    assert "billing_cost_daily" in tenant.warehouse.explain(tenant.scope, COUNT)
+    assert "billing_cost_daily" in tenant.warehouse.explain(tenant.scope, COUNT).sql
     with pytest.raises(Invalid):
         tenant.warehouse.explain(tenant.scope, "SELECT nope FROM billing_cost_daily")
 

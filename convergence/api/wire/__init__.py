@@ -13,6 +13,7 @@ from convergence.api.wire.bill import (
     restatement_out,
 )
 from convergence.api.wire.event import EventOut, LogQuery, event_out
+from convergence.api.wire.plan import PlanOut, plan_out
 from convergence.api.wire.problem import (
     Alive,
     FaultOut,
@@ -118,6 +119,7 @@ __all__ = [
     "NewApiKeyOut",
     "OnboardedOut",
     "Page",
+    "PlanOut",
     "Problem",
     "QueryIn",
     "QueueOut",
@@ -170,6 +172,7 @@ __all__ = [
     "limits_out",
     "new_key_out",
     "onboarded_out",
+    "plan_out",
     "queue_out",
     "reconciliation_out",
     "restatement_out",

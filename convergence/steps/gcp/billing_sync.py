@@ -1,7 +1,7 @@
 """`gcp.billing_sync`: load every usage day of an export whose rows changed, whatever its age."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import ClassVar
 
@@ -12,7 +12,7 @@ from convergence.model.load import LoadKey
 from convergence.model.source import GrantedSource
 from convergence.model.table import TableSchema
 from convergence.model.unit import Survey, UnitDay
-from convergence.steps.base import LoadOptions, Report, Settings, StepContext
+from convergence.steps.base import LoadOptions, Report, Settings, StepContext, StepPlace
 from convergence.steps.gcp.bq_etl import Destination, one_source, schema_of
 from convergence.warehouse.base import StageRequest, Surveyed, Value
 from convergence.warehouse.schemas import billing_query
@@ -49,6 +49,12 @@ class BillingSync:
         sync = Sync.of(settings, context, afresh=False)
         return sync.load(sorted(sync.survey.changed_days), only_stale=True)
 
+    def request(self, settings: BillingSyncSettings, place: StepPlace) -> StageRequest:
+        """As for one of the days whose rows changed: that of the run's date."""
+        schema = _billing_schema(settings)
+        source = _source(settings, place, schema)
+        return _request(settings, place, schema, source=source.table, day=place.run_date)
+
 
 @dataclass(kw_only=True)
 class Sync:
@@ -65,13 +71,7 @@ class Sync:
 
     @classmethod
     def of(cls, settings: BillingSyncSettings, context: StepContext, *, afresh: bool) -> "Sync":
-        schema = schema_of(settings.destination)
-        if schema is None:
-            raise StepFailed(
-                "only a bill can be kept in step with its source",
-                code="schema_mismatch",
-                hint="destination.schema_template: billing_cost",
-            )
+        schema = _billing_schema(settings)
         source = _source(settings, context, schema)
         survey = context.watch.survey(
             schema.name, source, afresh=afresh, allow_shrink=settings.allow_shrink
@@ -136,17 +136,9 @@ class Sync:
     def _request(self, day: date, held: UnitDay) -> StageRequest:
         survey = self.survey
         files = frozenset(unit.file for unit in survey.seen.values())
-        return StageRequest(
-            dataset=self.context.dataset,
-            table=self.schema.name,
-            schema=self.schema,
-            scope=self.context.scope,
-            key=LoadKey(table=self.schema.name, day=day, source=survey.source),
-            sql=self.settings.source.query,
-            names=_names(self.settings, self.context, day),
-            partition_by=self.settings.destination.partition,
-            surveyed=Surveyed(totals=held.totals, state=survey.state(day), files=files),
-        )
+        request = _request(self.settings, self.context, self.schema, source=survey.source, day=day)
+        surveyed = Surveyed(totals=held.totals, state=survey.state(day), files=files)
+        return replace(request, surveyed=surveyed)
 
     def _check(self) -> None:
         """Raise for what failed: StepInterrupted when trying again may help all of it."""
@@ -191,16 +183,43 @@ def _batches(days: Iterable[UnitDay]) -> Iterator[list[UnitDay]]:
         yield batch
 
 
-def _names(settings: BillingSyncSettings, context: StepContext, day: date) -> dict[str, Value]:
-    return {**context.names, "source_billing_table": settings.source.table, "date": day}
+def _billing_schema(settings: BillingSyncSettings) -> TableSchema:
+    schema = schema_of(settings.destination)
+    if schema is None:
+        raise StepFailed(
+            "only a bill can be kept in step with its source",
+            code="schema_mismatch",
+            hint="destination.schema_template: billing_cost",
+        )
+    return schema
 
 
-def _source(
-    settings: BillingSyncSettings, context: StepContext, schema: TableSchema
-) -> GrantedSource:
-    """The one export that the query reads."""
-    tree = fill.fill(
-        settings.source.query, _names(settings, context, context.run_date), parameters={}
+def _request(
+    settings: BillingSyncSettings,
+    place: StepPlace,
+    schema: TableSchema,
+    *,
+    source: str,
+    day: date,
+) -> StageRequest:
+    return StageRequest(
+        dataset=place.dataset,
+        table=schema.name,
+        schema=schema,
+        scope=place.scope,
+        key=LoadKey(table=schema.name, day=day, source=source),
+        sql=settings.source.query,
+        names=_names(settings, place, day),
+        partition_by=settings.destination.partition,
     )
-    table = one_source(names.resolve(tree, context.scope), schema)
-    return next(source for source in context.scope.sources if source.table == table)
+
+
+def _names(settings: BillingSyncSettings, place: StepPlace, day: date) -> dict[str, Value]:
+    return {**place.names, "source_billing_table": settings.source.table, "date": day}
+
+
+def _source(settings: BillingSyncSettings, place: StepPlace, schema: TableSchema) -> GrantedSource:
+    """The one export that the query reads."""
+    tree = fill.fill(settings.source.query, _names(settings, place, place.run_date), parameters={})
+    table = one_source(names.resolve(tree, place.scope), schema)
+    return next(source for source in place.scope.sources if source.table == table)

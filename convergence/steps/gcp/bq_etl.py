@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from convergence.errors import StepFailed
 from convergence.model.load import NO_SOURCE, LoadKey
 from convergence.model.table import TableSchema
-from convergence.steps.base import LoadOptions, Report, Settings, StepContext
+from convergence.steps.base import LoadOptions, Report, Settings, StepContext, StepPlace
 from convergence.warehouse.base import StageRequest, Value, WriteMode
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill, names
@@ -95,27 +95,30 @@ class BqEtl:
 
     def run(self, settings: BqEtlSettings, context: StepContext) -> Report:
         """Load one day. For a billing table the totals must equal the source's."""
+        options = LoadOptions(allow_shrink=settings.allow_shrink)
+        return context.load(self.request(settings, context), options)
+
+    def request(self, settings: BqEtlSettings, place: StepPlace) -> StageRequest:
         schema = schema_of(settings.destination)
-        _check_project(settings.destination, context)
-        request = StageRequest(
-            dataset=context.dataset,
+        _check_project(settings.destination, place)
+        return StageRequest(
+            dataset=place.dataset,
             table=settings.destination.table,
             schema=schema,
-            scope=context.scope,
+            scope=place.scope,
             key=LoadKey(
                 table=settings.destination.table,
-                day=context.run_date,
-                source=_source_table(settings, context, schema),
+                day=place.run_date,
+                source=_source_table(settings, place, schema),
             ),
             sql=settings.source.query,
-            names=context.names,
+            names=place.names,
             parameters=_parameters(settings.source),
             mode=settings.destination.mode,
             partition_by=settings.destination.partition,
             merge_keys=settings.destination.merge_keys,
             limit=settings.limit,
         )
-        return context.load(request, LoadOptions(allow_shrink=settings.allow_shrink))
 
 
 def schema_of(destination: Destination) -> TableSchema | None:
@@ -133,11 +136,11 @@ def schema_of(destination: Destination) -> TableSchema | None:
     )
 
 
-def _check_project(destination: Destination, context: StepContext) -> None:
+def _check_project(destination: Destination, place: StepPlace) -> None:
     project = destination.bq_project_id
-    if project not in {None, context.scope.project}:
+    if project not in {None, place.scope.project}:
         raise StepFailed(
-            f"destination.bq_project_id is {project}; this service has {context.scope.project}",
+            f"destination.bq_project_id is {project}; this service has {place.scope.project}",
             code="foreign_project",
             hint="leave bq_project_id out, or set GCP_PROJECT_ID",
         )
@@ -147,9 +150,9 @@ def _parameters(source: Source) -> dict[str, Value]:
     return dict(source.query_params)
 
 
-def _source_table(settings: BqEtlSettings, context: StepContext, schema: TableSchema | None) -> str:
-    tree = fill.fill(settings.source.query, context.names, _parameters(settings.source))
-    return one_source(names.resolve(tree, context.scope), schema)
+def _source_table(settings: BqEtlSettings, place: StepPlace, schema: TableSchema | None) -> str:
+    tree = fill.fill(settings.source.query, place.names, _parameters(settings.source))
+    return one_source(names.resolve(tree, place.scope), schema)
 
 
 def one_source(resolved: names.Resolved, schema: TableSchema | None) -> str:

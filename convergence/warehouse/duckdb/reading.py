@@ -10,19 +10,26 @@ from sqlglot import exp
 from convergence.errors import NotFound
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column
+from convergence.warehouse.base import Explained, Read
 from convergence.warehouse.duckdb import export, tables
 from convergence.warehouse.duckdb.export import Sight
 from convergence.warehouse.duckdb.files import Shapes, match_files
+from convergence.warehouse.duckdb.types import bigquery_columns
 from convergence.warehouse.schemas import gcp_export
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import Resolved, TableKind, TableRef
+from convergence.warehouse.sql.notes import notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """DuckDB's statement, and the sources it reads, as they were looked at."""
+    """DuckDB's statement, and the sources it reads, as they were looked at.
+
+    `notes` say what of it is approximate.
+    """
 
     sql: str
+    notes: tuple[str, ...]
     sights: tuple[Sight, ...]
 
 
@@ -58,8 +65,31 @@ def prepare(
         except NotFound:
             return ()
 
-    sql = to_duckdb(resolved, place=place, columns=columns)
-    return Prepared(sql=sql, sights=tuple(sights[source] for source in _ordered(sources)))
+    return Prepared(
+        sql=to_duckdb(resolved, place=place, columns=columns),
+        notes=notes(resolved, columns=columns),
+        sights=tuple(sights[source] for source in _ordered(sources)),
+    )
+
+
+def explained(cursor: duckdb.DuckDBPyConnection, tree: exp.Query, prepared: Prepared) -> Explained:
+    """Let DuckDB check the statement's names and types; no row is read."""
+    nothing = exp.Subquery(this=exp.Var(this=prepared.sql), alias=exp.to_identifier("rows_"))
+    cursor.execute(exp.select("*").from_(nothing).limit(0).sql("duckdb"))
+    return Explained(
+        statement=tree.sql("bigquery", pretty=True),
+        sql=prepared.sql,
+        notes=prepared.notes,
+        columns=tuple(bigquery_columns(cursor)),
+        reads=tuple(_read(sight) for sight in prepared.sights),
+    )
+
+
+def _read(sight: Sight) -> Read:
+    states = [shape.state for shape in sight.to_read]
+    size = sum(state.size for state in states)
+    matched = len(sight.shapes)
+    return Read(source=sight.source.table, files=len(states), bytes=size, matched=matched)
 
 
 def look(

@@ -1,7 +1,7 @@
 """BigQuery's types and DuckDB's, both ways."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -74,6 +74,12 @@ TEXT = SqlType("varchar", "VARCHAR")
 def described(cursor: duckdb.DuckDBPyConnection) -> dict[str, SqlType]:
     """The columns of the statement that ran last."""
     return {column[0]: SqlType.of(column[1]) for column in cursor.description or ()}
+
+
+def bigquery_columns(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
+    """Names, which may repeat, with BigQuery's types, of the statement that ran last."""
+    for column in cursor.description or ():
+        yield column[0], bigquery_type(SqlType.of(column[1]))
 
 
 def duck_type(column: Column) -> str:

@@ -19,6 +19,7 @@ from convergence.model.source import GrantedSource
 from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
 from convergence.warehouse.base import (
+    Explained,
     LoadRecord,
     QueryLimits,
     Result,
@@ -28,17 +29,17 @@ from convergence.warehouse.base import (
     StageRequest,
     Warehouse,
 )
-from convergence.warehouse.duckdb import export, staging, tables
+from convergence.warehouse.duckdb import export, parts, staging, tables
 from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.locks import Part, PartLocks
-from convergence.warehouse.duckdb.reading import Prepared, prepare
+from convergence.warehouse.duckdb.reading import Prepared, explained, prepare
 from convergence.warehouse.duckdb.staging import Loads, StagedLoad
 from convergence.warehouse.duckdb.survey import survey
-from convergence.warehouse.duckdb.types import SqlType, bigquery_type
+from convergence.warehouse.duckdb.types import bigquery_columns
 from convergence.warehouse.schemas import central_schemas
-from convergence.warehouse.sql import dialect, names
+from convergence.warehouse.sql import dialect, fill, names
 from convergence.warehouse.sql.faults import sql_fault
 from convergence.warehouse.sql.statement import parse
 
@@ -154,7 +155,7 @@ class DuckdbWarehouse(Warehouse):
             with interruptible(cursor, cancel, limits.seconds):
                 cursor.execute(prepared.sql)
                 rows = list(_fetched(cursor, limits))
-            columns = tuple(_columns(cursor))
+            columns = tuple(bigquery_columns(cursor))
         return Result(
             columns=columns,
             rows=[tuple(_value(value) for value in row) for row in rows[: limits.rows]],
@@ -163,13 +164,19 @@ class DuckdbWarehouse(Warehouse):
         )
 
     @override
-    def explain(self, scope: Scope, sql: str) -> str:
-        with self._prepared(scope, names.resolve(parse(sql), scope)) as (cursor, prepared):
-            nothing = exp.Subquery(
-                this=exp.Var(this=prepared.sql), alias=exp.to_identifier("rows_")
-            )
-            cursor.execute(exp.select("*").from_(nothing).limit(0).sql("duckdb"))
-        return prepared.sql
+    def explain(self, scope: Scope, sql: str) -> Explained:
+        tree = parse(sql)
+        with self._prepared(scope, names.resolve(tree, scope)) as (cursor, prepared):
+            return explained(cursor, tree, prepared)
+
+    @override
+    def explain_load(self, request: StageRequest) -> Explained:
+        tree = fill.fill(request.sql, request.names, request.parameters)
+        resolved = names.resolve(tree, request.scope)
+        day = request.key.day if parts.is_billing_day(request) else None
+        with self._instances.lend(request.dataset, with_sources=True) as cursor, _told(resolved):
+            prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, day=day)
+            return explained(cursor, tree, prepared)
 
     @override
     def upsert(
@@ -343,12 +350,6 @@ def _fetched(
             )
         left -= len(part)
         yield from part
-
-
-def _columns(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
-    """Names, which may repeat, with BigQuery's types."""
-    for column in cursor.description or ():
-        yield column[0], bigquery_type(SqlType.of(column[1]))
 
 
 def _value(value: object) -> object:

@@ -1,0 +1,119 @@
+"""Plans: what a run would do, where its values come from, and what would stop it."""
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+from convergence.api.wire.shape import Json, Out
+from convergence.model.template import StepTrigger
+
+if TYPE_CHECKING:
+    from convergence.engine.plan import RunPlan, StepPlan
+
+
+class ValueOut(Out):
+    """`origin`: built-in, template, tenant, request, or only source (the one there is)."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class ReadOut(Out):
+    """`files` of the `matched` ones may hold the day's rows."""
+
+    source: str
+    files: int
+    bytes: int
+    matched: int
+
+
+class ObstacleOut(Out):
+    code: str
+    detail: str
+    hint: str
+    step_id: str | None
+
+
+class StepPlanOut(Out):
+    """`query` is BigQuery SQL with its names filled, `sql` what the warehouse would run of it."""
+
+    step_id: str
+    name: str
+    ps_type: str
+    trigger: StepTrigger
+    depends_on: list[str] | None
+    timeout_minutes: float
+    settings: Json
+    table: str | None
+    query: str | None
+    sql: str | None
+    notes: list[str]
+    reads: list[ReadOut]
+    rows_last_time: int | None
+    obstacle: ObstacleOut | None
+
+
+class QuotaPlanOut(Out):
+    """`used` before the run, `with_run` after its admission, of `limit`."""
+
+    kind: str
+    used: int
+    with_run: int
+    limit: int
+
+
+class PlanOut(Out):
+    """`would_run` is false when an obstacle is known."""
+
+    tenant_id: str
+    template: str
+    pipeline_id: str
+    date: date
+    would_run: bool
+    obstacles: list[ObstacleOut]
+    quota: list[QuotaPlanOut]
+    variables: list[ValueOut]
+    steps: list[StepPlanOut]
+    last_run: str | None
+
+
+def plan_out(plan: "RunPlan") -> PlanOut:
+    return PlanOut(
+        tenant_id=plan.run.tenant_id,
+        template=plan.run.template,
+        pipeline_id=plan.run.pipeline_id,
+        date=plan.run.run_date,
+        would_run=not plan.obstacles,
+        obstacles=[ObstacleOut.model_validate(each) for each in plan.obstacles],
+        quota=[
+            QuotaPlanOut(kind=kind, used=used, with_run=used + 1, limit=limit)
+            for kind, used, limit in (
+                ("daily", plan.use.today, plan.limits.daily_limit),
+                ("monthly", plan.use.month, plan.limits.monthly_limit),
+                ("concurrent", plan.use.live, plan.limits.concurrent_limit),
+            )
+        ],
+        variables=[ValueOut.model_validate(each) for each in plan.values],
+        steps=[_step_out(each) for each in plan.steps],
+        last_run=plan.last_run.run_id if plan.last_run else None,
+    )
+
+
+def _step_out(plan: "StepPlan") -> StepPlanOut:
+    step, explained = plan.step, plan.explained
+    return StepPlanOut(
+        step_id=step.step_id,
+        name=step.name,
+        ps_type=step.ps_type,
+        trigger=step.trigger,
+        depends_on=None if step.depends_on is None else list(step.depends_on),
+        timeout_minutes=step.timeout_minutes,
+        settings=dict(plan.settings),
+        table=plan.table,
+        query=explained.statement if explained else None,
+        sql=explained.sql if explained else None,
+        notes=list(explained.notes) if explained else [],
+        reads=[ReadOut.model_validate(read) for read in explained.reads] if explained else [],
+        rows_last_time=plan.last_rows,
+        obstacle=ObstacleOut.model_validate(plan.obstacle) if plan.obstacle else None,
+    )

@@ -1,0 +1,36 @@
+"""Becoming the one process that works in a home. For commands that need more than the store."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from convergence import wiring
+from convergence.engine.service import Service
+from convergence.errors import Conflict, Unavailable
+from convergence.outside.home import Home, HomeLock
+from convergence.settings import Settings
+
+HOME_SECONDS = 30
+"""How long a busy home is waited for."""
+
+
+def take_home(home: Home) -> HomeLock:
+    """Become the one process that works in this home. Raises Unavailable when it stays busy.
+
+    What a command has takes a moment, and is waited for; a server stays.
+    """
+    holder = home.holder()
+    try:
+        return home.lock(0 if holder and holder.url else HOME_SECONDS)
+    except Conflict as busy:
+        raise Unavailable(busy.detail, code=busy.code, hint=busy.hint) from busy
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[Service]:
+    """The parts, in a home that no other process works in."""
+    with take_home(Home(Home(settings.home).ensure())):
+        service = wiring.build(settings)
+        try:
+            yield service
+        finally:
+            service.close()

@@ -1,0 +1,68 @@
+"""A plan on the screen. For `cdp plan` and `cdp run --dry-run`."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from convergence.cli.command import Call
+from convergence.cli.output import Format, show_record, write, write_table
+
+VALUE_COLUMNS = ("name", "value", "origin")
+STEP_COLUMNS = ("step_id", "ps_type", "trigger", "table", "files", "bytes", "rows_last_time")
+
+
+def show_plan(call: Call, tenant: str, template: str, wanted: dict[str, Any]) -> None:
+    """Raises CdpError where the request itself is wrong."""
+    from convergence.model.template import check_ref
+
+    with call.client() as client:
+        planned = client.plan(tenant, check_ref(template), wanted)
+    if call.format is not Format.TABLE:
+        show_record(planned, call.format)
+        return
+    for line in _head(planned):
+        write(line)
+    write("")
+    write_table(planned["variables"], VALUE_COLUMNS)
+    write("")
+    write_table([_step_row(step) for step in planned["steps"]], STEP_COLUMNS)
+    for step in planned["steps"]:
+        _show_step(step)
+
+
+def _head(planned: dict[str, Any]) -> Iterator[str]:
+    yield f"{planned['pipeline_id']} for {planned['date']}, nothing was changed"
+    for each in planned["quota"]:
+        yield f"quota {each['kind']}: {each['used']} of {each['limit']}, {_with_run(each)}"
+    if planned["would_run"]:
+        yield "it would run"
+    for obstacle in planned["obstacles"]:
+        where = f"{obstacle['step_id']}: " if obstacle["step_id"] else ""
+        yield f"stopped by {where}{obstacle['detail']}"
+        if obstacle["hint"]:
+            yield f"  try: {obstacle['hint']}"
+
+
+def _with_run(quota: dict[str, Any]) -> str:
+    is_over = quota["with_run"] > quota["limit"]
+    return "which is the limit" if is_over else f"{quota['with_run']} with this run"
+
+
+def _step_row(step: dict[str, Any]) -> dict[str, Any]:
+    reads: Sequence[dict[str, Any]] = step["reads"]
+    if not reads:
+        return step
+    sums = {name: sum(read[name] for read in reads) for name in ("files", "bytes")}
+    return {**step, **sums}
+
+
+def _show_step(step: dict[str, Any]) -> None:
+    if step["sql"] is None:
+        return
+    write("")
+    write(f"{step['step_id']}, in BigQuery SQL:")
+    write(step["query"])
+    write("")
+    write(f"{step['step_id']}, what the warehouse runs:")
+    write(step["sql"])
+    for note in step["notes"]:
+        write(f"approximate: {note}")
