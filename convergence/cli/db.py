@@ -1,101 +1,204 @@
-"""`cdp db`: whether store and warehouse are at the schema, and bringing them there."""
+"""`cdp db`: store and warehouse beside their schemas, and bringing them there."""
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convergence.cli.command import Call, command, group
-from convergence.cli.output import say, show_rows
+from convergence.cli.command import AnyTenant, Call, command, group
+from convergence.cli.output import Format, say, show_rows
 
 if TYPE_CHECKING:
-    from convergence.engine.migrate import Applied, TableState
+    from convergence.engine.migrate import TableState
     from convergence.settings import Settings
+    from convergence.store.database import Database
 
 COLUMNS = ("place", "table", "state", "detail")
-CURRENT, MISSING, BEHIND, FAILED, MIGRATED = "current", "missing", "behind", "failed", "migrated"
-HELD = "held by the running server"
+DRIFTS = ("place", "table", "column", "drift", "wanted", "found", "verdict")
+CURRENT, MISSING, BEHIND, NEWER, HELD = "current", "missing", "behind", "newer", "held"
+MENDED, FAILED = "mended", "failed"
+CLEAN, ERROR, DRIFT = 0, 1, 2
+"""Exit codes."""
 
 Row = dict[str, Any]
+Approve = Annotated[
+    bool, typer.Option("--approve", help="Do what needs approval, too: drop columns, convert.")
+]
 
 app = group("Store and warehouse: their tables beside the schema.")
 
 
 @command(app, "status", examples=("cdp db status", "cdp db status -o json"))
-def status(call: Call) -> None:
-    """Show what is at the schema; exit 1 when something is not. Changes nothing.
+def status(call: Call, *, tenant: AnyTenant = None) -> None:
+    """Show each table beside the schema; exit 2 when something differs. Changes nothing.
 
     Beside a running server only the store can be read.
     """
-    settings = call.settings()
-    rows = [store_state(settings)]
-    if rows[0]["state"] == CURRENT:
-        rows += _table_states(settings)
+    rows = _looked(call.settings(), tenant)
     show_rows(rows, COLUMNS, call.format)
-    if any(row["state"] not in {CURRENT, HELD} for row in rows):
-        say("not everything is at the schema: cdp db migrate")
-        raise typer.Exit(1)
+    _end(rows)
 
 
-@command(app, "migrate", examples=("cdp db migrate", "cdp db migrate -o json"))
-def bring(call: Call) -> None:
-    """Bring store and warehouse to the schema: additive, and safe to repeat."""
+@command(app, "check", examples=("cdp db check", "cdp db check --tenant acme -o json"))
+def check(call: Call, *, tenant: AnyTenant = None) -> None:
+    """Show every difference from the schema and what it means; exit 2 when there is one."""
+    rows = _looked(call.settings(), tenant)
+    differing = [row for row in rows if row["state"] not in {CURRENT, HELD}]
+    if call.format is Format.TABLE:
+        show_rows([line for row in differing for line in _lines(row)], DRIFTS, call.format)
+    else:
+        show_rows(differing, COLUMNS, call.format)
+    _end(rows)
+
+
+@command(app, "migrate", examples=("cdp db migrate --plan", "cdp db migrate --tenant acme"))
+def bring(
+    call: Call,
+    *,
+    tenant: AnyTenant = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the statements, run none.")] = False,
+    approve: Approve = False,
+) -> None:
+    """Bring store and warehouse to the schema; safe to repeat. Only what loses nothing, unless
+    --approve. Exit 2 when something still differs.
+    """
     from convergence.cli.homes import alone
     from convergence.engine import migrate
 
     settings = call.settings()
     before = store_state(settings)
+    if plan and before["state"] != CURRENT:
+        show_rows([before], COLUMNS, call.format)
+        _end([before])
+        return
     with alone(settings) as service:
-        _ = service.database
-        rows = [before | ({} if before["state"] == CURRENT else {"state": MIGRATED})]
-        rows += map(_applied, migrate.migrate(service))
+        mended = migrate.bring_store(service.database, approved=approve, is_plan=plan)
+        rows = [_brought(state) for state in mended]
+        if before["state"] != CURRENT:
+            rows[0] |= {"state": MENDED, "detail": f"{before['detail']}; {rows[0]['detail']}"}
+        tables = migrate.bring(service, tenant, approved=approve, is_plan=plan)
+        rows += [_brought(state) for state in tables]
     show_rows(rows, COLUMNS, call.format)
-    if any(row["state"] == FAILED for row in rows):
-        raise typer.Exit(1)
+    _end(rows)
 
 
 def store_state(settings: "Settings") -> Row:
-    """The control store beside the schema. Raises Unavailable."""
+    """Which migration the control store is at. Raises Unavailable."""
     from convergence.store import migrate
+
+    if _is_unmade(settings):
+        return _store_row(MISSING, "it is made at the first use")
+    with _opened(settings) as database:
+        found = migrate.status(database)
+    state = CURRENT if found.is_current else BEHIND if found.is_behind else NEWER
+    if found.current is None:
+        state = MISSING
+    return _store_row(state, f"revision {found.current}, newest {found.head}")
+
+
+def _store_row(state: str, detail: str) -> Row:
+    place = {"place": "store", "table": "(all)", "state": state, "detail": detail}
+    return {**place, "drifts": [], "statements": []}
+
+
+def _is_unmade(settings: "Settings") -> bool:
+    return settings.database_url is None and not (settings.home / "control.db").exists()
+
+
+@contextmanager
+def _opened(settings: "Settings") -> Iterator["Database"]:
     from convergence.store.database import Database
 
-    row = {"place": "store", "table": "(all)"}
-    if settings.database_url is None and not (settings.home / "control.db").exists():
-        return {**row, "state": MISSING, "detail": "it is made at the first use"}
     database = Database(settings.database_url_text())
     try:
-        found = migrate.status(database)
+        yield database
     finally:
         database.close()
-    state = CURRENT if found.is_current else BEHIND if found.current else MISSING
-    return {**row, "state": state, "detail": f"revision {found.current}, newest {found.head}"}
 
 
-def _table_states(settings: "Settings") -> list[Row]:
+def _looked(settings: "Settings", tenant: str | None) -> list[Row]:
+    """The store, and the tables when it is at its schema and nobody holds them."""
+    from convergence.engine import migrate
+
+    first = store_state(settings)
+    if first["state"] != CURRENT:
+        return [first]
+    with _opened(settings) as database:
+        drifted = [_row(state) for state in migrate.store_states(database)]
+    if drifted[0]["state"] != CURRENT:
+        return drifted
+    return [first, *_table_rows(settings, tenant)]
+
+
+def _table_rows(settings: "Settings", tenant: str | None) -> list[Row]:
     from convergence.cli.homes import alone
     from convergence.engine import migrate
     from convergence.outside.home import Home
 
     holder = Home(settings.home).holder()
     if holder is not None and holder.url:
-        seen = f"process {holder.pid} at {holder.url}; stop it to look at the tables"
+        seen = f"process {holder.pid} at {holder.url} has them; stop it to look at the tables"
         return [{"place": "warehouse", "table": "(all)", "state": HELD, "detail": seen}]
     with alone(settings) as service:
-        return [_state(table) for table in migrate.status(service)]
+        return [_row(state) for state in migrate.status(service, tenant)]
 
 
-def _state(table: "TableState") -> Row:
-    state, detail = CURRENT, ""
-    if table.error:
-        state, detail = FAILED, table.error
-    elif not table.exists:
-        state = MISSING
-    elif not table.is_current:
-        state, detail = BEHIND, f"lacks {', '.join(table.missing)}"
-    return {"place": table.dataset, "table": table.table, "state": state, "detail": detail}
+def _row(state: "TableState") -> Row:
+    said = [state.error] if state.error else [_said(drift) for drift in _drifts(state)]
+    return {
+        "place": state.place,
+        "table": state.table,
+        "state": state.state.value,
+        "detail": "; ".join([*said, *([state.hint] if state.hint else [])]),
+        "drifts": _drifts(state),
+        "statements": list(state.statements),
+    }
 
 
-def _applied(done: "Applied") -> Row:
-    state, detail = MIGRATED, "; ".join(done.statements)
-    if done.error:
-        state, detail = FAILED, done.error
-    return {"place": done.dataset, "table": done.table, "state": state, "detail": detail}
+def _brought(state: "TableState") -> Row:
+    row = _row(state)
+    done = "; ".join(state.statements)
+    if row["state"] == CURRENT and done:
+        return row | {"state": MENDED, "detail": done}
+    return row | {"detail": "; ".join(part for part in (row["detail"], done) if part)}
+
+
+def _drifts(state: "TableState") -> list[Row]:
+    return [
+        {
+            "column": drift.column,
+            "drift": drift.kind.value,
+            "wanted": drift.wanted,
+            "found": drift.found,
+            "verdict": drift.verdict.value,
+        }
+        for drift in state.drifts
+    ]
+
+
+def _said(drift: Row) -> str:
+    named = " ".join(part for part in (drift["drift"], drift["column"]) if part)
+    differs = f": {drift['found']}, not {drift['wanted']}" if drift["wanted"] else ""
+    needs = "" if drift["verdict"] == "additive" else f" ({drift['verdict']})"
+    return f"{named}{differs}{needs}"
+
+
+def _lines(row: Row) -> list[Row]:
+    place = {"place": row["place"], "table": row["table"]}
+    if not row["drifts"]:
+        return [{**place, "drift": row["state"], "found": row["detail"]}]
+    return [{**place, **drift} for drift in row["drifts"]]
+
+
+def _end(rows: Sequence[Row]) -> None:
+    """A home that is not made yet has nothing that differs."""
+    seen = Counter(row["state"] for row in rows)
+    good = seen[CURRENT] + seen[HELD] + seen[MENDED]
+    if seen[FAILED] or seen[NEWER]:
+        say(f"{seen[FAILED] + seen[NEWER]} cannot be brought to the schema; the others were")
+        raise typer.Exit(ERROR)
+    if good < len(rows) and rows[0].get("detail") != "it is made at the first use":
+        say("not everything is at the schema: cdp db check, cdp db migrate [--plan] [--approve]")
+        raise typer.Exit(DRIFT)

@@ -119,8 +119,9 @@ def run_server(
 
 @contextmanager
 def opened(settings: "Settings") -> Iterator["Service"]:
-    """The parts with an open store, and a log that ends with them."""
+    """The parts with an open store at its schema, and a log that ends with them."""
     from convergence import wiring
+    from convergence.engine.migrate import check_store
     from convergence.outside.logs import Logs
 
     service = wiring.build(settings)
@@ -129,7 +130,7 @@ def opened(settings: "Settings") -> Iterator["Service"]:
     is_watched = sys.stderr.isatty()
     logs = Logs(folder, level=settings.log_level, secrets=secrets, terminal=is_watched)
     try:
-        _ = service.database
+        check_store(service.database)
         yield service
     finally:
         logs.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import NAMESPACE_OID, uuid5
 
+from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
 from convergence.errors import StepFailed, Unavailable
@@ -45,6 +46,7 @@ class Loader:
     def load(self, request: StageRequest, options: LoadOptions) -> Report:
         """Publish the rows of `request`, or raise StepFailed and leave the old ones visible."""
         catch_up(self.service, request.dataset)
+        check_tables(self.service, request.dataset, request.schema)
         self._lease(request.key)
         try:
             finished = self._settle(request)
@@ -59,6 +61,7 @@ class Loader:
         loaded one by one, each tells by itself what is wrong.
         """
         catch_up(self.service, requests[0].dataset)
+        check_tables(self.service, requests[0].dataset, requests[0].schema)
         with ExitStack() as leases:
             for request in requests:
                 self._lease(request.key)

@@ -1,79 +1,217 @@
-"""Bring the warehouse's tables to the schema: additive, repeatable, tenant by tenant."""
+"""Beside the schema: what drifted in the store and in each dataset, and bringing it back.
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+Reads the live catalogue, compares (`model/drift.py`), applies what may be applied, and reads
+again: what is reported is what was seen afterwards. What was done to a dataset is recorded in its
+`x_meta_schema_migrations`. A broken dataset does not stop the others.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from convergence.engine.service import Service
-from convergence.errors import CdpError, NotFound
+from convergence.errors import CdpError, NotFound, StepFailed, Unavailable
+from convergence.model.drift import Drift, Verdict, compare
 from convergence.model.table import TableSchema
-from convergence.store import fleet
-from convergence.warehouse.schemas import tenant_schemas
+from convergence.outside.logs import Log
+from convergence.store import catalogue, fleet, mend, tenants
+from convergence.store.database import Database
+from convergence.warehouse import history
+from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas
+from convergence.warehouse.sql.names import CENTRAL_DATASET
+
+STORE = "store"
+
+log = Log(__name__)
+
+
+class State(StrEnum):
+    CURRENT = "current"
+    DRIFTED = "drifted"
+    """It differs in what may be mended without a question."""
+    BLOCKED = "schema_blocked"
+    """It differs in what needs approval, or cannot be mended."""
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableState:
-    """One table beside its schema. `missing` columns; `error` when it cannot be read."""
+    """One table beside its schema; `statements` are those that were run, or would be."""
 
-    dataset: str
+    place: str
     table: str
-    exists: bool
-    missing: tuple[str, ...] = ()
+    drifts: tuple[Drift, ...] = ()
+    statements: tuple[str, ...] = ()
+    is_gone: bool = False
+    """The whole dataset is not there."""
     error: str = ""
+    hint: str = ""
 
     @property
-    def is_current(self) -> bool:
-        return self.exists and not self.missing and not self.error
+    def state(self) -> State:
+        if self.error:
+            return State.FAILED
+        if any(drift.verdict is not Verdict.ADDITIVE for drift in self.drifts):
+            return State.BLOCKED
+        return State.DRIFTED if self.drifts else State.CURRENT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Applied:
-    """What was done to one table; `error` when it could not be done."""
+def check_store(database: Database) -> None:
+    """Raise Unavailable when the store lacks what this program works with."""
+    with database.read() as tx:
+        found = [drift for drift in catalogue.drifts(tx.connection) if not drift.is_harmless]
+    if found:
+        first = found[0]
+        what = f"{first.kind} {first.table}.{first.column}".rstrip(".")
+        raise Unavailable(
+            f"The control store is not at its schema: {what}, and {len(found) - 1} more",
+            code="schema_drifted",
+            hint="cdp db check tells what differs; cdp db migrate mends it",
+        )
 
-    dataset: str
-    table: str
-    statements: tuple[str, ...]
-    error: str = ""
+
+def check_tables(service: Service, dataset: str, schema: TableSchema | None) -> None:
+    """Raise StepFailed when a load could not write its table, or its record; absent, they are
+    made.
+    """
+    for wanted in filter(None, (schema, load_schema("x_meta_loads"))):
+        live = service.warehouse.live(dataset, wanted)
+        found = compare(wanted, live) if live is not None else ()
+        first = next((drift for drift in found if not drift.is_harmless), None)
+        if first is not None:
+            raise StepFailed(
+                f"{dataset}.{wanted.name} is not at its schema: {first.kind} {first.column}",
+                code="schema_blocked",
+                hint="cdp db check tells all that differs; cdp db migrate mends it",
+            )
 
 
-def status(service: Service) -> list[TableState]:
-    """Every table of every tenant beside its schema; nothing is changed."""
-    return [_state(service, dataset, schema) for dataset, schema in _tables(service)]
-
-
-def migrate(service: Service) -> list[Applied]:
-    """Make and widen what is not current. A broken tenant does not stop the others."""
+def store_states(database: Database) -> list[TableState]:
+    """The store's tables that differ; one row without a difference when none does."""
+    with database.read() as tx:
+        found = catalogue.drifts(tx.connection)
+    differing = list(dict.fromkeys(drift.table for drift in found))
     return [
-        _apply(service, state.dataset, tenant_schemas()[state.table])
-        for state in status(service)
-        if not state.is_current
+        TableState(
+            place=STORE, table=name, drifts=tuple(each for each in found if each.table == name)
+        )
+        for name in differing
+    ] or [TableState(place=STORE, table="(all)")]
+
+
+def bring_store(
+    database: Database, *, approved: bool = False, is_plan: bool = False
+) -> list[TableState]:
+    """Mend the store, all of it or nothing. Raises CdpError."""
+    act = mend.plan if is_plan else mend.mend
+    statements = tuple(act(database, approved=approved))
+    seen = store_states(database)
+    return [replace(seen[0], statements=statements), *seen[1:]]
+
+
+def status(service: Service, tenant_id: str | None = None) -> list[TableState]:
+    """Every table of every dataset beside its schema; nothing is changed."""
+    return [
+        _look(service, dataset, schema)
+        for dataset in _datasets(service, tenant_id)
+        for schema in _schemas(dataset)
     ]
 
 
-def _tables(service: Service) -> Iterator[tuple[str, TableSchema]]:
+def bring(
+    service: Service,
+    tenant_id: str | None = None,
+    *,
+    approved: bool = False,
+    is_plan: bool = False,
+) -> list[TableState]:
+    """Make and reshape what is not current; every table as it is then."""
+    return [
+        state
+        for dataset in _datasets(service, tenant_id)
+        for state in _bring_dataset(service, dataset, approved=approved, is_plan=is_plan)
+    ]
+
+
+def _bring_dataset(
+    service: Service, dataset: str, *, approved: bool, is_plan: bool
+) -> list[TableState]:
+    found = [
+        _bring(service, dataset, schema, approved=approved, is_plan=is_plan)
+        for schema in _schemas(dataset)
+    ]
+    if not is_plan and dataset != CENTRAL_DATASET:
+        try:
+            _record(service, dataset, found)
+        except CdpError as error:
+            log.warning("migration not recorded", dataset=dataset, error=error.detail)
+    return found
+
+
+def _record(service: Service, dataset: str, found: Sequence[TableState]) -> None:
+    """What is at its schema now, and was not recorded so. What a crash leaves out is recorded
+    the next time, without its statements: those are in the log.
+    """
+    project, warehouse = service.config.project, service.warehouse
+    known = history.checksums(warehouse, project, dataset)
+    schemas = {schema.name: schema for schema in _schemas(dataset)}
+    done = {
+        seen.table: (schemas[seen.table], seen.statements)
+        for seen in found
+        if seen.state is State.CURRENT
+        and (seen.statements or known.get(seen.table) != schemas[seen.table].checksum)
+    }
+    if done:
+        history.record(warehouse, project, dataset, done, now=service.clock.now())
+
+
+def _datasets(service: Service, tenant_id: str | None) -> list[str]:
+    """The operator's dataset has copies alone; it is there once something was published."""
     with service.database.read() as tx:
-        datasets = sorted(fleet.datasets(tx))
-    for dataset in datasets:
-        for schema in tenant_schemas().values():
-            yield dataset, schema
+        if tenant_id is not None:
+            return [tenants.get(tx, tenant_id).dataset]
+        found = sorted(fleet.datasets(tx))
+    with suppress(NotFound):
+        service.warehouse.live(CENTRAL_DATASET, next(iter(central_schemas().values())))
+        found.append(CENTRAL_DATASET)
+    return found
 
 
-def _state(service: Service, dataset: str, schema: TableSchema) -> TableState:
+def _schemas(dataset: str) -> list[TableSchema]:
+    own = [] if dataset == CENTRAL_DATASET else list(tenant_schemas().values())
+    return own + list(central_schemas().values())
+
+
+def _look(service: Service, dataset: str, schema: TableSchema) -> TableState:
     try:
-        live = {column.name for column in service.warehouse.columns(dataset, schema.name)}
-    except NotFound:
-        return TableState(dataset=dataset, table=schema.name, exists=False)
+        drifts = compare(schema, service.warehouse.live(dataset, schema))
+    except NotFound as gone:
+        seen = TableState(place=dataset, table=schema.name, drifts=compare(schema, None))
+        return replace(seen, is_gone=True, hint=f"{gone.detail}; {gone.hint}")
     except CdpError as error:
-        return TableState(dataset=dataset, table=schema.name, exists=True, error=error.detail)
-    missing = tuple(name for name in schema.column_names if name not in live)
-    return TableState(dataset=dataset, table=schema.name, exists=True, missing=missing)
+        seen = TableState(place=dataset, table=schema.name)
+        return replace(seen, error=error.detail, hint=error.hint)
+    return TableState(place=dataset, table=schema.name, drifts=drifts)
 
 
-def _apply(service: Service, dataset: str, schema: TableSchema) -> Applied:
+def _bring(
+    service: Service, dataset: str, schema: TableSchema, *, approved: bool, is_plan: bool
+) -> TableState:
+    seen = _look(service, dataset, schema)
+    if not seen.drifts:
+        return seen
+    if is_plan and seen.is_gone:
+        return replace(seen, statements=(f"CREATE TABLE {schema.name}",))
     try:
-        service.warehouse.ensure_dataset(dataset)
-        made = service.warehouse.ensure_table(dataset, schema)
-        statements = tuple(service.warehouse.evolve(dataset, schema))
+        if seen.is_gone:
+            service.warehouse.ensure_dataset(dataset)
+        evolve = service.warehouse.evolve
+        statements = tuple(evolve(dataset, schema, approved=approved, is_plan=is_plan))
     except CdpError as error:
-        return Applied(dataset=dataset, table=schema.name, statements=(), error=error.detail)
-    done = (f"CREATE TABLE {schema.name}",) if made else ()
-    return Applied(dataset=dataset, table=schema.name, statements=done + statements)
+        return replace(seen, error=error.detail, hint=error.hint)
+    if is_plan:
+        return replace(seen, statements=statements)
+    for statement in statements:
+        log.info("schema changed", dataset=dataset, statement=statement)
+    return replace(_look(service, dataset, schema), statements=statements)

@@ -1,7 +1,8 @@
 """The shape of a table, engine-free. Types are BigQuery's names; read from schemas/*.yml."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from enum import StrEnum
+from hashlib import sha256
 
 
 class Mode(StrEnum):
@@ -41,3 +42,10 @@ class TableSchema:
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def checksum(self) -> str:
+        """The same for the same table, whatever is said about it."""
+        bare = [replace(column, description="") for column in self.columns]
+        shape = ([astuple(column) for column in bare], self.partition_by, self.cluster_by)
+        return sha256(repr(shape).encode()).hexdigest()

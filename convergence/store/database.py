@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from convergence.errors import Unavailable
+from convergence.errors import Conflict, Unavailable
 from convergence.store.gate import BUSY_SECONDS, GatedPool
 from convergence.store.tables import REVISION
 
@@ -67,6 +67,8 @@ _HINTS = {
     "disk I/O error": "check the disk; nothing that was accepted is lost",
     "database is locked": "another process holds the file; try again",
     "no such table": "run `cdp db migrate`",
+    "no such column": "run `cdp db check`, then `cdp db migrate`",
+    "lock timeout": "another transaction holds the table; try again",
     "QueuePool limit": "all connections are in use; try again",
 }
 
@@ -126,6 +128,25 @@ class Database:
             yield WriteTx(connection)
 
     @contextmanager
+    def rebuild(self) -> Iterator[WriteTx]:
+        """A write in which tables may be dropped and made anew, their rows kept aside meanwhile.
+
+        SQLite would follow foreign keys at each drop: there they are checked before the commit.
+        """
+        with self.translated(), self.engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            if self.is_sqlite:
+                _sqlite(raw).execute("PRAGMA foreign_keys=OFF")
+            try:
+                with connection.begin():
+                    yield WriteTx(connection)
+                    if self.is_sqlite:
+                        _check_references(_sqlite(raw))
+            finally:
+                if self.is_sqlite:
+                    _sqlite(raw).execute("PRAGMA foreign_keys=ON")
+
+    @contextmanager
     def alone(self, what: str) -> Iterator[bool]:
         """False while another process is inside. SQLite has one process, which is always alone.
 
@@ -180,6 +201,16 @@ def check_sqlite_version(python: tuple[int, ...], library: tuple[int, ...]) -> N
             code="store_unavailable",
             hint="Python 3.12 and later need SQLite 3.42 or later: use Python 3.11, a Python "
             "build with a newer SQLite, or PostgreSQL (CDP_DATABASE_URL)",
+        )
+
+
+def _check_references(connection: sqlite3.Connection) -> None:
+    if broken := connection.execute("PRAGMA foreign_key_check").fetchall():
+        table, _, parent, _ = broken[0]
+        raise Conflict(
+            f"{len(broken)} rows refer to nothing, the first in {table} to {parent}",
+            code="store_inconsistent",
+            hint="restore a backup: rows were lost outside this program",
         )
 
 

@@ -24,6 +24,8 @@ class MigrationStatus:
 
     current: str | None
     head: str
+    is_behind: bool
+    """Whether this program knows the way on from there."""
 
     @property
     def is_current(self) -> bool:
@@ -49,8 +51,11 @@ def upgrade(database: Database) -> list[str]:
 def status(database: Database) -> MigrationStatus:
     with database.read() as tx:
         current = _current(tx.connection)
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    return MigrationStatus(current=current, head=head or "")
+    scripts = ScriptDirectory.from_config(_config())
+    head = scripts.get_current_head() or ""
+    known = {script.revision for script in scripts.walk_revisions()}
+    is_behind = current != head and (current is None or current in known)
+    return MigrationStatus(current=current, head=head, is_behind=is_behind)
 
 
 def _config() -> Config:

@@ -193,8 +193,18 @@ class Warehouse(Protocol):
         """Make the table if it is not there. True if it was made."""
         ...
 
-    def evolve(self, dataset: str, schema: TableSchema) -> Sequence[str]:
-        """Add what `schema` has and the table lacks; the statements that were run."""
+    def live(self, dataset: str, schema: TableSchema) -> TableSchema | None:
+        """The table as it is; None when it is not there. What the engine does not have at all
+        (partitions, clustering) is as in `schema`. Raises NotFound for the dataset.
+        """
+        ...
+
+    def evolve(
+        self, dataset: str, schema: TableSchema, *, approved: bool = False, is_plan: bool = False
+    ) -> Sequence[str]:
+        """Bring the table to `schema`, as far as `model/drift.py` allows, in acts that leave it
+        whole wherever they are cut off; the statements. `is_plan`: they are not run.
+        """
         ...
 
     def columns(self, dataset: str, table: str) -> tuple[Column, ...]:

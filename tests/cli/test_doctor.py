@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server
+from tests.cli.conftest import DAY, TEMPLATE, Cdp
 
 
 def states(text: str) -> dict[str, str]:
@@ -66,45 +66,12 @@ def test_file_that_is_no_store_is_told(cdp: Cdp, home: Path) -> None:
     assert states(looked.out)["store"] == "fail"
 
 
-def test_status_of_a_fresh_home_changes_nothing(cdp: Cdp, home: Path) -> None:
-    looked = cdp("db", "status", "--json")
-    assert looked.code == 1
-    assert looked.json[0]["state"] == "missing"
-    assert not home.exists()
-
-
-def test_migration_makes_store_and_tables_current(acme: Cdp, home: Path) -> None:
-    assert acme("db", "migrate").code == 0
-    looked = acme("db", "status", "--json")
-    assert looked.code == 0
-    assert {row["state"] for row in looked.json} == {"current"}
-    assert {row["place"] for row in looked.json} == {"store", "acme"}
-
-
-def test_status_beside_a_server_reads_the_store_alone(server: Server, cdp: Cdp) -> None:
-    looked = cdp("db", "status", "--json")
-    assert looked.code == 0, looked.err
-    assert [row["state"] for row in looked.json] == ["current", "held by the running server"]
-    refused = cdp("db", "migrate")
-    assert refused.code == 6
-    assert "--server" not in refused.err
-
-
 def test_everything_in_a_home_is_private(acme: Cdp, home: Path) -> None:
     acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
     made = [path for path in home.rglob("*") if not path.is_symlink()]
     assert (home / "control.db") in made
     assert any(path.suffix == ".duckdb" for path in made)
     assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
-
-
-def test_store_of_a_newer_program_is_refused(acme: Cdp, home: Path) -> None:
-    with sqlite3.connect(home / "control.db") as database:
-        database.execute("UPDATE alembic_version SET version_num = '9999'")
-    database.close()
-    refused = acme("db", "migrate")
-    assert refused.code == 6
-    assert "newer version" in refused.err
 
 
 def test_each_row_says_where_things_are(acme: Cdp, home: Path) -> None:

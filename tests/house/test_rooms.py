@@ -32,6 +32,8 @@ ALL_TENANTS = {
     "deployment",
     "database",
     "migrate",
+    "catalogue",
+    "mend",
     "tables",
     "gate",
     "rows",

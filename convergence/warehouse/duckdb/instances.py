@@ -160,7 +160,12 @@ class Instances:
     ) -> duckdb.DuckDBPyConnection:
         path = self.path(dataset)
         if not create and not path.is_file():
-            raise NotFound(f"There is no dataset {dataset}", code="dataset_not_found")
+            raise NotFound(
+                f"There is no dataset {dataset}: {path} is not there",
+                code="dataset_not_found",
+                hint="restore it from a backup; or make it empty (cdp db migrate) and load its "
+                "days again (cdp backfill)",
+            )
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         scratch = self._scratch(dataset)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -268,7 +273,8 @@ def _cannot_open(path: Path, error: duckdb.Error) -> WarehouseError:
     return WarehouseError(
         f"{path} cannot be opened: {first_line(error)}",
         code="warehouse_damaged",
-        hint="restore a backup; or move it away, run cdp db migrate and load the days again",
+        hint="restore it from a backup; or move it away, make it empty (cdp db migrate) and load "
+        "its days again (cdp backfill)",
     )
 
 

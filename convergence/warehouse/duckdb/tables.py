@@ -7,11 +7,12 @@ from enum import Enum
 from typing import Any
 
 import duckdb
-from sqlglot import exp, parse_one
+from sqlglot import exp
 
 from convergence.errors import NotFound
 from convergence.model.table import Column, Mode, TableSchema
-from convergence.warehouse.duckdb.types import bigquery_scalar, check_name, duck_type
+from convergence.warehouse.duckdb import reshape
+from convergence.warehouse.duckdb.types import bigquery_scalar, check_name
 
 OWN = "main"
 CENTRAL = "tenants"
@@ -34,10 +35,8 @@ def exists(cursor: duckdb.DuckDBPyConnection, place: exp.Table) -> bool:
 
 def create(cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSchema) -> None:
     """Make the table, and the schema of the file it lies in, where they are not there."""
-    parent = exp.Table(db=place.args["db"], catalog=place.args["catalog"]).copy()
-    cursor.execute(exp.Create(this=parent, kind="SCHEMA", exists=True).sql("duckdb"))
-    body = exp.Schema(this=place.copy(), expressions=[_definition(c) for c in schema.columns])
-    cursor.execute(exp.Create(this=body, kind="TABLE", exists=True).sql("duckdb"))
+    for statement in reshape.statements(place, None, schema):
+        cursor.execute(statement)
 
 
 def columns(cursor: duckdb.DuckDBPyConnection, place: exp.Table) -> tuple[Column, ...]:
@@ -52,21 +51,25 @@ def columns(cursor: duckdb.DuckDBPyConnection, place: exp.Table) -> tuple[Column
     return tuple(_live(*row) for row in rows)
 
 
-def widen(cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSchema) -> list[str]:
-    """Add the columns that the table lacks; the statements that were run.
+def widen(cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSchema) -> None:
+    """Add the columns that the table lacks, behind those that it has."""
+    live = columns(cursor, place)
+    known = {column.name for column in live}
+    missing = tuple(column for column in schema.columns if column.name not in known)
+    aimed = replace(schema, columns=(*live, *missing))
+    run(cursor, reshape.statements(place, replace(schema, columns=live), aimed))
 
-    Rows that are there get NULL, as on BigQuery; where the schema says REQUIRED, the default.
-    """
-    live = {column.name for column in columns(cursor, place)}
-    statements = [
-        statement
-        for column in schema.columns
-        if column.name not in live
-        for statement in _additions(place, column)
-    ]
-    for statement in statements:
-        cursor.execute(statement)
-    return statements
+
+def run(cursor: duckdb.DuckDBPyConnection, statements: Sequence[str]) -> None:
+    """All of them or none."""
+    cursor.execute("BEGIN")
+    try:
+        for statement in statements:
+            cursor.execute(statement)
+    except duckdb.Error:
+        cursor.execute("ROLLBACK")
+        raise
+    cursor.execute("COMMIT")
 
 
 def upsert(
@@ -98,45 +101,6 @@ def upsert(
         cursor.execute("ROLLBACK")
         raise
     cursor.execute("COMMIT")
-
-
-def _definition(column: Column) -> exp.ColumnDef:
-    constraints: list[exp.Expr] = []
-    if column.mode is Mode.REQUIRED:
-        constraints.append(exp.NotNullColumnConstraint())
-    if column.default is not None:
-        constraints.append(exp.DefaultColumnConstraint(this=_default(column.default)))
-    return exp.ColumnDef(
-        this=exp.to_identifier(column.name, quoted=True),
-        kind=exp.DataType.build(duck_type(column), dialect="duckdb"),
-        constraints=[exp.ColumnConstraint(kind=constraint) for constraint in constraints],
-    )
-
-
-def _additions(place: exp.Table, column: Column) -> list[str]:
-    plain = replace(column, default=None, mode=_nullable(column.mode))
-    actions: list[exp.Expr] = [_definition(plain)]
-    name = exp.to_identifier(column.name, quoted=True)
-    if column.default is not None:
-        actions.append(exp.AlterColumn(this=name, default=_default(column.default)))
-    statements = [
-        exp.Alter(this=place.copy(), kind="TABLE", actions=[action]).sql("duckdb")
-        for action in actions
-    ]
-    if column.default is not None and column.mode is Mode.REQUIRED:
-        fill = exp.update(place.copy(), {f'"{column.name}"': _default(column.default)})
-        strict = exp.AlterColumn(this=name.copy(), allow_null=False)
-        alter = exp.Alter(this=place.copy(), kind="TABLE", actions=[strict])
-        statements += [fill.sql("duckdb"), alter.sql("duckdb")]
-    return statements
-
-
-def _nullable(mode: Mode) -> Mode:
-    return Mode.NULLABLE if mode is Mode.REQUIRED else mode
-
-
-def _default(said: str) -> exp.Expr:
-    return parse_one(said, dialect="bigquery")
 
 
 def _live(name: str, type_: str, is_nullable: bool, default: str | None) -> Column:  # noqa: FBT001 - a row

@@ -13,6 +13,7 @@ from sqlglot import exp
 from typing_extensions import override
 
 from convergence.errors import Invalid, NotFound, StepFailed, WarehouseError
+from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource
@@ -29,7 +30,7 @@ from convergence.warehouse.base import (
     StageRequest,
     Warehouse,
 )
-from convergence.warehouse.duckdb import export, parts, staging, tables
+from convergence.warehouse.duckdb import export, parts, reshape, staging, tables
 from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
@@ -103,13 +104,26 @@ class DuckdbWarehouse(Warehouse):
             return self._ensure(cursor, dataset, schema)
 
     @override
-    def evolve(self, dataset: str, schema: TableSchema) -> Sequence[str]:
+    def live(self, dataset: str, schema: TableSchema) -> TableSchema | None:
+        with self._instances.lend(dataset) as cursor, _told():
+            return _live(cursor, _place(dataset, schema.name), schema)
+
+    @override
+    def evolve(
+        self, dataset: str, schema: TableSchema, *, approved: bool = False, is_plan: bool = False
+    ) -> Sequence[str]:
+        place = _place(dataset, schema.name)
         with (
             self._instances.lend(dataset) as cursor,
             self._locks.hold(Part(dataset, schema.name)),
             _told(),
         ):
-            return tables.widen(cursor, _place(dataset, schema.name), schema)
+            live = _live(cursor, place, schema)
+            aimed = drift.aim(schema, live, approved=approved)
+            statements = reshape.statements(place, live, aimed)
+            if not is_plan:
+                tables.run(cursor, statements)
+        return statements
 
     @override
     def columns(self, dataset: str, table: str) -> tuple[Column, ...]:
@@ -294,6 +308,14 @@ def _place(dataset: str, table: str) -> exp.Table:
     """Copies of central tables lie in a schema of their own, in every file."""
     schema = tables.CENTRAL if table in central_schemas() else tables.OWN
     return tables.table(dataset, table, schema=schema)
+
+
+def _live(
+    cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSchema
+) -> TableSchema | None:
+    if not tables.exists(cursor, place):
+        return None
+    return replace(schema, columns=tables.columns(cursor, place))
 
 
 def _dataset_of(scope: Scope, resolved: names.Resolved) -> str:

@@ -1,0 +1,181 @@
+"""How a table differs from its schema, what each difference means, and the shape to bring it to.
+
+Knows no engine: a catalogue is read into a TableSchema first. For `engine/migrate.py`, and for
+what reads and mends catalogues.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from convergence.model.table import Column, Mode, TableSchema
+
+WIDER = {
+    "INT64": frozenset({"NUMERIC", "BIGNUMERIC"}),
+    "NUMERIC": frozenset({"BIGNUMERIC"}),
+    "INTEGER": frozenset({"BIGINT"}),
+    "VARCHAR": frozenset({"TEXT"}),
+}
+"""Types, and those that hold each of their values exactly."""
+
+
+class DriftKind(StrEnum):
+    TABLE = "missing table"
+    COLUMN = "missing column"
+    TYPE = "type"
+    MODE = "mode"
+    DEFAULT = "default"
+    ORDER = "order"
+    PARTITION = "partition"
+    CLUSTERING = "clustering"
+    EXTRA = "extra column"
+    CONSTRAINT = "missing constraint"
+    INDEX = "missing index"
+
+
+class Verdict(StrEnum):
+    ADDITIVE = "additive"
+    """Nothing is lost, and each row has one right value: mended without a question."""
+    APPROVAL = "needs approval"
+    """It drops a column, or may be refused by rows that are there."""
+    FORBIDDEN = "forbidden"
+    """No statement mends it without losing or inventing something."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """One difference. `column` is "" where it is about the table, else a column or an index."""
+
+    table: str
+    kind: DriftKind
+    verdict: Verdict
+    column: str = ""
+    wanted: str = ""
+    found: str = ""
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether a program that knows the schema works on it all the same."""
+        return self.kind in _HARMLESS
+
+
+_HARMLESS = {
+    DriftKind.ORDER,
+    DriftKind.DEFAULT,
+    DriftKind.EXTRA,
+    DriftKind.CLUSTERING,
+    DriftKind.INDEX,
+}
+
+
+def compare(wanted: TableSchema, live: TableSchema | None) -> tuple[Drift, ...]:
+    """Every difference, in the order of the columns. `live` None is a table that is not there."""
+    if live is None:
+        table = Drift(table=wanted.name, kind=DriftKind.TABLE, verdict=Verdict.ADDITIVE)
+        return (table,)
+    return (*_of_columns(wanted, live), *_of_table(wanted, live))
+
+
+def aim(wanted: TableSchema, live: TableSchema | None, *, approved: bool = False) -> TableSchema:
+    """The shape to bring the table to now: the schema's, and what may not be changed as it is.
+
+    `approved`: also what needs approval.
+    """
+    if live is None:
+        return wanted
+    there = {column.name: column for column in live.columns}
+    columns = [_aim(column, there.get(column.name), approved=approved) for column in wanted.columns]
+    return replace(wanted, columns=(*columns, *(() if approved else _extra(wanted, live))))
+
+
+def is_in_place(aimed: TableSchema, live: TableSchema) -> bool:
+    """Whether columns added at the end, and looser ones, lead there; else rows are written anew."""
+    pairs = list(zip(live.columns, aimed.columns, strict=False))
+    return len(live.columns) <= len(aimed.columns) and all(
+        (old.name, old.type) == (new.name, new.type)
+        and (old.mode is new.mode or new.mode is Mode.NULLABLE)
+        for old, new in pairs
+    )
+
+
+def same_default(one: str | None, other: str | None) -> bool:
+    return _plain(one) == _plain(other)
+
+
+def _plain(default: str | None) -> str:
+    text = (default or "").strip().removesuffix("()")
+    return text if text.startswith("'") else text.upper()
+
+
+def _of_columns(wanted: TableSchema, live: TableSchema) -> Iterator[Drift]:
+    there = {column.name: column for column in live.columns}
+    for column in wanted.columns:
+        found = there.get(column.name)
+        if found is None:
+            yield _drift(wanted, column, DriftKind.COLUMN, _verdict_of_missing(column), "", "")
+        else:
+            yield from _of_column(wanted, column, found)
+    for column in _extra(wanted, live):
+        yield _drift(wanted, column, DriftKind.EXTRA, Verdict.APPROVAL, "", column.type)
+
+
+def _of_column(wanted: TableSchema, column: Column, found: Column) -> Iterator[Drift]:
+    is_list, was_list = column.mode is Mode.REPEATED, found.mode is Mode.REPEATED
+    if column.type != found.type or is_list != was_list:
+        verdict = Verdict.APPROVAL if _widens(found, column) else Verdict.FORBIDDEN
+        yield _drift(wanted, column, DriftKind.TYPE, verdict, column.type, found.type)
+    elif column.mode is not found.mode:
+        tightens = column.mode is Mode.REQUIRED and column.default is None
+        verdict = Verdict.APPROVAL if tightens else Verdict.ADDITIVE
+        yield _drift(wanted, column, DriftKind.MODE, verdict, column.mode, found.mode)
+    if not same_default(column.default, found.default):
+        verdict = Verdict.ADDITIVE
+        said = column.default or "none", found.default or "none"
+        yield _drift(wanted, column, DriftKind.DEFAULT, verdict, *said)
+
+
+def _of_table(wanted: TableSchema, live: TableSchema) -> Iterator[Drift]:
+    known = [name for name in live.column_names if name in wanted.column_names]
+    right = [name for name in wanted.column_names if name in live.column_names]
+    for kind, verdict, one, other in (
+        (DriftKind.ORDER, Verdict.ADDITIVE, right, known),
+        (
+            DriftKind.PARTITION,
+            Verdict.FORBIDDEN,
+            [wanted.partition_by or "none"],
+            [live.partition_by or "none"],
+        ),
+        (DriftKind.CLUSTERING, Verdict.ADDITIVE, list(wanted.cluster_by), list(live.cluster_by)),
+    ):
+        if one != other:
+            wants, finds = ", ".join(one), ", ".join(other)
+            yield Drift(table=wanted.name, kind=kind, verdict=verdict, wanted=wants, found=finds)
+
+
+def _drift(
+    table: TableSchema, column: Column, kind: DriftKind, verdict: Verdict, wants: str, finds: str
+) -> Drift:
+    return Drift(
+        table=table.name, kind=kind, verdict=verdict, column=column.name, wanted=wants, found=finds
+    )
+
+
+def _verdict_of_missing(column: Column) -> Verdict:
+    has_value = column.mode is not Mode.REQUIRED or column.default is not None
+    return Verdict.ADDITIVE if has_value else Verdict.APPROVAL
+
+
+def _widens(found: Column, column: Column) -> bool:
+    return found.mode is column.mode and column.type in WIDER.get(found.type, ())
+
+
+def _extra(wanted: TableSchema, live: TableSchema) -> tuple[Column, ...]:
+    return tuple(column for column in live.columns if column.name not in wanted.column_names)
+
+
+def _aim(column: Column, found: Column | None, *, approved: bool) -> Column:
+    if found is None or approved:
+        return column
+    tightens = column.mode is Mode.REQUIRED and column.default is None
+    mode = found.mode if tightens or Mode.REPEATED in {column.mode, found.mode} else column.mode
+    return replace(column, type=found.type, mode=mode, fields=found.fields)

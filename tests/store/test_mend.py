@@ -1,0 +1,161 @@
+"""A store whose tables differ from the schema is brought back to it, and keeps its rows."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
+from itertools import combinations
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from convergence.model.drift import DriftKind, Verdict
+from convergence.store import catalogue, mend
+from convergence.store.database import Database
+from convergence.store.tables import ledger_dirty, tenant_usage_quotas
+from tests.store.conftest import NOW, add_tenant
+from tests.store.test_migrate import shape
+
+NINE = {
+    "pipelines_cancelled_today": (7, 0),
+    "max_concurrent_reached": (7, 0),
+    "quota_exceeded": (True, False),
+    "quota_warning_sent": (True, False),
+    "quota_exceeded_at": (NOW, None),
+    "total_api_calls_today": (7, 0),
+    "total_storage_used_gb": (Decimal("7.50"), Decimal("0.00")),
+    "last_pipeline_started_at": (NOW, None),
+    "last_pipeline_completed_at": (NOW, None),
+}
+"""The columns that were lost once: what the row has, and what it gets when it has nothing."""
+USED = {name: used for name, (used, _) in NINE.items()}
+SUBSETS = [lost for size in range(10) for lost in combinations(NINE, size)]
+SAMPLE = [*SUBSETS[::41], SUBSETS[-1]]
+
+
+@pytest.fixture
+def used(database: Database) -> Database:
+    """With a tenant, a run of it, and a usage row that says something in each column."""
+    with database.write() as tx:
+        add_tenant(tx, "acme")
+        row = {
+            "usage_id": "u1",
+            "tenant_id": "acme",
+            "usage_date": date(2024, 11, 2),
+            "daily_limit": 6,
+            "pipelines_run_today": 3,
+            "last_updated": NOW,
+            "created_at": NOW,
+        }
+        tx.write(sa.insert(tenant_usage_quotas), row | USED)
+    return database
+
+
+def usage_row(database: Database) -> dict[str, Any]:
+    with database.read() as tx:
+        return dict(tx.connection.execute(sa.select(tenant_usage_quotas)).one()._mapping)
+
+
+def lose(database: Database, lost: tuple[str, ...], table: str = "tenant_usage_quotas") -> None:
+    with database.write() as tx:
+        for name in lost:
+            tx.connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {name}")
+
+
+def check_subsets(database: Database, subsets: list[tuple[str, ...]]) -> None:
+    """Each: exactly the schema afterwards, rows as they were or with the default, and no more."""
+    before, whole = shape(database), usage_row(database)
+    for lost in subsets:
+        with database.write() as tx:
+            tx.write(sa.update(tenant_usage_quotas).values(USED))
+        lose(database, lost)
+        done = mend.mend(database)
+        assert bool(done) is bool(lost)
+        assert shape(database) == before
+        wanted = whole | {name: NINE[name][1] for name in lost}
+        assert usage_row(database) == wanted
+        assert mend.mend(database) == []
+
+
+def test_a_sample_of_lost_columns_comes_back_in_place(used: Database) -> None:
+    check_subsets(used, SAMPLE)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_all_512_subsets_of_the_nine_columns_come_back_in_place(used: Database) -> None:
+    assert len(SUBSETS) == 512
+    check_subsets(used, SUBSETS)
+
+
+def test_what_was_lost_around_a_table_comes_back(used: Database) -> None:
+    before = shape(used)
+    with used.write() as tx:
+        for statement in (
+            "DROP INDEX uq_pipeline_runs_live",
+            "DROP TABLE outbox",
+            "ALTER TABLE tenant_profiles DROP COLUMN updated_at",
+        ):
+            tx.connection.exec_driver_sql(statement)
+    with used.read() as tx:
+        kinds = {drift.kind for drift in catalogue.drifts(tx.connection)}
+    assert kinds == {DriftKind.INDEX, DriftKind.TABLE, DriftKind.COLUMN}
+    planned = mend.plan(used)
+    assert mend.mend(used) == planned
+    assert shape(used) == before
+    assert usage_row(used)["usage_id"] == "u1"
+    with used.write() as tx, pytest.raises(sa.exc.IntegrityError):
+        tx.connection.exec_driver_sql("DELETE FROM tenant_profiles")
+
+
+def test_an_extra_column_stays_with_its_values_until_that_is_approved(used: Database) -> None:
+    before = shape(used)
+    with used.write() as tx:
+        for statement in (
+            "ALTER TABLE tenant_usage_quotas ADD COLUMN extra VARCHAR",
+            "UPDATE tenant_usage_quotas SET extra = 'kept'",
+            "ALTER TABLE tenant_usage_quotas DROP COLUMN quota_exceeded",
+        ):
+            tx.connection.exec_driver_sql(statement)
+    mend.mend(used)
+    with used.read() as tx:
+        (left,) = catalogue.drifts(tx.connection)
+        kept = tx.connection.exec_driver_sql("SELECT extra FROM tenant_usage_quotas").scalar()
+    assert (left.kind, left.column, left.verdict) == (DriftKind.EXTRA, "extra", Verdict.APPROVAL)
+    assert kept == "kept"
+    assert mend.mend(used) == []
+    assert mend.mend(used, approved=True)
+    assert shape(used) == before
+
+
+def test_a_mending_that_is_refused_leaves_all_as_it_was(used: Database) -> None:
+    lose(used, ("quota_exceeded",))
+    lose(used, ("company_name",), table="tenant_profiles")
+    before = shape(used)
+    with pytest.raises(sa.exc.IntegrityError):
+        mend.mend(used, approved=True)
+    assert shape(used) == before
+
+
+def test_numbers_of_an_identity_go_on_after_a_mending(used: Database) -> None:
+    with used.write() as tx:
+        tx.write(sa.delete(ledger_dirty))
+        for run_id in ("r1", "r2"):
+            tx.write(sa.insert(ledger_dirty), {"tenant_id": "acme", "run_id": run_id, "version": 1})
+        tx.connection.exec_driver_sql("ALTER TABLE ledger_dirty ADD COLUMN extra VARCHAR")
+    mend.mend(used, approved=True)
+    with used.write() as tx:
+        tx.write(sa.insert(ledger_dirty), {"tenant_id": "acme", "run_id": "r3", "version": 1})
+        ids = tx.connection.execute(sa.select(ledger_dirty.c.dirty_id)).scalars().all()
+    assert len(set(ids)) == 3
+    assert max(ids) == ids[-1]
+
+
+def test_eight_menders_at_once_mend_once(used: Database, url: str) -> None:
+    lose(used, tuple(NINE))
+    databases = [Database(url) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(mend.mend, databases))
+    for each in databases:
+        each.close()
+    assert len([statements for statements in done if statements]) == 1

@@ -1,0 +1,140 @@
+"""The published copy of the usage table on DuckDB: lost columns come back in their place."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convergence.model.drift import Verdict, compare
+from convergence.model.table import Mode, TableSchema
+from convergence.warehouse.base import QueryLimits, Scope, Warehouse
+from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
+from convergence.warehouse.schemas import load_schema
+
+NOW = datetime(2024, 11, 2, 3, 4, 5, tzinfo=UTC)
+NINE = (
+    "pipelines_cancelled_today",
+    "max_concurrent_reached",
+    "quota_exceeded",
+    "quota_warning_sent",
+    "quota_exceeded_at",
+    "total_api_calls_today",
+    "total_storage_used_gb",
+    "last_pipeline_started_at",
+    "last_pipeline_completed_at",
+)
+SUBSETS = [lost for size in range(10) for lost in combinations(NINE, size)]
+USAGE = load_schema("tenant_usage_quotas")
+ROW = {
+    "usage_id": "u1",
+    "tenant_id": "acme",
+    "usage_date": date(2024, 11, 2),
+    "pipelines_run_today": 3,
+    "pipelines_succeeded_today": 2,
+    "pipelines_failed_today": 1,
+    "pipelines_run_month": 30,
+    "concurrent_pipelines_running": 0,
+    "daily_limit": 6,
+    "last_updated": NOW,
+    "created_at": NOW,
+}
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+    opened = DuckdbWarehouse(tmp_path, folders=lambda _: ())
+    yield opened
+    opened.close()
+
+
+def rows(warehouse: Warehouse, dataset: str) -> list[tuple[Any, ...]]:
+    scope = Scope(project="local", tenant_id="acme", datasets=frozenset({dataset}))
+    return list(warehouse.query(scope, "SELECT * FROM usage", QueryLimits()).rows)
+
+
+def check_subset(warehouse: Warehouse, lost: tuple[str, ...]) -> None:
+    own = replace(USAGE, name="usage")
+    kept = tuple(column for column in own.columns if column.name not in lost)
+    narrow = replace(own, columns=kept)
+    dataset = f"d{SUBSETS.index(lost)}"
+    warehouse.ensure_dataset(dataset)
+    warehouse.ensure_table(dataset, narrow)
+    warehouse.upsert(dataset, narrow, ("usage_id",), [ROW])
+    planned = warehouse.evolve(dataset, own, is_plan=True)
+    assert bool(planned) is bool(lost)
+    assert warehouse.evolve(dataset, own) == planned
+    live = warehouse.live(dataset, own)
+    assert live is not None
+    assert compare(own, live) == ()
+    assert live.column_names == own.column_names
+    assert warehouse.evolve(dataset, own) == []
+    (found,) = rows(warehouse, dataset)
+    values = dict(zip(own.column_names, found, strict=True))
+    assert {name: values[name] for name in ROW} == ROW
+    for column in own.columns:
+        if column.name in lost:
+            assert (values[column.name] is None) is (column.default is None)
+    warehouse.drop_dataset(dataset)
+
+
+@pytest.mark.parametrize("lost", [*SUBSETS[::51], SUBSETS[-1]])
+def test_a_sample_of_lost_columns_comes_back_in_place(
+    warehouse: Warehouse, lost: tuple[str, ...]
+) -> None:
+    check_subset(warehouse, lost)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_all_512_subsets_of_the_nine_columns_come_back_in_place(warehouse: Warehouse) -> None:
+    assert len(SUBSETS) == 512
+    for lost in SUBSETS:
+        check_subset(warehouse, lost)
+
+
+def test_looser_and_tighter_modes_and_defaults_are_mended(warehouse: Warehouse) -> None:
+    def other(schema: TableSchema) -> TableSchema:
+        return replace(
+            schema,
+            columns=tuple(
+                replace(column, mode=Mode.NULLABLE, default=None)
+                if column.name in {"pipelines_run_today", "created_at"}
+                else replace(column, mode=Mode.REQUIRED)
+                if column.name == "pipelines_cancelled_today"
+                else column
+                for column in schema.columns
+            ),
+        )
+
+    own = replace(USAGE, name="usage")
+    warehouse.ensure_dataset("acme")
+    warehouse.ensure_table("acme", other(own))
+    row = ROW | {"pipelines_run_today": None, "pipelines_cancelled_today": 4}
+    warehouse.upsert("acme", own, ("usage_id",), [row])
+    assert {drift.verdict for drift in compare(own, warehouse.live("acme", own))} == {
+        Verdict.ADDITIVE
+    }
+    assert warehouse.evolve("acme", own)
+    assert compare(own, warehouse.live("acme", own)) == ()
+    (found,) = rows(warehouse, "acme")
+    assert found[own.column_names.index("pipelines_run_today")] == 0
+    assert found[own.column_names.index("pipelines_cancelled_today")] == 4
+
+
+def test_a_table_that_is_written_anew_after_a_kill_is_whole(tmp_path: Path) -> None:
+    """What was not committed is gone; the next one finds the table as it was."""
+    own = replace(USAGE, name="usage")
+    narrow = replace(own, columns=tuple(c for c in own.columns if c.name not in NINE))
+    first = DuckdbWarehouse(tmp_path, folders=lambda _: ())
+    first.ensure_dataset("acme")
+    first.ensure_table("acme", narrow)
+    first.upsert("acme", narrow, ("usage_id",), [ROW])
+    first.close()
+    second = DuckdbWarehouse(tmp_path, folders=lambda _: ())
+    assert second.evolve("acme", own)
+    assert len(rows(second, "acme")) == 1
+    second.close()
