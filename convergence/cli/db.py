@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("place", "table", "state", "detail")
 DRIFTS = ("place", "table", "column", "drift", "wanted", "found", "verdict")
+KEPT = ("path", "size", "sha256", "error")
 CURRENT, MISSING, BEHIND, NEWER, HELD = "current", "missing", "behind", "newer", "held"
 MENDED, FAILED = "mended", "failed"
 CLEAN, ERROR, DRIFT = 0, 1, 2
@@ -82,6 +85,48 @@ def bring(
         rows += [_brought(state) for state in tables]
     show_rows(rows, COLUMNS, call.format)
     _end(rows)
+
+
+@command(app, "backup", examples=("cdp db backup", "cdp db backup /mnt/backups/monday"))
+def backup(
+    call: Call,
+    folder: Annotated[
+        Path | None, typer.Argument(help="A new folder; else one in backups/ of the home.")
+    ] = None,
+) -> None:
+    """Copy store, tenants' files, pepper and key into a folder, with a manifest of their sums."""
+    from convergence.cli.homes import alone
+    from convergence.engine.backup import backup as copy_all
+
+    settings = call.settings()
+    with alone(settings) as service:
+        name = f"{service.clock.now():%Y%m%dT%H%M%SZ}"
+        target = folder or service.home.ensure("backups") / name
+        kept = copy_all(service, target)
+    show_rows([asdict(each) for each in kept], KEPT, call.format)
+    say(f"backed up into {target.absolute()}")
+    if any(each.error for each in kept):
+        say("not everything could be copied")
+        raise typer.Exit(ERROR)
+
+
+@command(app, "restore", examples=("cdp db restore .cdp/backups/20250301T030000Z --home new",))
+def restore(
+    call: Call, folder: Annotated[Path, typer.Argument(help="What `cdp db backup` made.")]
+) -> None:
+    """Put a backup into an empty home (and an empty PostgreSQL, where CDP_DATABASE_URL is set)."""
+    from convergence.cli.homes import take_home
+    from convergence.engine.backup import restore as put_back
+    from convergence.outside.home import Home
+
+    settings = call.settings()
+    url = None if settings.database_url is None else settings.database_url_text()
+    home = Home(settings.home)
+    home.ensure()
+    with take_home(home):
+        kept = put_back(folder.absolute(), home, url)
+    show_rows([asdict(each) for each in kept], KEPT, call.format)
+    say(f"restored into {home.path}; cdp db check tells what a newer version would change")
 
 
 def store_state(settings: "Settings") -> Row:

@@ -93,7 +93,7 @@ def _anew(
     )
     yield sa.schema.DropTable(kept.table)
     if connection.dialect.name != "sqlite":
-        yield from _sequences(table)
+        yield from sequences(table)
 
 
 def _create(table: sa.Table) -> Iterator[Statement]:
@@ -149,7 +149,7 @@ def _references(connection: sa.Connection, table: sa.Table) -> list[sa.ForeignKe
     ]
 
 
-def _sequences(table: sa.Table) -> Iterator[Statement]:
+def sequences(table: sa.Table) -> Iterator[Statement]:
     """PostgreSQL counts on from the largest number that is there."""
     for column in table.columns:
         if column.identity is not None:

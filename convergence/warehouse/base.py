@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from convergence.model.cancel import CancelToken
@@ -188,6 +189,12 @@ class Warehouse(Protocol):
         ...
 
     def drop_dataset(self, dataset: str) -> None: ...
+
+    def copy_dataset(self, dataset: str, path: Path) -> None:
+        """Write all of a dataset, as it is now, to a file that can take its place. Raises NotFound,
+        and WarehouseError where datasets are not files.
+        """
+        ...
 
     def ensure_table(self, dataset: str, schema: TableSchema) -> bool:
         """Make the table if it is not there. True if it was made."""

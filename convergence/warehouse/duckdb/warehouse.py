@@ -99,6 +99,11 @@ class DuckdbWarehouse(Warehouse):
         self._instances.drop(dataset)
 
     @override
+    def copy_dataset(self, dataset: str, path: Path) -> None:
+        with _told():
+            self._instances.copy(dataset, path)
+
+    @override
     def ensure_table(self, dataset: str, schema: TableSchema) -> bool:
         with self._instances.lend(dataset) as cursor, _told():
             return self._ensure(cursor, dataset, schema)
