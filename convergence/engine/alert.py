@@ -7,6 +7,7 @@ from datetime import datetime
 
 from convergence.engine.service import Service
 from convergence.model.notification import Notification
+from convergence.model.quality import QualityResult
 from convergence.model.run import Run, StepRun
 from convergence.model.schedule import Miss, Schedule
 from convergence.model.tenant import Limits, Tenant
@@ -29,6 +30,23 @@ def step_failed(service: Service, run: Run, step: StepRun) -> None:
     )
     with service.database.write() as tx:
         notifications.add(tx, notification)
+
+
+def quality_failed(tx: WriteTx, run: Run, result: QualityResult) -> None:
+    """A critical check failed: which, of what, and where to look."""
+    notification = Notification(
+        notification_id=f"quality_failed/{result.dq_result_id}",
+        tenant_id=run.tenant_id,
+        subject=f"[CRITICAL] {run.tenant_id}: {result.table} of {result.day} failed its checks",
+        text=(
+            f"Tenant: {run.tenant_id}\nPipeline: {run.pipeline_id}\nRun: {run.run_id}\n"
+            f"Table: {result.table}\nDay: {result.day}\nSource: {result.source}\n\n"
+            f"{result.sentence}\n\nThe rows that were there before are still in place.\n\n"
+            f"Look: cdp quality show {result.dq_result_id} --tenant {run.tenant_id}\n"
+        ),
+        created_at=result.executed_at,
+    )
+    notifications.add(tx, notification)
 
 
 def quota_nearly_used(

@@ -9,6 +9,7 @@ from operator import itemgetter
 from pydantic import ValidationError
 
 from convergence.engine.load import Loader
+from convergence.engine.quality import Checker
 from convergence.engine.service import Service
 from convergence.engine.tell import Teller
 from convergence.engine.watch import Watch
@@ -101,6 +102,21 @@ def _context(
     with service.database.read() as tx:
         tenant = tenants.get(tx, run.tenant_id)
         granted = sources.granted(tx, run.tenant_id)
+    scope = Scope(
+        project=service.config.project,
+        tenant_id=run.tenant_id,
+        datasets=frozenset({tenant.dataset}),
+        sources=granted,
+    )
+    checker = Checker(
+        service=service,
+        run=run,
+        step_id=step.step_id,
+        scope=scope,
+        names=names,
+        cancel=token,
+        tell=tell,
+    )
     loader = Loader(
         service=service,
         run=run,
@@ -108,23 +124,20 @@ def _context(
         lease_seconds=step.timeout_minutes * 60 + LEASE_SLACK_SECONDS,
         cancel=token,
         tell=tell,
+        checker=checker,
     )
     return StepContext(
         tenant_id=run.tenant_id,
         run_id=run.run_id,
         run_date=run.run_date,
         dataset=tenant.dataset,
-        scope=Scope(
-            project=service.config.project,
-            tenant_id=run.tenant_id,
-            datasets=frozenset({tenant.dataset}),
-            sources=granted,
-        ),
+        scope=scope,
         names=names,
         cancel=token,
         log=tell,
         load=loader.load,
         load_together=loader.load_together,
+        inspect=checker.inspect,
         watch=Watch(service=service, run=run, dataset=tenant.dataset, cancel=token),
         mailer=service.mailer,
         admin_email=tenant.admin_email,

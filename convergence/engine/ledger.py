@@ -14,12 +14,13 @@ from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.model.key import ApiKeyRecord
+from convergence.model.quality import QualityResult
 from convergence.model.run import Run, StepRun
 from convergence.model.schedule import Schedule
 from convergence.model.subscription import Subscription
 from convergence.model.tenant import Limits, Tenant
 from convergence.outside.logs import Log
-from convergence.store import fleet, keys, runs, schedules, subscriptions, tenants, usage
+from convergence.store import fleet, keys, quality, runs, schedules, subscriptions, tenants, usage
 from convergence.store.database import ReadTx
 from convergence.store.fleet import Dirty
 from convergence.warehouse.schemas import load_schema
@@ -74,6 +75,11 @@ def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) ->
         step_rows = [
             _step_row(step) for run_id in run_ids for step in runs.steps(tx, tenant_id, run_id)
         ]
+        quality_rows = [
+            _quality_row(result)
+            for run_id in run_ids
+            for result in quality.of_run(tx, tenant_id, run_id)
+        ]
         central = _usage_rows(service, tx, tenant)
         if len(run_ids) < len(batch):
             central |= _central_rows(tx, tenant)
@@ -84,6 +90,8 @@ def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) ->
         upsert(dataset, runs_table, ("pipeline_logging_id",), run_rows)
     if step_rows:
         upsert(dataset, load_schema("x_meta_step_logs"), ("step_logging_id",), step_rows)
+    if quality_rows:
+        upsert(dataset, load_schema("x_meta_dq_results"), ("dq_result_id",), quality_rows)
     for table, rows in central.items():
         schema = load_schema(table)
         key = (schema.column_names[0],)
@@ -152,6 +160,22 @@ def _step_row(step: StepRun) -> Row:
         "row_count": step.rows,
         "error_message": step.error,
         "metadata": dict(step.report),
+    }
+
+
+def _quality_row(result: QualityResult) -> Row:
+    return {
+        "dq_result_id": result.dq_result_id,
+        "pipeline_logging_id": result.run_id,
+        "tenant_id": result.tenant_id,
+        "target_table": result.table,
+        "dq_config_id": result.suite,
+        "executed_at": result.executed_at,
+        "expectations_passed": result.passed_count,
+        "expectations_failed": len(result.failed),
+        "failed_expectations": [check.to_json() for check in result.failed],
+        "overall_status": result.verdict.value,
+        "ingestion_date": result.day,
     }
 
 

@@ -1,4 +1,4 @@
-"""Carry rows into the warehouse exactly once, and prove it: lease, stage, reconcile, publish.
+"""Carry rows into the warehouse exactly once, proven: lease, stage, reconcile, check, publish.
 
 Each act is repeatable, and a crash between any two of them is settled by the next load of the same
 key: the warehouse alone knows whether a load was published, and is asked.
@@ -13,12 +13,14 @@ from uuid import NAMESPACE_OID, uuid5
 
 from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
+from convergence.engine.quality import Checker, facts_of
 from convergence.engine.service import Service
 from convergence.errors import StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
 from convergence.model.event import rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
 from convergence.model.money import differences, totals_to_json
+from convergence.model.quality import QualityResult
 from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
@@ -42,6 +44,7 @@ class Loader:
     lease_seconds: float
     cancel: CancelToken
     tell: StepLog
+    checker: Checker
 
     def load(self, request: StageRequest, options: LoadOptions) -> Report:
         """Publish the rows of `request`, or raise StepFailed and leave the old ones visible."""
@@ -79,7 +82,7 @@ class Loader:
     ) -> list[Report]:
         warehouse = self.service.warehouse
         staged: list[Staged] = []
-        done: list[tuple[Load, str]] = []
+        done: list[tuple[Load, str, QualityResult | None]] = []
         try:
             for request in requests:
                 ready = self._ready(request, None, options)
@@ -87,16 +90,22 @@ class Loader:
                 staged.append(warehouse.stage(ready, self.cancel, after=after))
                 totals = warehouse.totals(staged[-1], self.cancel)
                 self._check(request.key, totals, options, before=None, is_sample=False)
-                load = self._record(request.key, totals, before=None, is_sample=False)
-                done.append((load, totals.sql))
+                load_id = self._load_id(request.key, None)
+                quality = self.checker.check_staged(
+                    ready, staged[-1], totals, options.checks, load_id=load_id
+                )
+                load = self._record(
+                    request.key, totals, load_id=load_id, before=None, is_sample=False
+                )
+                done.append((load, totals.sql, quality))
             self.cancel.check()
-            records = [self._published_record(load) for load, _ in done]
+            records = [self._published_record(load) for load, _, _ in done]
             warehouse.publish_together(list(zip(staged, records, strict=True)))
         finally:
             for part in reversed(staged):
                 warehouse.discard(part)
-        self._finish(requests[0].dataset, [load for load, _ in done])
-        return [_report(load, sql) for load, sql in done]
+        self._finish(requests[0].dataset, [load for load, _, _ in done])
+        return [_report(load, sql, facts_of(quality)) for load, sql, quality in done]
 
     def _ready(
         self, request: StageRequest, before: Load | None, options: LoadOptions
@@ -125,13 +134,19 @@ class Loader:
             self._check(request.key, totals, options, before=before, is_sample=is_sample)
             if options.keep_unchanged and totals.is_unchanged and _is_proven(totals, before):
                 return self._confirm(request.key, totals, before)
-            load = self._record(request.key, totals, before=before, is_sample=is_sample)
+            load_id = self._load_id(request.key, before)
+            quality = self.checker.check_staged(
+                request, staged, totals, options.checks, load_id=load_id
+            )
+            load = self._record(
+                request.key, totals, load_id=load_id, before=before, is_sample=is_sample
+            )
             self.cancel.check()
             warehouse.publish(staged, self._published_record(load))
         finally:
             warehouse.discard(staged)
         self._finish(request.dataset, [load])
-        return _report(load, totals.sql)
+        return _report(load, totals.sql, facts_of(quality))
 
     def _finish(self, dataset: str, done: Sequence[Load]) -> None:
         """What the warehouse has published, the store says, too."""
@@ -177,10 +192,16 @@ class Loader:
         return Report(rows=0, facts={"day": key.day.isoformat(), "unchanged": load_id})
 
     def _record(
-        self, key: LoadKey, totals: StagedTotals, *, before: Load | None, is_sample: bool
+        self,
+        key: LoadKey,
+        totals: StagedTotals,
+        *,
+        load_id: str,
+        before: Load | None,
+        is_sample: bool,
     ) -> Load:
         load = Load(
-            load_id=self._load_id(key, before),
+            load_id=load_id,
             run_id=self.run.run_id,
             tenant_id=self.run.tenant_id,
             key=key,
@@ -241,7 +262,7 @@ class Loader:
                 else:
                     loads.discard(tx, self.run.tenant_id, load.load_id)
             if took_effect and load.run_id == self.run.run_id:
-                report = _report(load, "")
+                report = _report(load, "", {})
         return report
 
     def _lease(self, key: LoadKey) -> None:
@@ -342,7 +363,7 @@ def _check_older(key: LoadKey, totals: StagedTotals, published: Load) -> None:
         )
 
 
-def _report(load: Load, sql: str) -> Report:
+def _report(load: Load, sql: str, quality: Mapping[str, object]) -> Report:
     return Report(
         rows=load.rows,
         facts={
@@ -357,5 +378,6 @@ def _report(load: Load, sql: str) -> Report:
             "content_hash": load.content_hash,
             "source_state": load.source_state.to_json(),
             "sql": sql,
+            **quality,
         },
     )

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from convergence.model.finding import MAX_FINDINGS, Finding, Path, nearest, quoted
 
 MISSING = "is missing"
+_FINDINGS = "findings"
 
 RENAMED: Mapping[str, tuple[str, ...]] = {
     "id": ("step_id", "pipeline_id"),
@@ -71,7 +74,11 @@ def problems(
         model.model_validate(value)
     except ValidationError as error:
         items = error.errors(include_url=False)[:MAX_FINDINGS]
-        found = [_finding(item, value, at, _known(model, item["loc"], siblings)) for item in items]
+        found = [
+            each
+            for item in items
+            for each in _findings(item, value, at, _known(model, item["loc"], siblings))
+        ]
         return _once_each(found)
     return []
 
@@ -101,6 +108,21 @@ def _once_each(findings: list[Finding]) -> list[Finding]:
 def _known(model: type[BaseModel], loc: Path, siblings: Collection[str]) -> Collection[str]:
     known = known_keys(model, loc[:-1])
     return [*known, *siblings] if len(loc) == 1 else known
+
+
+def findings_error(findings: Sequence[Finding]) -> PydanticCustomError:
+    """For a validator to raise: all that it found, each at its path below the model."""
+    first = findings[0].sentence
+    return PydanticCustomError(_FINDINGS, "{first}", {"first": first, _FINDINGS: tuple(findings)})
+
+
+def _findings(
+    item: Mapping[str, Any], value: object, at: Path, known: Collection[str]
+) -> list[Finding]:
+    if item["type"] == _FINDINGS:
+        found: Sequence[Finding] = item["ctx"][_FINDINGS]
+        return [replace(each, path=(*at, *item["loc"], *each.path)) for each in found]
+    return [_finding(item, value, at, known)]
 
 
 def _finding(item: Mapping[str, Any], value: object, at: Path, known: Collection[str]) -> Finding:

@@ -8,6 +8,7 @@ from convergence.steps.gcp.billing_audit import BillingAudit
 from convergence.steps.gcp.billing_sync import BillingSync
 from convergence.steps.gcp.bq_etl import BqEtl
 from convergence.steps.notify_systems.email_notification import EmailNotification
+from convergence.steps.quality.check import QualityCheck
 
 STEP_TYPES: Mapping[str, StepType] = MappingProxyType(
     {
@@ -15,5 +16,6 @@ STEP_TYPES: Mapping[str, StepType] = MappingProxyType(
         "gcp.billing_sync": BillingSync(),
         "gcp.bq_etl": BqEtl(),
         "notify_systems.email_notification": EmailNotification(),
+        "quality.check": QualityCheck(),
     }
 )

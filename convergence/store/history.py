@@ -78,13 +78,13 @@ def live_among(tx: ReadTx, run_ids: Collection[str]) -> frozenset[str]:
     return frozenset(tx.connection.execute(query).scalars())
 
 
-_OWNED = (t.step_logs.c.run_id, t.events.c.run_id)
+_OWNED = (t.step_logs.c.run_id, t.dq_results.c.run_id, t.events.c.run_id)
 _REFERRING = (
     *(
         key.parent
         for table in t.metadata.tables.values()
         for key in table.foreign_keys
-        if key.column is _RUNS.run_id and table is not t.step_logs
+        if key.column is _RUNS.run_id and table not in {t.step_logs, t.dq_results}
     ),
     t.ledger_dirty.c.run_id,
 )

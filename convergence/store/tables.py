@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0009"
+REVISION = "0010"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -364,6 +364,29 @@ restatements = sa.Table(
     sa.Column("old_run_id", sa.String, nullable=False),
     _moment("recorded_at", nullable=True),
     sa.Index(None, "tenant_id", "recorded_at", "load_id", "position"),
+)
+
+dq_results = sa.Table(
+    "dq_results",
+    metadata,
+    sa.Column("dq_result_id", sa.String, primary_key=True),
+    _tenant_id(),
+    sa.Column("run_id", sa.String, sa.ForeignKey("pipeline_runs.run_id"), nullable=False),
+    sa.Column("step_id", sa.String, nullable=False),
+    sa.Column("table_name", sa.String, nullable=False),
+    sa.Column("day", sa.Date, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sa.Column("suite", sa.String, nullable=False),
+    _moment("executed_at"),
+    _number("expectations_passed"),
+    _number("expectations_failed"),
+    sa.Column("overall_status", sa.String, nullable=False),
+    _json("checks"),
+    sa.Column("load_id", sa.String),
+    sa.Index(None, "tenant_id", "executed_at", "dq_result_id"),
+    sa.Index(None, "tenant_id", "day"),
+    sa.Index(None, "run_id"),
+    sa.Index(None, "load_id"),
 )
 
 invoice_months = sa.Table(

@@ -229,6 +229,13 @@ class Warehouse(Protocol):
 
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals: ...
 
+    def look(self, staged: Staged, sql: str, cancel: CancelToken) -> Result:
+        """Answer a statement of BigQuery SQL that sees the staged rows in their table.
+
+        Raises Invalid, and StepFailed for what it does wrong as it runs.
+        """
+        ...
+
     def publish(self, staged: Staged, record: LoadRecord) -> None:
         """Make the rows and the record visible in one act. Safe to repeat."""
         ...

@@ -128,6 +128,11 @@ GOLDEN: list[tuple[str, str, list[tuple[Any, ...]]]] = [
         ],
     ),
     (
+        "SELECT COUNTIF(cost > 100) FROM t WHERE FALSE",
+        'SELECT COUNT(CASE WHEN "cost" > 100 THEN 1 END) FROM @t WHERE FALSE',
+        [(0,)],
+    ),
+    (
         "SELECT SUM(cost * cost) FROM t",
         'SELECT SUM(CAST("cost" * "cost" AS DECIMAL(38, 9))) FROM @t',
         [(Decimal("11.25"),)],

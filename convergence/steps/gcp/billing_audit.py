@@ -11,7 +11,7 @@ class BillingAudit:
     """For what no change of a file tells: rows lost in the warehouse, or a clock that went back."""
 
     settings: ClassVar[type[Settings]] = BillingSyncSettings
-    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"),)
+    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"), ("quality",))
 
     def run(self, settings: BillingSyncSettings, context: StepContext) -> Report:
         """Every usage day of the month of the run's date; equal days are left alone."""

@@ -6,14 +6,22 @@ from datetime import date
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 from convergence.errors import StepFailed, StepInterrupted
 from convergence.model.load import LoadKey
 from convergence.model.source import GrantedSource
 from convergence.model.table import TableSchema
 from convergence.model.unit import Survey, UnitDay
-from convergence.steps.base import LoadOptions, Report, Settings, StepContext, StepPlace
-from convergence.steps.gcp.bq_etl import Destination, one_source, schema_of
+from convergence.steps.base import (
+    CheckedSettings,
+    LoadOptions,
+    Report,
+    Settings,
+    StepContext,
+    StepPlace,
+)
+from convergence.steps.gcp.bq_etl import Destination, one_source, said_schema, schema_of
 from convergence.warehouse.base import StageRequest, Surveyed, Value
 from convergence.warehouse.schemas import billing_query
 from convergence.warehouse.sql import fill, names
@@ -34,15 +42,19 @@ class SyncSource(BaseModel):
     query: str = Field(default_factory=billing_query, min_length=1)
 
 
-class BillingSyncSettings(Settings):
+class BillingSyncSettings(CheckedSettings):
     source: SyncSource
     destination: Destination
     allow_shrink: bool = False
 
+    @override
+    def checked_schema(self) -> TableSchema | None:
+        return said_schema(self.destination)
+
 
 class BillingSync:
     settings: ClassVar[type[Settings]] = BillingSyncSettings
-    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"),)
+    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"), ("quality",))
 
     def run(self, settings: BillingSyncSettings, context: StepContext) -> Report:
         """Load the days that changed; those that cannot be loaded are named at the end."""
@@ -116,6 +128,7 @@ class Sync:
             allow_shrink=self.settings.allow_shrink,
             keep_unchanged=True,
             is_news=not self.survey.is_first,
+            checks=self.settings.suite,
         )
 
     def _load(self, held: UnitDay) -> None:

@@ -3,11 +3,19 @@
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from typing_extensions import override
 
 from convergence.errors import StepFailed
 from convergence.model.load import NO_SOURCE, LoadKey
 from convergence.model.table import TableSchema
-from convergence.steps.base import LoadOptions, Report, Settings, StepContext, StepPlace
+from convergence.steps.base import (
+    CheckedSettings,
+    LoadOptions,
+    Report,
+    Settings,
+    StepContext,
+    StepPlace,
+)
 from convergence.warehouse.base import StageRequest, Value, WriteMode
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill, names
@@ -82,20 +90,24 @@ class Destination(_Part):
         return self.partition_by or self.table_config.time_partitioning.field
 
 
-class BqEtlSettings(Settings):
+class BqEtlSettings(CheckedSettings):
     source: Source
     destination: Destination
     limit: int | None = Field(default=None, ge=1)
     allow_shrink: bool = False
 
+    @override
+    def checked_schema(self) -> TableSchema | None:
+        return said_schema(self.destination)
+
 
 class BqEtl:
     settings: ClassVar[type[Settings]] = BqEtlSettings
-    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"),)
+    unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"), ("quality",))
 
     def run(self, settings: BqEtlSettings, context: StepContext) -> Report:
         """Load one day. For a billing table the totals must equal the source's."""
-        options = LoadOptions(allow_shrink=settings.allow_shrink)
+        options = LoadOptions(allow_shrink=settings.allow_shrink, checks=settings.suite)
         return context.load(self.request(settings, context), options)
 
     def request(self, settings: BqEtlSettings, place: StepPlace) -> StageRequest:
@@ -121,12 +133,17 @@ class BqEtl:
         )
 
 
-def schema_of(destination: Destination) -> TableSchema | None:
-    """The said shape of the destination, if it has one. Raises StepFailed for another table's."""
+def said_schema(destination: Destination) -> TableSchema | None:
+    """The shape that the destination names, if it names one."""
     if destination.schema_template is None:
         return None
-    schema = load_schema(SCHEMA_TEMPLATES[destination.schema_template])
-    if destination.table == schema.name:
+    return load_schema(SCHEMA_TEMPLATES[destination.schema_template])
+
+
+def schema_of(destination: Destination) -> TableSchema | None:
+    """The said shape of the destination, if it has one. Raises StepFailed for another table's."""
+    schema = said_schema(destination)
+    if schema is None or destination.table == schema.name:
         return schema
     raise StepFailed(
         f"schema_template {destination.schema_template} belongs to the table {schema.name}, "

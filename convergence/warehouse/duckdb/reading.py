@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 
 import duckdb
 from sqlglot import exp
@@ -105,3 +105,8 @@ def look(
 
 def _ordered(sources: Iterable[GrantedSource]) -> list[GrantedSource]:
     return sorted(sources, key=lambda source: source.table)
+
+
+def plain_value(value: object) -> object:
+    """DuckDB gives times with pytz's UTC: Python's own is what everyone compares with."""
+    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value

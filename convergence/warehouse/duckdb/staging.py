@@ -14,22 +14,29 @@ from convergence.model.load import LoadKey, SourceState
 from convergence.model.money import Totals, totals_to_json
 from convergence.model.restatement import Change
 from convergence.model.table import Column
-from convergence.warehouse.base import LoadRecord, StagedTotals, StageRequest, WriteMode
+from convergence.warehouse.base import (
+    LoadRecord,
+    Result,
+    StagedTotals,
+    StageRequest,
+    WriteMode,
+)
 from convergence.warehouse.duckdb import changes, parts, tables
 from convergence.warehouse.duckdb.files import Shapes
 from convergence.warehouse.duckdb.instances import Instances
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.locks import Part, PartLocks
-from convergence.warehouse.duckdb.reading import Prepared, prepare
+from convergence.warehouse.duckdb.reading import Prepared, plain_value, prepare
 from convergence.warehouse.duckdb.sums import TableSums, source_sums, table_sums
 from convergence.warehouse.duckdb.trouble import (
     changed_while_read,
     check_unchanged,
     explain_failure,
 )
-from convergence.warehouse.duckdb.types import described
+from convergence.warehouse.duckdb.types import bigquery_columns, described
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill, names
+from convergence.warehouse.sql.statement import parse
 
 LOADS = "x_meta_loads"
 
@@ -101,6 +108,21 @@ class Loads:
             if staged.totals is None:
                 self.discard(staged)
         return staged.totals
+
+    def look(self, staged: StagedLoad, sql: str, cancel: CancelToken) -> Result:
+        """Answer a statement within the open transaction. After a failure nothing is staged."""
+        self._check_open(staged)
+        request = staged.request
+        resolved = names.resolve(parse(sql), request.scope)
+        prepared = prepare(staged.cursor, request.dataset, resolved, shapes=self._shapes)
+        with (
+            self._explained(request, staged.prepared, staged.cursor),
+            interruptible(staged.cursor, cancel),
+        ):
+            rows = staged.cursor.execute(prepared.sql).fetchall()
+            columns = tuple(bigquery_columns(staged.cursor))
+        plain = [tuple(plain_value(value) for value in row) for row in rows]
+        return Result(columns=columns, rows=plain, truncated=False, sql=prepared.sql)
 
     def publish(self, loads: Sequence[tuple[StagedLoad, LoadRecord]]) -> None:
         """Commit the rows and their records together: one load, or all of a transaction."""

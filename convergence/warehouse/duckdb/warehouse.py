@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.locks import Part, PartLocks
-from convergence.warehouse.duckdb.reading import Prepared, explained, prepare
+from convergence.warehouse.duckdb.reading import Prepared, explained, plain_value, prepare
 from convergence.warehouse.duckdb.staging import Loads, StagedLoad
 from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.types import bigquery_columns
@@ -146,6 +145,10 @@ class DuckdbWarehouse(Warehouse):
         return self._loads.totals(_own(staged), cancel)
 
     @override
+    def look(self, staged: Staged, sql: str, cancel: CancelToken) -> Result:
+        return self._loads.look(_own(staged), sql, cancel)
+
+    @override
     def publish(self, staged: Staged, record: LoadRecord) -> None:
         self._loads.publish([(_own(staged), record)])
 
@@ -177,7 +180,7 @@ class DuckdbWarehouse(Warehouse):
             columns = tuple(bigquery_columns(cursor))
         return Result(
             columns=columns,
-            rows=[tuple(_value(value) for value in row) for row in rows[: limits.rows]],
+            rows=[tuple(plain_value(value) for value in row) for row in rows[: limits.rows]],
             truncated=len(rows) > limits.rows,
             sql=prepared.sql,
         )
@@ -377,8 +380,3 @@ def _fetched(
             )
         left -= len(part)
         yield from part
-
-
-def _value(value: object) -> object:
-    """DuckDB gives times with pytz's UTC: Python's own is what everyone compares with."""
-    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value

@@ -102,6 +102,14 @@ def rounded_window(node: exp.Window) -> exp.Expr:
     return exp.cast(node, cast.to)
 
 
+def counted(node: exp.CountIf) -> exp.Expr:
+    """COUNTIF of no rows is 0; DuckDB's is NULL."""
+    if isinstance(node.this, exp.Distinct):
+        raise refused("COUNTIF(DISTINCT …) is not available here", at=node, hint=_HINT)
+    one = exp.Case().when(node.this.copy(), exp.Literal.number(1))
+    return exp.Count(this=one, big_int=True)
+
+
 def day_count(node: exp.Sub) -> exp.Expr:
     if _type(node.this) == exp.DType.DATE == _type(node.expression):
         raise refused("DATE - DATE is an INTERVAL", at=node, hint="use DATE_DIFF(a, b, DAY)")
@@ -242,6 +250,7 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.Mul: product,
     exp.Sub: day_count,
     exp.Avg: rounded,
+    exp.CountIf: counted,
     exp.SafeDivide: rounded,
     exp.Window: rounded_window,
     exp.DateAdd: date_only,

@@ -23,6 +23,7 @@ MISREAD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 MAX_CHARACTERS = 200_000
 MAX_NESTING = 60
 
+_SELECT = "SELECT"
 _QUERY_WORDS = frozenset({"SELECT", "WITH", "FROM", "("})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDLIKE = re.compile(r"\w+")
@@ -69,6 +70,19 @@ def parse(sql: str) -> exp.Query:
         raise refused("only a query can be run here", hint="begin with SELECT or WITH")
     _check_tables_are_names(tree, sql)
     return tree
+
+
+def condition(text: str) -> exp.Expr:
+    """The one expression that `text` is, in parentheses, and nothing beside it. Raises Invalid."""
+    tree = parse(f"{_SELECT} {text}")
+    clauses = [name for name, value in tree.args.items() if value and name != "expressions"]
+    if clauses or len(tree.selects) != 1 or isinstance(tree.selects[0], exp.Alias | exp.Star):
+        raise refused(
+            f"{text[:60]!r} is not a condition",
+            code="sql_syntax",
+            hint="write what is true of a row, such as cost > 0",
+        )
+    return exp.paren(tree.selects[0])
 
 
 def where(node: exp.Expr) -> str:

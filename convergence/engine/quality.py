@@ -1,0 +1,260 @@
+"""Check rows: those that a load has staged, and those that are there. What was found is kept.
+
+A critical check that fails raises: then a load is not published, and the old rows stay.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import NAMESPACE_OID, uuid5
+
+from convergence.engine import alert
+from convergence.engine.service import Service
+from convergence.errors import CdpError, Conflict, Invalid, StepFailed, WarehouseError
+from convergence.model.cancel import CancelToken
+from convergence.model.check import Check, CheckKind
+from convergence.model.event import Level
+from convergence.model.load import NO_SOURCE, LoadKey
+from convergence.model.money import MoneyKey, Total, Totals, differences
+from convergence.model.quality import (
+    CheckResult,
+    Measure,
+    QualityResult,
+    Verdict,
+    judge,
+    sample_of,
+)
+from convergence.model.run import Run
+from convergence.steps.base import Inspection, Report, StepLog
+from convergence.store import loads, quality
+from convergence.warehouse.base import (
+    QueryLimits,
+    Result,
+    Scope,
+    Staged,
+    StagedTotals,
+    StageRequest,
+    Value,
+    WriteMode,
+)
+from convergence.warehouse.sql import quality_queries
+from convergence.warehouse.sql.quality_queries import Rows
+
+Ask = Callable[[str], Result]
+MAX_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Look:
+    """Rows to check: how to ask about them, and how they differ from their source."""
+
+    key: LoadKey
+    rows: Rows
+    ask: Ask
+    names: Mapping[str, Value]
+    differences: Callable[[], list[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checker:
+    """Checks for one attempt of one step."""
+
+    service: Service
+    run: Run
+    step_id: str
+    scope: Scope
+    names: Mapping[str, Value]
+    cancel: CancelToken
+    tell: StepLog
+
+    def check_staged(
+        self,
+        request: StageRequest,
+        staged: Staged,
+        totals: StagedTotals,
+        checks: Sequence[Check],
+        *,
+        load_id: str,
+    ) -> QualityResult | None:
+        """None without checks. Raises StepFailed, code quality_failed, for a critical failure."""
+        if not checks:
+            return None
+        look = _Look(
+            key=request.key,
+            rows=_staged_rows(request, self.run),
+            ask=lambda sql: self.service.warehouse.look(staged, sql, self.cancel),
+            names=request.names,
+            differences=lambda: differences(totals.loaded, totals.source or {}),
+        )
+        return self._conclude(self._check(look, checks), load_id)
+
+    def inspect(self, wanted: Inspection) -> Report:
+        """Check rows that are there. Raises StepFailed, code quality_failed."""
+        (dataset,) = self.scope.datasets
+        limits = QueryLimits(seconds=self.service.config.query_seconds, rows=MAX_ROWS)
+        columns = [column.name for column in self.service.warehouse.columns(dataset, wanted.table)]
+        _check_columns(wanted, columns)
+        look = _Look(
+            key=LoadKey(table=wanted.table, day=wanted.day, source=NO_SOURCE),
+            rows=Rows(
+                project=self.scope.project,
+                dataset=dataset,
+                table=wanted.table,
+                day_column=wanted.day_column,
+                day=wanted.day if wanted.day_column else None,
+            ),
+            ask=lambda sql: self.service.warehouse.query(self.scope, sql, limits, self.cancel),
+            names=self.names,
+            differences=lambda: self._differences(look),
+        )
+        return Report(facts=facts_of(self._conclude(self._check(look, wanted.checks), None)))
+
+    def _check(self, look: _Look, checks: Sequence[Check]) -> QualityResult:
+        now = self.service.clock.now()
+        try:
+            results = _results(look, checks, now)
+        except (Invalid, StepFailed, WarehouseError) as error:
+            self.cancel.check()
+            raise _broken(look.key, error) from error
+        return QualityResult(
+            dq_result_id=self._id(look.key),
+            tenant_id=self.run.tenant_id,
+            run_id=self.run.run_id,
+            step_id=self.step_id,
+            table=look.key.table,
+            day=look.key.day,
+            source=look.key.source,
+            suite=f"{self.run.template}#{self.step_id}",
+            executed_at=now,
+            checks=results,
+        )
+
+    def _conclude(self, result: QualityResult, load_id: str | None) -> QualityResult:
+        """Keep the result and tell of it, and of what is critical everybody."""
+        is_failed = result.verdict is Verdict.FAIL
+        result = replace(result, load_id=None if is_failed else load_id)
+        with self.service.database.write() as tx:
+            is_ours = quality.record(tx, self.run, result)
+            if is_ours and is_failed:
+                alert.quality_failed(tx, self.run, result)
+        if not is_ours:
+            raise Conflict(
+                f"run {self.run.run_id} has passed to another attempt", code="attempt_lost"
+            )
+        if is_failed:
+            raise StepFailed(
+                f"{result.table} {result.day}: {result.sentence}",
+                code="quality_failed",
+                hint=f"cdp quality show {result.dq_result_id} shows rows that fail; "
+                "the old rows are still in place",
+            )
+        level = Level.WARNING if result.verdict is Verdict.WARNING else Level.INFO
+        self.tell(f"{result.table} of {result.day}: {result.sentence}", level, **facts_of(result))
+        return result
+
+    def _differences(self, look: _Look) -> list[str]:
+        """Of the rows that are there and what their loads saw of the source."""
+        found = look.ask(quality_queries.totals(look.rows).sql("bigquery")).rows
+        ours = {
+            MoneyKey(*row[:3]): Total(row[3], row[4] or Decimal(0), row[5] or Decimal(0))
+            for row in found
+        }
+        with self.service.database.read() as tx:
+            newest = loads.newest(tx, self.run.tenant_id, look.key.table)
+        theirs: dict[MoneyKey, Total] = {}
+        for load in newest:
+            if look.rows.day in {None, load.key.day}:
+                theirs = _sum(theirs, load.source_totals)
+        return differences(ours, theirs)
+
+    def _id(self, key: LoadKey) -> str:
+        """The same for each try of the same step: a repeat is no second result."""
+        name = f"{self.run.run_id}/{self.step_id}/{key.table}/{key.day}/{key.source}"
+        return str(uuid5(NAMESPACE_OID, name))
+
+
+def facts_of(result: QualityResult | None) -> dict[str, object]:
+    """What a step's report and log say of it."""
+    if result is None:
+        return {}
+    return {
+        "dq_result_id": result.dq_result_id,
+        "quality": result.verdict.value,
+        "checks_passed": result.passed_count,
+        "checks_failed": len(result.failed),
+    }
+
+
+def _results(look: _Look, checks: Sequence[Check], now: datetime) -> tuple[CheckResult, ...]:
+    query = quality_queries.measures(checks, look.rows, names=look.names, now=now)
+    answer = look.ask(query.sql("bigquery"))
+    counted = dict(zip((name for name, _ in answer.columns), answer.rows[0], strict=True))
+    return tuple(
+        _result(look, check, _measure(look, check, number, counted), now)
+        for number, check in enumerate(checks)
+    )
+
+
+def _measure(look: _Look, check: Check, number: int, counted: Mapping[str, Any]) -> Measure:
+    actual = counted.get(f"actual_{number}")
+    if check.check is CheckKind.SUM_MATCHES_SOURCE:
+        actual = "; ".join(look.differences())
+    elif f"actual_{number}" in counted and check.check is CheckKind.CUSTOM_SQL and actual is None:
+        actual = True  # of no rows nothing is known, and what is not known does not fail
+    return Measure(
+        checked=counted.get(f"checked_{number}", counted["row_count"]),
+        failed=counted.get(f"failed_{number}", 0),
+        actual=actual,
+    )
+
+
+def _result(look: _Look, check: Check, measure: Measure, now: datetime) -> CheckResult:
+    """With rows that fail, when there are some that may be shown."""
+    result = judge(check, measure, now=now)
+    query = None
+    if not result.passed:
+        query = quality_queries.samples(check, look.rows, names=look.names, now=now)
+    if query is None:
+        return result
+    answer = look.ask(query.sql("bigquery"))
+    names = [name for name, _ in answer.columns]
+    samples = tuple(sample_of(names, row, check.read_columns) for row in answer.rows)
+    return replace(result, samples=samples)
+
+
+def _staged_rows(request: StageRequest, run: Run) -> Rows:
+    """What the load has written: all rows of the day and source where those are replaced."""
+    is_day = request.mode is WriteMode.REPLACE_PARTITION
+    return Rows(
+        project=request.scope.project,
+        dataset=request.dataset,
+        table=request.table,
+        day_column=request.partition_by,
+        day=request.key.day if is_day else None,
+        stamps={"x_source": request.key.source} | ({} if is_day else {"x_run_id": run.run_id}),
+    )
+
+
+def _check_columns(wanted: Inspection, known: Sequence[str]) -> None:
+    asked = [name for check in wanted.checks for name in check.read_columns]
+    asked += [wanted.day_column] if wanted.day_column else []
+    if unknown := sorted({*asked} - {*known}):
+        raise StepFailed(
+            f"{wanted.table} has no column {', '.join(unknown)}",
+            code="unknown_column",
+            hint="it has " + ", ".join(known),
+        )
+
+
+def _broken(key: LoadKey, error: CdpError) -> StepFailed:
+    return StepFailed(
+        f"{key.table} {key.day}: the quality checks cannot be made: {error.detail}",
+        code="quality_broken",
+        hint=error.hint or "look at the conditions of the checks; cdp sql tries them",
+    )
+
+
+def _sum(one: Mapping[MoneyKey, Total], other: Totals) -> dict[MoneyKey, Total]:
+    return {key: one.get(key, Total()) + other.get(key, Total()) for key in {*one, *other}}

@@ -1,0 +1,1 @@
+"""Steps that look at rows that are there."""

@@ -1,0 +1,164 @@
+"""Quality checks as BigQuery SQL: all checks in one query of aggregates, then failing rows.
+
+Conditions of authors are read as trees, so that they can be nothing but conditions; the whole
+statement passes the same gate as any other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+
+from sqlglot import exp
+
+from convergence.model.check import Check, CheckKind
+from convergence.model.quality import MAX_SAMPLES
+from convergence.warehouse.base import Value
+from convergence.warehouse.sql import fill
+from convergence.warehouse.sql.statement import condition
+
+_MONEY_KEYS = ("invoice_month", "cost_type", "currency")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows of a table of a dataset: those of `day`, if there is one, with these `stamps`."""
+
+    project: str
+    dataset: str
+    table: str
+    day_column: str = ""
+    day: date | None = None
+    stamps: Mapping[str, str] = field(default_factory=dict)
+
+    def select(self, *expressions: exp.Expr) -> exp.Select:
+        place = exp.table_(self.table, db=self.dataset, catalog=self.project, quoted=True)
+        conditions = [_column(name).eq(_text(value)) for name, value in self.stamps.items()]
+        if self.day is not None:
+            day = exp.cast(_column(self.day_column), exp.DType.DATE)
+            conditions.append(day.eq(fill.literal(self.day, day)))
+        query = exp.select(*expressions).from_(place)
+        return query.where(*conditions) if conditions else query
+
+
+def measures(
+    checks: Sequence[Check], rows: Rows, *, names: Mapping[str, Value], now: datetime
+) -> exp.Query:
+    """One row: the number of rows, then of each check `checked_N`, `failed_N` or `actual_N`."""
+    columns: list[exp.Expr] = [exp.alias_(exp.Count(this=exp.Star()), "row_count")]
+    for number, check in enumerate(checks):
+        if check.where:
+            checked = exp.CountIf(this=condition(check.where))
+            columns.append(exp.alias_(checked, f"checked_{number}"))
+        actual = _actual(check)
+        if actual is not None:
+            columns.append(exp.alias_(actual, f"actual_{number}"))
+        elif check.check is CheckKind.UNIQUE:
+            columns.append(exp.alias_(_repeated(check), f"failed_{number}"))
+        elif check.check is not CheckKind.SUM_MATCHES_SOURCE:
+            failing = exp.CountIf(this=_failing(check, now))
+            columns.append(exp.alias_(failing, f"failed_{number}"))
+    return fill.fill(rows.select(*columns), names, {})
+
+
+def samples(
+    check: Check, rows: Rows, *, names: Mapping[str, Value], now: datetime
+) -> exp.Query | None:
+    """Some rows that fail; None for a check that is true or false of all rows together."""
+    if check.check is CheckKind.SUM_MATCHES_SOURCE or _actual(check) is not None:
+        return None
+    if check.check is CheckKind.UNIQUE:
+        columns = [_column(name) for name in check.read_columns]
+        count = exp.alias_(exp.Count(this=exp.Star()), "row_count")
+        query = rows.select(*columns, count)
+        if check.where:
+            query = query.where(condition(check.where))
+        query = query.group_by(*columns).having("COUNT(*) > 1")
+    else:
+        query = rows.select(exp.Star()).where(_failing(check, now))
+    return fill.fill(query.limit(MAX_SAMPLES), names, {})
+
+
+def totals(rows: Rows) -> exp.Select:
+    """Rows, cost and credits by the axes along which a bill must equal its source."""
+    keys = [exp.func("COALESCE", _column(name), _text("")) for name in _MONEY_KEYS]
+    sums = [exp.func("SUM", _column(name)) for name in ("cost", "credits_total")]
+    query = rows.select(*keys, exp.Count(this=exp.Star()), *sums)
+    return query.group_by(*(key.copy() for key in keys))
+
+
+def is_of_all_rows(expression: str) -> bool:
+    """Whether a condition speaks of all rows together. Raises Invalid for what is no condition."""
+    found = condition(expression).find_all(exp.AggFunc)
+    return any(aggregate.find_ancestor(exp.Query) is None for aggregate in found)
+
+
+def _actual(check: Check) -> exp.Expr | None:
+    """The one value of all rows that decides; None where each row decides for itself."""
+    match check.check:
+        case CheckKind.ROW_COUNT:
+            star = exp.Count(this=exp.Star())
+            return exp.CountIf(this=condition(check.where)) if check.where else star
+        case CheckKind.FRESHNESS:
+            return exp.Max(this=exp.cast(_asked(check), exp.DType.TIMESTAMPTZ))
+        case CheckKind.CURRENCY_SINGLE:
+            return exp.Count(this=exp.Distinct(expressions=[_asked(check)]))
+        case CheckKind.CUSTOM_SQL if is_of_all_rows(check.expression or ""):
+            return condition(check.expression or "")
+    return None
+
+
+def _failing(check: Check, now: datetime) -> exp.Expr:
+    """True of the rows that fail; a NULL is unknown, and fails `not_null` alone."""
+    column = _column(check.column or "")
+    match check.check:
+        case CheckKind.NOT_NULL:
+            found: exp.Expr = exp.Is(this=column, expression=exp.null())
+        case CheckKind.RANGE:
+            bounds = [
+                *([column < _number(check.min)] if check.min is not None else []),
+                *([column.copy() > _number(check.max)] if check.max is not None else []),
+            ]
+            found = exp.or_(*bounds)
+        case CheckKind.ACCEPTED_VALUES:
+            values = [_text(value) for value in check.values]
+            found = exp.not_(exp.In(this=column, expressions=values))
+        case CheckKind.REGEX:
+            found = exp.not_(exp.RegexpLike(this=column, expression=_text(check.pattern or "")))
+        case CheckKind.NO_FUTURE_DATES:
+            moment = exp.cast(column, exp.DType.TIMESTAMPTZ)
+            found = moment > fill.literal(now, moment)
+        case _:
+            found = exp.not_(exp.paren(condition(check.expression or "")))
+    return exp.and_(condition(check.where), found) if check.where else found
+
+
+def _repeated(check: Check) -> exp.Expr:
+    """How many rows too many there are: a row without a value is not compared."""
+    columns = [_column(name) for name in check.read_columns]
+    key: exp.Expr = columns[0]
+    if len(columns) > 1:
+        struct = exp.Struct(expressions=columns)
+        key = exp.func("TO_JSON_STRING", struct, dialect="bigquery")
+    key = _asked(check, key)
+    return exp.Count(this=key) - exp.Count(this=exp.Distinct(expressions=[key.copy()]))
+
+
+def _asked(check: Check, value: exp.Expr | None = None) -> exp.Expr:
+    """A value, else the check's column, of the rows that are asked about."""
+    value = value or _column(check.read_columns[0])
+    if not check.where:
+        return value
+    return exp.If(this=condition(check.where), true=value, false=exp.null())
+
+
+def _column(name: str) -> exp.Column:
+    return exp.column(name, quoted=True)
+
+
+def _text(value: str) -> exp.Expr:
+    return exp.Literal.string(value)
+
+
+def _number(value: Decimal | None) -> exp.Expr:
+    return exp.maybe_parse(format(value or Decimal(0), "f"), dialect="bigquery")
