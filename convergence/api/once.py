@@ -11,9 +11,11 @@ from pydantic import BaseModel
 
 from convergence.api.auth import Door
 from convergence.engine.launch import Launched
-from convergence.engine.once import launch_once, once
+from convergence.engine.once import launch_once, once, retry_once
 from convergence.model.reply import KeyedRequest, Reply
-from convergence.model.run import LaunchRequest
+from convergence.model.run import LaunchRequest, RetryRequest
+
+Show = Callable[[Launched], BaseModel]
 
 Key = Annotated[
     str | None,
@@ -46,19 +48,18 @@ class Sent:
         )
 
     def launch(
-        self,
-        door: Door,
-        wanted: BaseModel | None,
-        request: LaunchRequest,
-        show: Callable[[Launched], BaseModel],
+        self, door: Door, wanted: BaseModel | None, request: LaunchRequest, show: Show
     ) -> JSONResponse:
         """202 with what is shown of a new run, 200 of a live one."""
+        asked = self._asked(door, wanted)
+        return _response(launch_once(door.service, request, asked, _answer(show)))
 
-        def answer(launched: Launched) -> Reply:
-            status = 202 if launched.is_new else 200
-            return Reply(status=status, body=show(launched).model_dump(mode="json"))
-
-        return _response(launch_once(door.service, request, self._asked(door, wanted), answer))
+    def retry(
+        self, door: Door, wanted: BaseModel | None, request: RetryRequest, show: Show
+    ) -> JSONResponse:
+        """As `launch`."""
+        asked = self._asked(door, wanted)
+        return _response(retry_once(door.service, request, asked, _answer(show)))
 
     def _asked(self, door: Door, wanted: BaseModel | None) -> KeyedRequest | None:
         if self._key is None:
@@ -74,6 +75,14 @@ class Sent:
 
 
 Sending = Annotated[Sent, Depends(Sent)]
+
+
+def _answer(show: Show) -> Callable[[Launched], Reply]:
+    def answer(launched: Launched) -> Reply:
+        status = 202 if launched.is_new else 200
+        return Reply(status=status, body=show(launched).model_dump(mode="json"))
+
+    return answer
 
 
 def _response(reply: Reply) -> JSONResponse:

@@ -13,7 +13,6 @@ from convergence.api.once import Sending
 from convergence.api.pipelines import find_pipeline
 from convergence.engine.cancel import cancel
 from convergence.engine.launch import Launched
-from convergence.engine.retry import retry
 from convergence.errors import NotFound
 from convergence.model.run import LaunchRequest, Run, Trigger
 from convergence.store import fleet, runs, tenants
@@ -114,25 +113,19 @@ def cancel_run(door: Anyone, pipeline_logging_id: str, response: Response) -> wi
     "/pipelines/runs/{pipeline_logging_id}/retry",
     status_code=202,
     operation_id="retry_run",
+    response_model=wire.RunAccepted,
     responses=LIVE_ANSWER,
 )
 def retry_run(
-    door: Anyone, pipeline_logging_id: str, response: Response, wanted: wire.RetryIn | None = None
-) -> wire.RunAccepted:
+    door: Anyone, pipeline_logging_id: str, sent: Sending, wanted: wire.RetryIn | None = None
+) -> Response:
     """Do again what a run did not finish, as a new run: 202, or 200 with the live run of the work.
 
     What it finished is copied; `{"from": "start"}` runs all of it.
     """
-    asked = wanted or wire.RetryIn()
-    retried = retry(
-        door.service,
-        whose(door, pipeline_logging_id),
-        pipeline_logging_id,
-        is_whole=asked.start_at == "start",
-        trigger_by=asked.trigger_by,
-    )
-    response.status_code = 202 if retried.is_new else 200
-    return wire.accepted_out(retried.run, is_new=retried.is_new, by_id=True)
+    tenant_id = whose(door, pipeline_logging_id)
+    request = (wanted or wire.RetryIn()).to_request(tenant_id, pipeline_logging_id)
+    return sent.retry(door, wanted, request, partial(_accepted, by_id=True))
 
 
 @router.get("/pipelines/runs", operation_id="list_runs")

@@ -231,14 +231,8 @@ class EmbeddedClient:
         from convergence.engine.retry import retry
 
         self._prepare_to_execute()
-        asked = checked(wire.RetryIn, wanted)
-        retried = retry(
-            self._service,
-            self._tenant_of(run_id),
-            run_id,
-            is_whole=asked.start_at == "start",
-            trigger_by=asked.trigger_by,
-        )
+        asked = checked(wire.RetryIn, wanted).to_request(self._tenant_of(run_id), run_id)
+        retried = retry(self._service, asked)
         accepted = wire.accepted_out(retried.run, is_new=retried.is_new, by_id=True)
         return accepted.model_dump(mode="json")
 

@@ -3,24 +3,25 @@
 from collections.abc import Callable, Mapping
 
 from convergence.engine.launch import Launched, admit, ask, launch, with_kinds
+from convergence.engine.retry import admit_retry, retry
 from convergence.engine.service import Service
 from convergence.errors import QuotaExceeded
 from convergence.model.reply import KeyedRequest, Reply
-from convergence.model.run import LaunchRequest
+from convergence.model.run import LaunchRequest, RetryRequest
 from convergence.model.source import Kind
 from convergence.store import replies
+from convergence.store.database import WriteTx
+
+Answer = Callable[[Launched], Reply]
 
 
 def launch_once(
-    service: Service,
-    request: LaunchRequest,
-    asked: KeyedRequest | None,
-    answer: Callable[[Launched], Reply],
+    service: Service, request: LaunchRequest, asked: KeyedRequest | None, answer: Answer
 ) -> Reply:
     """`launch`, and its answer, kept in the transaction that admits the run.
 
-    Raises as `launch` does, and then keeps nothing; Invalid when the key has asked for something
-    else.
+    Raises as `launch` does, and then keeps nothing; Conflict while the first request is under
+    way, and Invalid when the key has asked for something else.
     """
     if asked is None:
         return answer(launch(service, request))
@@ -28,22 +29,22 @@ def launch_once(
         return reply
     found = ask(service, request)
 
-    def act(kinds: Mapping[str, Kind]) -> Reply | QuotaExceeded:
-        with service.database.write() as tx:
-            if (reply := replies.take(tx, asked, now=service.clock.now())) is not None:
-                return reply
-            admitted = admit(service, tx, found, kinds)
-            if isinstance(admitted, QuotaExceeded):
-                replies.forget(tx, asked)
-                return admitted
-            reply = answer(admitted)
-            replies.keep(tx, asked, reply)
-            return reply
+    def act(kinds: Mapping[str, Kind]) -> Reply:
+        return _admit_once(service, asked, lambda tx: admit(service, tx, found, kinds), answer)
 
-    outcome = with_kinds(service, act)
-    if isinstance(outcome, QuotaExceeded):
-        raise outcome
-    return outcome
+    return with_kinds(service, act)
+
+
+def retry_once(
+    service: Service, request: RetryRequest, asked: KeyedRequest | None, answer: Answer
+) -> Reply:
+    """`retry`, as `launch_once`."""
+    if asked is None:
+        return answer(retry(service, request))
+    if (reply := _kept(service, asked)) is not None:
+        return reply
+    queue = service.queue
+    return _admit_once(service, asked, lambda tx: admit_retry(service, tx, queue, request), answer)
 
 
 def once(
@@ -51,27 +52,55 @@ def once(
 ) -> Reply:
     """What `act` answers, kept when it does not raise. It has transactions of its own.
 
-    `shown_once` names a field of the body that is kept as null. Raises as `act` does,
-    Conflict while the first request is under way, and as `launch_once` does.
+    `shown_once` names a field of the body that is kept as null. Raises as `act` does, and what
+    `launch_once` raises for the key.
     """
     if asked is None:
         return act()
     if (reply := _kept(service, asked)) is not None:
         return reply
+    now = service.clock.now()
     with service.database.write() as tx:
-        reply = replies.take(tx, asked, now=service.clock.now())
+        reply = replies.take(tx, asked, now=now)
     if reply is not None:
         return reply
     try:
         reply = act()
     except BaseException:
         with service.database.write() as tx:
-            replies.forget(tx, asked)
+            replies.forget(tx, asked, taken_at=now)
         raise
     body = {**reply.body, shown_once: None} if shown_once else reply.body
     with service.database.write() as tx:
-        replies.keep(tx, asked, Reply(status=reply.status, body=body))
+        replies.keep(tx, asked, Reply(status=reply.status, body=body), taken_at=now)
     return reply
+
+
+def _admit_once(
+    service: Service,
+    asked: KeyedRequest,
+    admit_within: Callable[[WriteTx], Launched | QuotaExceeded],
+    answer: Answer,
+) -> Reply:
+    """Take the key, admit and keep the answer, all or nothing. Raises QuotaExceeded."""
+    now = service.clock.now()
+
+    def act(tx: WriteTx) -> Reply | QuotaExceeded:
+        if (reply := replies.take(tx, asked, now=now)) is not None:
+            return reply
+        admitted = admit_within(tx)
+        if isinstance(admitted, QuotaExceeded):
+            replies.forget(tx, asked, taken_at=now)
+            return admitted
+        reply = answer(admitted)
+        replies.keep(tx, asked, reply, taken_at=now)
+        return reply
+
+    with service.database.write() as tx:
+        outcome = act(tx)
+    if isinstance(outcome, QuotaExceeded):
+        raise outcome
+    return outcome
 
 
 def _kept(service: Service, asked: KeyedRequest) -> Reply | None:

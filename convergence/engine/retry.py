@@ -5,39 +5,47 @@ from dataclasses import replace
 from uuid import uuid4
 
 from convergence.engine.launch import Launched, admit_run, check_may_run
-from convergence.engine.service import Service
+from convergence.engine.service import Queue, Service
 from convergence.errors import Conflict, QuotaExceeded
 from convergence.library import from_snapshot
 from convergence.model import binding
-from convergence.model.run import Run, Status, StepRun, Trigger
+from convergence.model.run import RetryRequest, Run, Status, StepRun, Trigger
 from convergence.model.template import StepTrigger
 from convergence.steps.base import step_models
 from convergence.store import runs, tenants
+from convergence.store.database import WriteTx
 
 
-def retry(
-    service: Service, tenant_id: str, run_id: str, *, is_whole: bool, trigger_by: str | None = None
-) -> Launched:
-    """Admit a run that does again what `run_id` did not finish; all of it when `is_whole`.
+def retry(service: Service, request: RetryRequest) -> Launched:
+    """Admit a run that does what is asked. It counts like any run; a live run of the same work is
+    given instead.
 
-    It counts like any run. A live run of the same work is given instead. Raises NotFound,
-    Conflict (it is live, or has nothing left to do), Forbidden and QuotaExceeded.
+    Raises Invalid, NotFound, Conflict (it is live, or has nothing left to do), Forbidden and
+    QuotaExceeded.
     """
-    if trigger_by is not None:
-        binding.check_trigger_by(trigger_by)
     queue = service.queue
     with service.database.write() as tx:
-        terms = tenants.lock_for_terms(tx, tenant_id)
-        check_may_run(terms, service.clock.now().date())
-        old = runs.get(tx, tenant_id, run_id)
-        _check_over(old, is_whole=is_whole)
-        new = _again(service, old, trigger_by or old.trigger_by)
-        finished = [] if is_whole else _finished(service, old, runs.steps(tx, tenant_id, run_id))
-        copies = [replace(step, run_id=new.run_id, attempt=0) for step in finished]
-        admitted = admit_run(tx, queue, terms, new, finished=copies)
+        admitted = admit_retry(service, tx, queue, request)
     if isinstance(admitted, QuotaExceeded):
         raise admitted
     return admitted
+
+
+def admit_retry(
+    service: Service, tx: WriteTx, queue: Queue, request: RetryRequest
+) -> Launched | QuotaExceeded:
+    """`retry` in the caller's transaction. A refusal is given back: that it was one is recorded."""
+    if request.trigger_by is not None:
+        binding.check_trigger_by(request.trigger_by)
+    terms = tenants.lock_for_terms(tx, request.tenant_id)
+    check_may_run(terms, service.clock.now().date())
+    old = runs.get(tx, request.tenant_id, request.run_id)
+    _check_over(old, is_whole=request.is_whole)
+    new = _again(service, old, request.trigger_by or old.trigger_by)
+    steps = [] if request.is_whole else runs.steps(tx, old.tenant_id, old.run_id)
+    finished = _finished(service, old, steps) if steps else []
+    copies = [replace(step, run_id=new.run_id, attempt=0) for step in finished]
+    return admit_run(tx, queue, terms, new, finished=copies)
 
 
 def _check_over(old: Run, *, is_whole: bool) -> None:

@@ -54,6 +54,19 @@ class LaunchRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequest:
+    """Do again what a run that is over did not finish; all of it when `is_whole`.
+
+    `trigger_by` None is whoever asked for that run.
+    """
+
+    tenant_id: str
+    run_id: str
+    is_whole: bool = False
+    trigger_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One execution. Times are UTC; `snapshot` is the parsed template it was admitted with.
 

@@ -23,8 +23,9 @@ _IS_KEY = sa.and_(
     )
 )
 _GET = sa.select(idempotency_keys).where(_IS_KEY)
-_KEEP = sa.update(idempotency_keys).where(_IS_KEY)
-_FORGET = sa.delete(idempotency_keys).where(_IS_KEY)
+_IS_TAKEN = sa.and_(_IS_KEY, _KEYS.taken_at == sa.bindparam("of_taken_at", type_=UtcDateTime))
+_KEEP = sa.update(idempotency_keys).where(_IS_TAKEN)
+_FORGET = sa.delete(idempotency_keys).where(_IS_TAKEN)
 
 
 def find(tx: ReadTx, asked: KeyedRequest, *, now: datetime) -> Reply | None:
@@ -37,7 +38,8 @@ def find(tx: ReadTx, asked: KeyedRequest, *, now: datetime) -> Reply | None:
 
 
 def take(tx: WriteTx, asked: KeyedRequest, *, now: datetime) -> Reply | None:
-    """Take the key: None when it is the caller's now. Else the answer that is kept.
+    """Take the key: None when it is the caller's now, as the one who took it at `now`. Else the
+    answer that is kept.
 
     Raises Conflict while the first request is under way, and as `find` does.
     """
@@ -61,15 +63,15 @@ def take(tx: WriteTx, asked: KeyedRequest, *, now: datetime) -> Reply | None:
     return reply
 
 
-def keep(tx: WriteTx, asked: KeyedRequest, reply: Reply) -> None:
-    """Keep the answer of a key that was taken."""
+def keep(tx: WriteTx, asked: KeyedRequest, reply: Reply, *, taken_at: datetime) -> None:
+    """Keep the answer, if the key is still the caller's, who took it then."""
     values = {"status": reply.status, "body": dict(reply.body)}
-    tx.write(_KEEP, _of(asked) | values)
+    tx.write(_KEEP, {**_of(asked), "of_taken_at": taken_at, **values})
 
 
-def forget(tx: WriteTx, asked: KeyedRequest) -> None:
-    """Give the key back: nothing was done."""
-    tx.write(_FORGET, _of(asked))
+def forget(tx: WriteTx, asked: KeyedRequest, *, taken_at: datetime) -> None:
+    """Give the key back, if it is still the caller's: nothing was done."""
+    tx.write(_FORGET, {**_of(asked), "of_taken_at": taken_at})
 
 
 def _reply(row: Row, asked: KeyedRequest) -> Reply | None:

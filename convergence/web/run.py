@@ -15,7 +15,7 @@ from convergence.model.event import Event
 from convergence.model.key import Scope
 from convergence.model.load import Load
 from convergence.model.money import MoneyKey, Total
-from convergence.model.run import Run, Status, StepRun
+from convergence.model.run import RetryRequest, Run, Status, StepRun
 from convergence.store import events, fleet, loads, runs
 from convergence.web.problems import PageRoute
 from convergence.web.render import page
@@ -87,7 +87,9 @@ def retry_run(actor: Acting, run_id: str) -> Response:
     """Do again what the run did not finish, and show the new run."""
     actor.caller.require_scopes({Scope.EXECUTE})
     tenant_id = whose(actor, run_id)
-    retried = retry(actor.service, tenant_id, run_id, is_whole=False, trigger_by="dashboard")
+    retried = retry(
+        actor.service, RetryRequest(tenant_id=tenant_id, run_id=run_id, trigger_by="dashboard")
+    )
     return _shown(actor, retried.run.run_id)
 
 

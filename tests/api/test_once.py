@@ -1,6 +1,7 @@
 """Idempotency-Key: a request that is sent again is not done again."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
@@ -141,7 +142,8 @@ def test_every_route_that_creates_declares_the_header(http: TestClient) -> None:
         for method, operation in path.items()
         if method == "post" and {"201", "202"} & operation["responses"].keys()
     }
-    assert declared == created - {"make_sign_in_link"}  # good once by itself, and short-lived
+    # A link is good once by itself, and a cancel is safe to repeat: neither needs a key.
+    assert declared == created - {"make_sign_in_link", "cancel_run"}
 
 
 def test_while_the_first_is_under_way_the_second_is_told_to_come_again(
@@ -164,6 +166,43 @@ def test_what_failed_may_be_tried_again(service: Service) -> None:
         once.once(service, ASKED, fail)
     assert not once.once(service, ASKED, lambda: REPLY).is_replay
     assert once.once(service, ASKED, fail) == Reply(status=201, body={"made": 1}, is_replay=True)
+
+
+def test_who_lost_a_key_by_taking_too_long_leaves_it_to_the_one_who_has_it(
+    service: Service, clock: FakeClock
+) -> None:
+    def fail() -> Reply:
+        clock.advance(seconds=ABANDONED.total_seconds())
+        once.once(service, ASKED, lambda: REPLY)
+        raise Unavailable("away, after all")
+
+    with pytest.raises(Unavailable):
+        once.once(service, ASKED, fail)
+    assert once.once(service, ASKED, fail) == replace(REPLY, is_replay=True)
+
+
+def test_an_answer_that_comes_too_late_replaces_none(service: Service, clock: FakeClock) -> None:
+    def be_late() -> Reply:
+        clock.advance(seconds=ABANDONED.total_seconds())
+        once.once(service, ASKED, lambda: REPLY)
+        return replace(REPLY, body={"made": 2})
+
+    once.once(service, ASKED, be_late)
+    assert once.once(service, ASKED, be_late) == replace(REPLY, is_replay=True)
+
+
+def test_a_retry_with_a_key_is_answered_again_after_its_run_has_ended(
+    acme: TestClient, service: Service, source: str
+) -> None:
+    run_id = acme.post(RUN, json=BODY).json()["pipeline_logging_id"]
+    end_all(service)
+    retry = f"/api/v1/pipelines/runs/{run_id}/retry"
+    first = acme.post(retry, headers=KEY)
+    end_all(service)
+    again = acme.post(retry, headers=KEY)
+    assert (first.status_code, again.status_code, again.headers[REPLAYED]) == (202, 202, "true")
+    assert again.json() == first.json()
+    assert made(acme) == 2
 
 
 def test_a_key_is_free_when_its_request_has_died_or_its_answer_is_old(

@@ -15,7 +15,7 @@ from convergence.engine.retry import retry
 from convergence.engine.service import Service
 from convergence.engine.subscribe import look, subscribe
 from convergence.errors import Forbidden, QuotaExceeded
-from convergence.model.run import LaunchRequest, Run
+from convergence.model.run import LaunchRequest, RetryRequest, Run
 from convergence.model.subscription import SubscriptionStatus
 from convergence.model.tenant import PLAN_LIMITS, Plan
 from convergence.store import notifications, usage
@@ -162,7 +162,8 @@ def test_a_subscription_that_is_over_runs_nothing(
     run = small.ask()
     Executor(service=service, worker="w").walk("small", run.run_id)
     subscribe(service, "small", plan=None, changes=changes)
-    for asks in (small.ask, lambda: retry(service, "small", run.run_id, is_whole=True)):
+    again = RetryRequest(tenant_id="small", run_id=run.run_id, is_whole=True)
+    for asks in (small.ask, lambda: retry(service, again)):
         with pytest.raises(Forbidden) as refused:
             asks()
         assert refused.value.code == code

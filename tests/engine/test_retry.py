@@ -11,7 +11,7 @@ from convergence.engine.launch import Launched
 from convergence.engine.retry import retry
 from convergence.engine.service import Service
 from convergence.errors import Conflict, NotFound, QuotaExceeded
-from convergence.model.run import Run, Status, StepRun, Trigger
+from convergence.model.run import RetryRequest, Run, Status, StepRun, Trigger
 from convergence.store import runs, tenants, usage
 from tests.engine.conftest import Act, now
 
@@ -25,7 +25,7 @@ STEPS = (
 
 
 def again(service: Service, run: Run, *, is_whole: bool = False) -> Launched:
-    return retry(service, "acme", run.run_id, is_whole=is_whole)
+    return retry(service, RetryRequest(tenant_id="acme", run_id=run.run_id, is_whole=is_whole))
 
 
 def walked(service: Service, launched: Launched) -> Run:
@@ -113,4 +113,4 @@ def test_a_retry_counts_against_the_quota(service: Service, walk: Walk) -> None:
 def test_a_foreign_run_is_absent(service: Service, walk: Walk) -> None:
     run = walk(*STEPS)
     with pytest.raises(NotFound):
-        retry(service, "nobody", run.run_id, is_whole=False)
+        retry(service, RetryRequest(tenant_id="nobody", run_id=run.run_id))

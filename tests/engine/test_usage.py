@@ -21,7 +21,7 @@ from convergence.engine.retry import retry
 from convergence.engine.service import Service
 from convergence.errors import Conflict, QuotaExceeded
 from convergence.library import Library
-from convergence.model.run import LaunchRequest, Run, RunFilter, Status
+from convergence.model.run import LaunchRequest, RetryRequest, Run, RunFilter, Status
 from convergence.settings import Settings
 from convergence.steps.base import step_models
 from convergence.store import runs, tenants, usage
@@ -78,7 +78,12 @@ class Story:
     def retry(self, which: int) -> None:
         if run := self._one_of(which, is_live=False):
             with suppress(QuotaExceeded, Conflict):
-                retry(self.service, self.tenant_id, run.run_id, is_whole=which % 2 == 0)
+                retry(
+                    self.service,
+                    RetryRequest(
+                        tenant_id=self.tenant_id, run_id=run.run_id, is_whole=which % 2 == 0
+                    ),
+                )
 
     def sleep(self, which: int) -> None:
         self.clock.advance(hours=which % 9 + 1)

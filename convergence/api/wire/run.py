@@ -16,7 +16,15 @@ from pydantic_core import PydanticCustomError
 
 from convergence.api.wire.shape import In, Json, Out, any_day
 from convergence.model.day import parse_day
-from convergence.model.run import LaunchRequest, Run, RunFilter, Status, StepRun, Trigger
+from convergence.model.run import (
+    LaunchRequest,
+    RetryRequest,
+    Run,
+    RunFilter,
+    Status,
+    StepRun,
+    Trigger,
+)
 
 
 class RunIn(In):
@@ -99,6 +107,14 @@ class RetryIn(In):
 
     start_at: Literal["failed_step", "start"] = Field(default="failed_step", alias="from")
     trigger_by: str | None = None
+
+    def to_request(self, tenant_id: str, run_id: str) -> RetryRequest:
+        return RetryRequest(
+            tenant_id=tenant_id,
+            run_id=run_id,
+            is_whole=self.start_at == "start",
+            trigger_by=self.trigger_by,
+        )
 
 
 class RunAccepted(Out):
