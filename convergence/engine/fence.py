@@ -32,6 +32,7 @@ class Fenced:
         self._has_files = has_files
         self._turn = threading.Lock()
         self._is_stopping = False
+        self._is_working = False
         self._ended = threading.Event()
         self._begin()
         self._beating = threading.Thread(target=self._beat_until_the_end, daemon=True)
@@ -57,7 +58,7 @@ class Fenced:
             if is_late:
                 self._executor.break_off()
             heard = time.monotonic()
-            if workers.beat(self._service, self.name) and not is_late:
+            if self._is_working and workers.beat(self._service, self.name) and not is_late:
                 self._heard = heard
             elif not self._is_stopping:
                 log.warning("lease missed, beginning again under another name", worker=self.name)
@@ -83,8 +84,11 @@ class Fenced:
         self._sweeper.sweep()
         self._worker = Worker(self._executor, has_files=self._has_files)
         self._worker.start()
+        self._is_working = True
 
     def _end(self, *, seconds: int) -> None:
+        # Until another beginning has come to its end, each beat tries it again.
+        self._is_working = False
         self._worker.stop(seconds=seconds)
         self._sweeper.hand_over()
         workers.retire(self._service, self.name)

@@ -10,12 +10,14 @@ import pytest
 from pydantic import SecretStr
 
 from convergence.engine import costs, serve
+from convergence.engine import workers as engine_workers
 from convergence.engine.arrange import add_schedule
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.onboard import onboard
 from convergence.engine.serve import Serving
 from convergence.engine.service import Service
+from convergence.engine.work import Worker
 from convergence.engine.workers import LEASE
 from convergence.errors import Unavailable
 from convergence.model.run import LaunchRequest, Run, Status
@@ -164,6 +166,30 @@ def test_a_worker_gives_signs_of_life_until_it_stops(
     assert len(_workers(service)) == 1
     serving.stop()
     assert _workers(service) == []
+
+
+@pytest.mark.kills
+def test_a_worker_whose_new_beginning_failed_begins_once_more(
+    service: Service, pend: Pend, start: Callable[[], Serving], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives signs of life only while it executes: else its runs would wait for ever."""
+    monkeypatch.setattr(engine_workers, "BEAT_SECONDS", 0.2)
+    serving = start()
+    assert serving.worker is not None
+    begin, failures = Worker.start, list[str]()
+
+    def failing(worker: Worker) -> None:
+        if not failures:
+            failures.append(worker.name)
+            raise Unavailable("away", code="store_unavailable")
+        begin(worker)
+
+    monkeypatch.setattr(Worker, "start", failing)
+    engine_workers.retire(service, serving.worker.name)
+    run = pend("step_id: a, ps_type: test.act")
+    assert wait_for(service, run, Status.COMPLETED, Status.FAILED).status is Status.COMPLETED
+    assert len(failures) == 1
+    assert serving.worker.name not in failures
 
 
 def test_a_server_without_a_worker_publishes_what_it_owns(service: Service) -> None:
