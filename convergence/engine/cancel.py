@@ -6,7 +6,7 @@ from convergence.engine.service import Service
 from convergence.errors import Cancelled, Conflict
 from convergence.model.run import Run, Status
 from convergence.outside.logs import Log
-from convergence.store import fleet, runs
+from convergence.store import fleet, runs, tenants
 
 WATCH_SECONDS = 0.5
 
@@ -19,6 +19,7 @@ def cancel(service: Service, tenant_id: str, run_id: str) -> Run:
     Raises NotFound, and Conflict when the run ended in another way.
     """
     with service.database.write() as tx:
+        tenants.hold(tx, tenant_id)
         run = runs.request_cancel(tx, tenant_id, run_id, now=service.clock.now())
         ended = None
         if run.status is Status.PENDING:

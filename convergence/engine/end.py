@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.model.run import Run, Status, StepRun
-from convergence.store import loads, runs, schedules, usage
+from convergence.store import loads, runs, schedules, tenants, usage
 from convergence.store.database import WriteTx
 
 
@@ -38,6 +38,8 @@ def end_within(
     Call `count` with it when the transaction has committed.
     """
     now = service.clock.now()
+    # The tenant before the run, as all do who take both: else two would wait for one another.
+    tenants.hold(tx, run.tenant_id)
     for step in last_steps:
         runs.save_step(tx, step)
     ended = runs.finish(

@@ -1,7 +1,8 @@
 """What a tenant used on one UTC day. Written only by admission, finish and the two meters.
 
 Live runs are always counted, never added up, and a month is the sum of its days: nothing can
-drift. On PostgreSQL `use` and `record_admission` are right only under `tenants.lock`.
+drift. On PostgreSQL `use` and `record_admission` are right only under `tenants.lock`; what else
+writes here takes it, so that no two writers wait for one another.
 """
 
 from dataclasses import replace
@@ -92,17 +93,9 @@ def record_admission(
 def record_finish(tx: WriteTx, tenant_id: str, day: date, status: Status, *, now: datetime) -> None:
     """Count the outcome on the day the run was admitted, and recount the slots of all days."""
     tenants.hold(tx, tenant_id)
-    outcome = _OUTCOMES[status]
-    _change(
-        tx,
-        tenant_id,
-        day,
-        {
-            outcome.name: sa.func.coalesce(outcome, 0) + 1,
-            "last_pipeline_completed_at": now,
-            "last_updated": now,
-        },
-    )
+    moments = {"last_pipeline_completed_at": now, "last_updated": now}
+    tx.connection.execute(_finish(status), {"of_tenant": tenant_id, "day": day, **moments})
+    mark_dirty(tx, tenant_id, None)
     tx.connection.execute(_RECOUNT, {"of_tenant": tenant_id, "last_updated": now})
 
 
@@ -127,6 +120,7 @@ def claim_warning(tx: WriteTx, tenant_id: str, day: date, *, now: datetime) -> b
 
 def add_api_calls(tx: WriteTx, tenant_id: str, day: date, count: int, *, now: datetime) -> None:
     """Add calls that were counted in memory."""
+    tenants.hold(tx, tenant_id)
     ensure_day(tx, tenant_id, day, tenants.limits(tx, tenant_id), now=now)
     total = sa.func.coalesce(_USAGE.total_api_calls_today, 0) + count
     _change(tx, tenant_id, day, {"total_api_calls_today": total, "last_updated": now})
@@ -136,6 +130,7 @@ def set_storage(
     tx: WriteTx, tenant_id: str, day: date, gigabytes: Decimal, *, now: datetime
 ) -> None:
     """What the tenant's dataset takes, in gigabytes, rounded to 0.01."""
+    tenants.hold(tx, tenant_id)
     ensure_day(tx, tenant_id, day, tenants.limits(tx, tenant_id), now=now)
     _change(tx, tenant_id, day, {"total_storage_used_gb": gigabytes, "last_updated": now})
 
@@ -165,6 +160,15 @@ def _day_values(tenant_id: str, used: Use, limits: Limits, now: datetime) -> dic
         "last_updated": now,
         "created_at": now,
     }
+
+
+@cache
+def _finish(status: Status) -> sa.Update:
+    outcome = _OUTCOMES[status]
+    change = sa.update(tenant_usage_quotas).where(
+        _USAGE.tenant_id == _OF_TENANT, _USAGE.usage_date == sa.bindparam("day")
+    )
+    return change.values({outcome.name: sa.func.coalesce(outcome, 0) + 1})
 
 
 @cache

@@ -4,6 +4,7 @@ from datetime import date
 
 from starlette.testclient import TestClient
 
+from convergence.engine.meter import Meter
 from convergence.engine.service import Service
 from convergence.model.usage import UsageRow
 from convergence.store import usage
@@ -172,6 +173,20 @@ def test_at_most_five_keys_are_good_at_once(acme: TestClient) -> None:
     listed = acme.get(path).json()["items"]
     assert len(listed) == 5
     assert not any("api_key" in key for key in listed)
+
+
+def test_calls_of_a_tenant_that_is_gone_hold_up_no_other(
+    acme: TestClient, service: Service
+) -> None:
+    meter, today = Meter(), service.clock.now().date()
+    meter.count("aaa_gone", today, key_id="k1")
+    meter.count("acme", today, key_id="k2")
+    meter.count("zzz_gone", today, key_id="k3")
+    meter.flush(service)
+    with service.database.read() as tx:
+        row = usage.row(tx, "acme", today)
+    assert row is not None
+    assert row.total_api_calls_today == 1
 
 
 def test_calls_are_counted_and_flushed(acme: TestClient, service: Service, keys: Keys) -> None:

@@ -4,15 +4,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 
-from convergence.errors import Conflict, QuotaExceeded
+from convergence.errors import Conflict, QuotaExceeded, Unavailable
 from convergence.model.quota import check_quota
 from convergence.model.run import RunFilter, Status
 from convergence.model.tenant import PLAN_LIMITS, Limits, Plan
 from convergence.store import fleet, loads, migrate, runs, tenants, usage
-from convergence.store.database import Database
+from convergence.store.database import Database, WriteTx
 from convergence.store.tables import REVISION
 from tests.store.conftest import DAY, NOW, add_tenant, make_load, make_run
 
@@ -93,6 +95,34 @@ def test_a_thousand_equal_runs_give_one_live_run(store: Database) -> None:
     with store.read() as tx:
         (live,) = runs.page(tx, "acme", RunFilter(), limit=9, before=None)
     assert [result for result in results if isinstance(result, str)] == [live.run_id]
+
+
+@pytest.mark.parametrize(
+    "backend", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda tx: usage.add_api_calls(tx, "acme", DAY, 1, now=NOW),
+        lambda tx: usage.set_storage(tx, "acme", DAY, Decimal(1), now=NOW),
+        lambda tx: usage.record_finish(tx, "acme", DAY, Status.COMPLETED, now=NOW),
+        lambda tx: tenants.set_limits(tx, "acme", PLAN_LIMITS[Plan.SCALE], now=NOW),
+    ],
+)
+def test_all_who_write_usage_wait_for_the_tenant(
+    store: Database, act: Callable[[WriteTx], object]
+) -> None:
+    """Taken in another order, the rows of two writers would wait for one another."""
+
+    def act_in_haste() -> None:
+        with store.write() as tx:
+            tx.connection.execute(sa.text("SET LOCAL lock_timeout = '20ms'"))
+            act(tx)
+
+    with store.write() as holder:
+        tenants.lock(holder, "acme")
+        with pytest.raises(Unavailable, match="lock timeout"):
+            act_in_haste()
 
 
 def test_one_of_many_ends_a_run(store: Database) -> None:
