@@ -157,18 +157,21 @@ def upcoming(schedule: Schedule, count: int) -> list[datetime]:
 def decide(schedule: Schedule, now: datetime) -> Due:
     """What of a due schedule still runs: the latest `catch_up` moments, and one that is on time.
 
-    Of a very long time, the oldest part is given up first; the rest is due at once.
+    One that waits for a slot was not missed, however long it waits: it runs before those that came
+    meanwhile. Of a very long time, the oldest part is given up first; the rest is due at once.
     """
     first = schedule.next_run_time
     if first is None or first > now:
         return Due(passed=(), moment=None, then=first)
     moments = [first]
     after = _moments(schedule.cron, schedule.timezone, first)
+    if schedule.waiting_since is not None:
+        return Due(passed=(), moment=first, then=next(after, None))
     while (then := next(after, None)) is not None and then <= now:
         if len(moments) == MOST_AT_ONCE:
             return Due(passed=tuple(moments), moment=None, then=then)
         moments.append(then)
-    is_on_time = now - moments[-1] <= ON_TIME or schedule.waiting_since is not None
+    is_on_time = now - moments[-1] <= ON_TIME
     rest = max(0, len(moments) - max(schedule.catch_up, int(is_on_time)))
     passed, kept = moments[:rest], moments[rest:]
     return Due(

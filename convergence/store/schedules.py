@@ -24,8 +24,28 @@ MOST = 1000
 """Schedules of one tenant."""
 MISSES_KEPT = timedelta(days=90)
 
+# Statements of the due ones are made once: at midnight there are many, and writers wait in line.
 _CONFIGS = tenant_pipeline_configs.c
 _IS_THERE = _CONFIGS.deleted_at.is_(None)
+_IS_ONE = sa.and_(
+    _CONFIGS.config_id == sa.bindparam("of_config"),
+    _CONFIGS.tenant_id == sa.bindparam("of_tenant"),
+    _IS_THERE,
+)
+_GET = sa.select(tenant_pipeline_configs).where(_IS_ONE)
+_CLAIM = (
+    sa.select(tenant_pipeline_configs)
+    .join(tenant_profiles, tenant_profiles.c.tenant_id == _CONFIGS.tenant_id)
+    .where(
+        _IS_ONE, _CONFIGS.is_active.is_(sa.true()), _CONFIGS.next_run_time <= sa.bindparam("now")
+    )
+    .with_for_update(key_share=True, skip_locked=True)
+)
+_CHANGE = sa.update(tenant_pipeline_configs).where(_IS_ONE)
+_NOTE_END = sa.update(tenant_pipeline_configs).where(
+    _CONFIGS.last_run_id == sa.bindparam("of_run"),
+    _CONFIGS.tenant_id == sa.bindparam("of_tenant"),
+)
 
 
 def add(tx: WriteTx, schedule: Schedule) -> None:
@@ -49,14 +69,12 @@ def add(tx: WriteTx, schedule: Schedule) -> None:
 
 def get(tx: ReadTx, tenant_id: str, config_id: str) -> Schedule:
     """Raises NotFound, for another tenant's schedule too."""
-    query = sa.select(tenant_pipeline_configs).where(_is_one(tenant_id, config_id))
-    return _found(tx, query, config_id)
+    return _found(tx, _GET, tenant_id, config_id)
 
 
 def lock(tx: WriteTx, tenant_id: str, config_id: str) -> Schedule:
     """`get`, and nobody changes it before the end of the transaction."""
-    query = sa.select(tenant_pipeline_configs).where(_is_one(tenant_id, config_id))
-    return _found(tx, query.with_for_update(), config_id)
+    return _found(tx, _GET.with_for_update(), tenant_id, config_id)
 
 
 def of_tenant(tx: ReadTx, tenant_id: str, *, with_deleted: bool = False) -> list[Schedule]:
@@ -73,17 +91,7 @@ def claim(tx: WriteTx, tenant_id: str, config_id: str, *, now: datetime) -> Sche
 
     Nobody is waited for, so that no tenant waits for another.
     """
-    query = (
-        sa.select(tenant_pipeline_configs)
-        .join(tenant_profiles, tenant_profiles.c.tenant_id == _CONFIGS.tenant_id)
-        .where(
-            _is_one(tenant_id, config_id),
-            _CONFIGS.is_active.is_(sa.true()),
-            _CONFIGS.next_run_time <= now,
-        )
-        .with_for_update(key_share=True, skip_locked=True)
-    )
-    row = tx.connection.execute(query).one_or_none()
+    row = tx.connection.execute(_CLAIM, _of(tenant_id, config_id) | {"now": now}).one_or_none()
     return rows.schedule(row) if row else None
 
 
@@ -115,9 +123,8 @@ def remove(tx: WriteTx, tenant_id: str, config_id: str, *, now: datetime) -> Non
 
 def note_end(tx: WriteTx, run: Run, status: Status) -> None:
     """A run has ended: the schedule whose last run it is shows how."""
-    mine = (_CONFIGS.last_run_id == run.run_id) & (_CONFIGS.tenant_id == run.tenant_id)
-    change = sa.update(tenant_pipeline_configs).where(mine)
-    if tx.write(change.values(last_run_status=status.value)):
+    mine = {"of_run": run.run_id, "of_tenant": run.tenant_id}
+    if tx.write(_NOTE_END, mine | {"last_run_status": status.value}):
         mark_dirty(tx, run.tenant_id, None)
 
 
@@ -139,19 +146,18 @@ def misses(tx: ReadTx, tenant_id: str, config_id: str, *, limit: int) -> list[Mi
 
 
 def _change(tx: WriteTx, tenant_id: str, config_id: str, values: Mapping[str, Any]) -> int:
-    change = sa.update(tenant_pipeline_configs).where(_is_one(tenant_id, config_id))
-    changed = tx.write(change.values(**values))
+    changed = tx.write(_CHANGE, {**_of(tenant_id, config_id), **values})
     if changed:
         mark_dirty(tx, tenant_id, None)
     return changed
 
 
-def _is_one(tenant_id: str, config_id: str) -> sa.ColumnElement[bool]:
-    return sa.and_(_CONFIGS.config_id == config_id, _CONFIGS.tenant_id == tenant_id, _IS_THERE)
+def _of(tenant_id: str, config_id: str) -> dict[str, Any]:
+    return {"of_tenant": tenant_id, "of_config": config_id}
 
 
-def _found(tx: ReadTx, query: sa.Select[Any], config_id: str) -> Schedule:
-    row = tx.connection.execute(query).one_or_none()
+def _found(tx: ReadTx, query: sa.Select[Any], tenant_id: str, config_id: str) -> Schedule:
+    row = tx.connection.execute(query, _of(tenant_id, config_id)).one_or_none()
     if row is None:
         raise _absent(config_id)
     return rows.schedule(row)

@@ -226,6 +226,13 @@ def test_what_waited_for_a_slot_was_not_missed() -> None:
     assert decide(make(catch_up=0, waiting_since=MIDNIGHT), now).moment is not None
 
 
+def test_what_waited_for_a_slot_runs_before_the_days_that_came_meanwhile() -> None:
+    waiting = make(waiting_since=MIDNIGHT + timedelta(hours=3))
+    due = decide(waiting, MIDNIGHT + timedelta(days=2, hours=4))
+    assert (due.passed, due.moment) == ((), waiting.next_run_time)
+    assert due.then == MIDNIGHT + timedelta(days=1, hours=3)
+
+
 def test_of_a_long_time_the_oldest_part_is_given_up_first() -> None:
     now = MIDNIGHT + timedelta(days=30)
     schedule = make(cron="* * * * *", next_run_time=MIDNIGHT)
