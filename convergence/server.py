@@ -46,6 +46,7 @@ from convergence.engine.rate import RateLimit, Turns
 from convergence.engine.serve import start
 from convergence.engine.service import Service
 from convergence.errors import CdpError
+from convergence.outside.logs import Log
 from convergence.web import assets, live, overview, run, visitor
 from convergence.web import costs as web_costs
 from convergence.web import runs as web_runs
@@ -61,6 +62,7 @@ ROOMS = (
     *(docs, health, runs, events, tenants, usage, schedules, scheduler),
     *(sources, templates, costs, bills, query, signin),
 )
+log = Log(__name__)
 PAGES = (assets, web_signin, overview, web_costs, web_runs, run, live)
 
 
@@ -164,7 +166,10 @@ def _lifespan(*, with_worker: bool) -> Callable[[FastAPI], AbstractAsyncContextM
         try:
             yield
         finally:
-            await run_in_threadpool(flush)
+            try:
+                await run_in_threadpool(flush)
+            except CdpError as error:
+                log.warning("calls not counted at the end", error=error.detail)
             await run_in_threadpool(serving.stop)
 
     return lifespan

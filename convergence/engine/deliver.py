@@ -1,5 +1,6 @@
 """Deliver the notifications that wait in the store. A failure never changes what they tell of."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from convergence.engine.service import Service
@@ -15,13 +16,14 @@ GRACE = timedelta(minutes=10)
 log = Log(__name__)
 
 
-def deliver(service: Service) -> int:
+def deliver(service: Service, *, is_over: Callable[[], bool] = lambda: False) -> int:
     """Send what is due, to each tenant's present address; how many were sent.
 
     One by one, until the mail server is not there for one: the rest would wait for it in vain.
+    `is_over` ends it early.
     """
     sent = 0
-    while (notification := _claim(service)) is not None:
+    while not is_over() and (notification := _claim(service)) is not None:
         try:
             _send(service, notification)
         except CdpError as error:

@@ -4,7 +4,7 @@ A due moment is handled in one transaction: the schedule is claimed, the run adm
 other, and `next_run_time` moved on. What dies before the commit left everything as it was.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -58,28 +58,31 @@ class Fired:
     problem: str = ""
 
 
-def run_due(service: Service, *, limit: int | None = None) -> list[Fired]:
+def run_due(
+    service: Service, *, limit: int | None = None, is_over: Callable[[], bool] = lambda: False
+) -> list[Fired]:
     """Handle what is due now, the highest priority first, each schedule once. Never held up by
-    one: what fails is put off, or recorded as missed.
+    one: what fails is put off, or recorded as missed. `is_over` ends it early.
     """
     now = service.clock.now()
     seen: set[str] = set()
     full: set[str] = set()
     fired: list[Fired] = []
-    while limit is None or len(fired) < limit:
+    while True:
         with service.database.read() as tx:
             found = fleet.due_schedules(tx, now=now, limit=BATCH, but=seen)
         seen |= {config_id for _, config_id in found}
         for tenant_id, config_id in found:
-            if tenant_id in full or (limit is not None and len(fired) >= limit):
+            if is_over() or (limit is not None and len(fired) >= limit):
+                return fired
+            if tenant_id in full:
                 continue
             one = _fire(service, tenant_id, config_id)
             if one is not None:
                 fired.append(one)
                 full |= {tenant_id} if one.outcome is Outcome.WAITING else set()
         if len(found) < BATCH:
-            break
-    return fired
+            return fired
 
 
 def _fire(service: Service, tenant_id: str, config_id: str) -> Fired | None:
@@ -215,7 +218,7 @@ def _miss(
 
 def _passed(schedule: Schedule) -> CdpError:
     return Conflict(
-        "nothing ran schedules at that time",
+        "nothing ran schedules at that time, or an earlier run of this one still waited",
         code=PASSED,
         hint=f"of missed moments the latest {schedule.catch_up} are caught up; catch_up says how "
         "many. cdp run runs a day by hand",

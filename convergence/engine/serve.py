@@ -38,6 +38,10 @@ class Serving:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
+    def is_stopping(self) -> bool:
+        """Whether what recurs should come to its end."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         self._stopping.set()
         for thread in self._threads:
@@ -107,10 +111,10 @@ def _start_worker(serving: Serving) -> None:
     worker = serving.worker = Fenced(serving.service, has_files=serving.has_files)
 
     def deliver_mail() -> None:
-        deliver(serving.service)
+        deliver(serving.service, is_over=serving.is_stopping)
 
     def run_schedules() -> None:
-        run_due(serving.service)
+        run_due(serving.service, is_over=serving.is_stopping)
 
     serving.every(SCHEDULE_SECONDS, run_schedules)
     serving.every(MAIL_SECONDS, deliver_mail)

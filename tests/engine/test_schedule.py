@@ -150,6 +150,36 @@ def test_what_waits_for_a_slot_starts_when_one_is_free(
     assert (now_of(service, low).waiting_since, misses(service, low)) == (None, [])
 
 
+def test_a_day_that_waits_for_a_slot_over_the_next_day_is_not_missed(
+    service: Service, acme: str, clock: FakeClock
+) -> None:
+    limit(service, acme, concurrent_limit=1)
+    add_schedule(service, acme, replace(NIGHTLY, priority=1, parameters={"kind": "b"}))
+    clock.advance(days=1)
+    run_due(service)
+    late = add_schedule(service, acme, replace(NIGHTLY, cron="0 9 * * *"))
+    clock.advance(hours=2)
+    assert [fired.outcome for fired in run_due(service)] == [Outcome.WAITING]
+    clock.advance(days=1)
+    finish_all(service)
+    run_due(service)
+    finish_all(service)
+    while run_due(service):
+        finish_all(service)
+    dates = [run.run_date.day for run in all_runs(service) if run.parameters["kind"] == "a"]
+    assert (sorted(dates), misses(service, late)) == ([5, 6], [])
+
+
+def test_a_pass_ends_early_when_the_service_stops(
+    service: Service, acme: str, clock: FakeClock
+) -> None:
+    for kind in ("a", "b"):
+        add_schedule(service, acme, replace(NIGHTLY, parameters={"kind": kind}))
+    clock.advance(days=1)
+    assert len(run_due(service, is_over=lambda: len(all_runs(service)) == 1)) == 1
+    assert len(run_due(service)) == 1
+
+
 def test_a_tenant_without_slots_holds_up_no_other(
     service: Service, acme: str, clock: FakeClock
 ) -> None:
