@@ -6,7 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from convergence.engine.service import Service
-from tests.api.conftest import Keys
+from tests.api.conftest import RUN, Keys
 from tests.fakes import FakeClock
 
 OURS = "/api/v1/tenants/acme/schedules"
@@ -150,3 +150,16 @@ def test_a_cleanup_tells_what_was_put_back(
         0,
         [],
     )
+
+
+def test_a_cleanup_puts_back_a_run_that_the_queue_lost(
+    acme: TestClient, service: Service, keys: Keys, source: str
+) -> None:
+    run_id = acme.post(RUN, json={"date": "2024-11-01"}).json()["pipeline_logging_id"]
+    service.queue.withdraw(run_id)
+    route = "/api/v1/scheduler/cleanup-orphaned-pipelines"
+    del acme.headers["X-API-Key"]
+    first, second = (acme.post(route, headers=keys.admin).json() for _ in "12")
+    assert first["details"] == [{"tenant_id": "acme", "pipelines_cleaned": 1}]
+    assert (first["tenants_processed"], first["tenants_with_cleanup"]) == (1, 1)
+    assert second["total_pipelines_cleaned"] == 0
