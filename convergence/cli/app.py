@@ -31,6 +31,7 @@ from convergence.cli import (
     sql,
     templates,
     tenants,
+    trend,
     watch,
     worker,
 )
@@ -53,6 +54,7 @@ retry.add_to(runs.app)
 watch.add_to(runs.app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(schedules.app, name="schedules")
+trend.add_to(costs.app)
 app.add_typer(costs.app, name="costs")
 app.add_typer(quota.app, name="quota")
 app.add_typer(sample.app, name="sample")

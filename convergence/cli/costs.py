@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from enum import StrEnum
-from itertools import groupby, islice
+from itertools import groupby
 from typing import Annotated, Any
 
 import typer
 
 from convergence.cli.command import Call, Tenant, command, group
 from convergence.cli.output import Format, Row, show_rows
+from convergence.model.trend import share
 
-MONEY = ("cost", "credits", "net")
-FIGURES = ("currency", "rows", *MONEY)
+FIGURES = ("currency", "rows", "cost", "credits", "net")
+DOLLARS = ("cost_usd", "credits_usd", "net_usd")
+RATE = "currency_conversion_rate"
 
 COMPLETE = "is_complete"
 RESTATED = (
@@ -47,28 +48,31 @@ RECONCILED = (
 
 app = group("Costs: what was loaded, summed exactly.")
 
-First = Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First usage day.")]
-Last = Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last usage day.")]
+First = Annotated[str | None, typer.Option("--from", metavar="YYYY-MM-DD", help="First day.")]
+Last = Annotated[str | None, typer.Option("--to", metavar="YYYY-MM-DD", help="Last day.")]
 By = Annotated[
     str,
     typer.Option(
         "--group-by",
         metavar="NAMES",
-        help="Of day, service, sku, project, invoice_month, cost_type, region; with commas.",
+        help="With commas: day, week, month, service, sku, project, region, resource, cost_type, "
+        "credit_type, invoice_month, label.KEY, tag.KEY.",
     ),
 ]
-
-
 Filters = Annotated[
     list[str] | None,
-    typer.Option("--filter", metavar="NAME=ID", help="Only this one; repeatable."),
+    typer.Option(
+        "--filter", metavar="NAME=ID", help="Only this one, such as label.env=prod; repeatable."
+    ),
 ]
-
-
-class Ranked(StrEnum):
-    SERVICE = "service"
-    SKU = "sku"
-    PROJECT = "project"
+Days = Annotated[
+    str,
+    typer.Option(
+        "--calendar",
+        metavar="usage_utc|usage_pacific|invoice_month",
+        help="What days and months are of: usage in UTC, in the provider's zone, or invoices.",
+    ),
+]
 
 
 @command(
@@ -87,6 +91,14 @@ def summary(
     date_to: Last = None,
     group_by: By = "",
     only: Filters = None,
+    calendar: Days = "",
+    credit_types: Annotated[
+        bool, typer.Option("--credit-types", help="A column for the credits of each type.")
+    ] = False,
+    convert: Annotated[
+        str | None,
+        typer.Option(metavar="USD", help="Amounts in dollars too, by the rates of the rows."),
+    ] = None,
     as_of: Annotated[
         str | None,
         typer.Option(
@@ -99,7 +111,8 @@ def summary(
     """Sum cost, credits and net in groups; a table ends in a total of each currency."""
     names = [name.strip() for name in group_by.split(",") if name.strip()]
     question = {"from": date_from, "to": date_to, "group_by": ",".join(names), "filter": only}
-    items = _items(call, tenant, question | {"as_of": as_of})
+    question |= {"calendar": calendar, "convert": convert, "as_of": as_of}
+    items = ask(call, tenant, question | {"credit_types": credit_types})
     if "invoice_month" in names and "day" not in names:
         items.sort(key=lambda item: item["invoice_month"] or "")
     _show(items, names, call.format)
@@ -110,7 +123,7 @@ def summary(
     "top",
     examples=(
         "cdp costs top --tenant acme",
-        "cdp costs top -t acme --by project --limit 3 --from 2024-11-01 --to 2024-11-30",
+        "cdp costs top -t acme --by label.team --limit 3 --from 2024-11-01 --to 2024-11-30",
     ),
 )
 def top(
@@ -119,16 +132,24 @@ def top(
     tenant: Tenant,
     date_from: First = None,
     date_to: Last = None,
-    by: Annotated[Ranked, typer.Option(help="What to rank.")] = Ranked.SERVICE,
+    by: Annotated[
+        str, typer.Option(metavar="NAME", help="What to rank: service, sku, label.KEY …")
+    ] = "service",
     only: Filters = None,
+    calendar: Days = "",
     limit: Annotated[int, typer.Option(min=1, help="At most so many of each currency.")] = 10,
 ) -> None:
-    """Rank services, SKUs or projects by net cost, within each currency."""
-    question = {"from": date_from, "to": date_to, "group_by": by.value, "filter": only}
-    items = _items(call, tenant, question)
-    ranked = sorted(items, key=lambda item: (_currency(item), -Decimal(item["net"])))
-    best = [item for _, group_of in groupby(ranked, _currency) for item in islice(group_of, limit)]
-    show_rows(best, _columns(best, [by.value]), call.format)
+    """Rank services, projects and so on by net cost, with their share, within each currency."""
+    question = {"from": date_from, "to": date_to, "group_by": by, "filter": only}
+    items = ask(call, tenant, question | {"calendar": calendar})
+    ranked = sorted(items, key=lambda item: (currency_of(item), -Decimal(item["net"])))
+    best = []
+    for _, members in groupby(ranked, currency_of):
+        of_currency = list(members)
+        whole = sum((Decimal(item["net"]) for item in of_currency), Decimal(0))
+        shares = (share(Decimal(item["net"]), whole) for item in of_currency)
+        best += [item | {"share": next(shares)} for item in of_currency[:limit]]
+    show_rows(best, [*columns_of(items, [by]), "share"], call.format)
 
 
 @command(
@@ -186,44 +207,56 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def _items(call: Call, tenant: str, question: dict[str, Any]) -> list[dict[str, Any]]:
+def ask(call: Call, tenant: str, question: dict[str, Any]) -> list[dict[str, Any]]:
+    """The answer's groups. What is empty is not asked."""
     from convergence.cli.days import day
 
-    asked = {**question, "from": day(question["from"]), "to": day(question["to"])}
+    asked = {"credit_types": False} | question
+    asked |= {"from": day(question["from"]), "to": day(question["to"])}
     with call.client() as client:
-        answer = client.costs(tenant, {name: value for name, value in asked.items() if value})
+        answer = client.costs(
+            tenant, {name: value for name, value in asked.items() if value or value is False}
+        )
     items: list[dict[str, Any]] = answer["items"]
     return items
 
 
+def columns_of(items: Sequence[Row], names: Sequence[str]) -> list[str]:
+    """What was asked for, then the figures; an empty answer has the names that were asked."""
+    if not items:
+        return [*names, *FIGURES]
+    types = [name for name in items[0] if name.startswith("credits_") and name not in DOLLARS]
+    order = ["currency", RATE, "rows", "cost", *types, "credits", "net", *DOLLARS]
+    groups = [name for name in items[0] if name not in {*order, COMPLETE}]
+    return [*groups, *(name for name in order if name in items[0])]
+
+
+def currency_of(item: Row) -> str:
+    return item["currency"] or ""
+
+
 def _show(items: Sequence[Row], names: Sequence[str], form: Format) -> None:
-    columns = _columns(items, names)
+    columns = columns_of(items, names)
     if form is not Format.TABLE or not names:
         show_rows(items, columns, form)
         return
     shown = [*columns, *([COMPLETE] if "day" in names else [])]
-    show_rows([*items, *_totals(items, columns[0])], shown, form)
+    show_rows([*items, *_totals(items, columns)], shown, form)
 
 
-def _columns(items: Sequence[Row], names: Sequence[str]) -> list[str]:
-    """What was asked for, then the figures; an empty answer has the names that were asked."""
-    asked = [n for n in items[0] if n not in {*FIGURES, COMPLETE}] if items else names
-    return [*asked, *FIGURES]
-
-
-def _totals(items: Sequence[Row], label: str) -> list[Row]:
+def _totals(items: Sequence[Row], columns: Sequence[str]) -> list[Row]:
     """One row for each currency: sums never cross them."""
+    money = columns[columns.index("rows") + 1 :]
     totals: list[Row] = []
-    for currency, group_of in groupby(sorted(items, key=_currency), _currency):
+    for currency, group_of in groupby(sorted(items, key=currency_of), currency_of):
         members = list(group_of)
-        money = {
-            name: format(sum((Decimal(item[name]) for item in members), Decimal(0)), "f")
-            for name in MONEY
-        }
+        sums = {name: _sum([item[name] for item in members]) for name in money}
         count = sum(item["rows"] for item in members)
-        totals.append({label: "total", "currency": currency, "rows": count, **money})
+        totals.append({columns[0]: "total", "currency": currency, "rows": count, **sums})
     return totals
 
 
-def _currency(item: Row) -> str:
-    return item["currency"] or ""
+def _sum(amounts: Sequence[str | None]) -> str | None:
+    """None where one of them is not known."""
+    known = [Decimal(amount) for amount in amounts if amount is not None]
+    return format(sum(known, Decimal(0)), "f") if len(known) == len(amounts) else None

@@ -1,18 +1,25 @@
 """The only way from a door to the tenants' data: questions of SQL, and sums of costs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
+
+from sqlglot import exp
 
 from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostLine, CostQuery, Dimension
+from convergence.model.money import in_dollars
 from convergence.store import fleet, loads, sources, tenants
 from convergence.warehouse.base import Explained, QueryLimits, Result, Scope
 from convergence.warehouse.sql import cost_queries
 
 MAX_ROWS = 10_000
 BILLING_TABLE = cost_queries.BILLING_TABLE
+MAX_GROUPS = 1_000_000
+MAX_CREDIT_TYPES = 50
+"""So many have a column of their own."""
 
 
 def query(
@@ -40,18 +47,17 @@ def summary(
 ) -> Result:
     """Rows, gross, credits and net by the question's groups and currency; exact decimals.
 
-    `without` are days, by source, whose rows are left out. An answer is kept until the tenant's
-    next load: to sum millions of rows takes too long for a page.
+    `without` are days, by source, whose rows are left out. Where each rate is a group, the
+    amounts in dollars come last. An answer is kept until the tenant's next load: to sum millions
+    of rows takes too long for a page.
     """
 
     def ask() -> Result:
         scope = _scope(service, tenant_id)
-        (dataset,) = scope.datasets
-        query = cost_queries.summary(question, project=scope.project, dataset=dataset)
-        if without:
-            query = cost_queries.leave_out(query, without)
-        limits = QueryLimits(seconds=service.config.query_seconds, rows=1_000_000)
-        return service.warehouse.query(scope, query.sql("bigquery"), limits)
+        query = _grouped(service, scope, question, without)
+        limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_GROUPS)
+        result = service.warehouse.query(scope, query.sql("bigquery"), limits)
+        return _in_dollars(result) if question.with_rates else result
 
     # Before the question: what is published after this can only be asked again needlessly.
     with service.database.read() as tx:
@@ -92,6 +98,36 @@ def _line(row: tuple[Any, ...], *, has_day: bool) -> CostLine:
         credits=credits_,
         net=net,
     )
+
+
+def _grouped(
+    service: Service,
+    scope: Scope,
+    question: CostQuery,
+    without: Mapping[str, Sequence[date]] | None = None,
+) -> exp.Select:
+    """The question in SQL; which types of credits there are is asked first."""
+    (dataset,) = scope.datasets
+    place = {"project": scope.project, "dataset": dataset}
+    found: tuple[str, ...] = ()
+    if question.with_credit_types and not question.is_divided_by_type:
+        types = cost_queries.credit_types(question, **place).sql("bigquery")
+        limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_CREDIT_TYPES)
+        found = tuple(name for (name,) in service.warehouse.query(scope, types, limits).rows)
+    return cost_queries.summary(question, **place, credit_types=found, without=without)
+
+
+def _in_dollars(result: Result) -> Result:
+    """The same with cost, credits and net in dollars, each divided by the rate of its group."""
+    names = [name for name, _ in result.columns]
+    rate, currency = names.index(cost_queries.RATE), names.index("currency")
+    amounts = [names.index(name) for name in ("cost", "credits", "net")]
+    rows = [
+        (*row, *(in_dollars(row[place], row[rate], row[currency]) for place in amounts))
+        for row in result.rows
+    ]
+    more = tuple((f"{names[place]}_usd", "NUMERIC") for place in amounts)
+    return replace(result, columns=(*result.columns, *more), rows=rows)
 
 
 def _scope(service: Service, tenant_id: str | None) -> Scope:

@@ -10,7 +10,7 @@ from typing import Any
 from convergence.engine import costs
 from convergence.engine.service import Service
 from convergence.errors import Invalid, Unavailable
-from convergence.model.cost import CostQuery, Dimension
+from convergence.model.cost import Calendar, CostQuery, Dimension, Group
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.money import MoneyKey, Total
 from convergence.model.restatement import Restatement
@@ -20,11 +20,13 @@ from convergence.warehouse.base import Result
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 
 TRIES = 5
-KEPT = frozenset({Dimension.DAY, Dimension.SERVICE, Dimension.PROJECT, Dimension.INVOICE_MONTH})
+KEPT: frozenset[Group] = frozenset(
+    {Dimension.DAY, Dimension.SERVICE, Dimension.PROJECT, Dimension.INVOICE_MONTH}
+)
 """What restatements tell apart."""
 
 _FIGURES = ("currency", "rows", "cost", "credits", "net")
-_ID = {
+_ID: Mapping[Group, str] = {
     Dimension.DAY: "day",
     Dimension.SERVICE: "service_id",
     Dimension.PROJECT: "project_id",
@@ -104,12 +106,19 @@ def summary_as_of(
     Raises Invalid for groups and filters that restatements do not tell apart.
     """
     asked = {*question.group_by, *(name for name, ids in question.filters.items() if ids)}
+    if question.calendar is not Calendar.USAGE_UTC or question.with_rates:
+        raise Invalid(
+            "an earlier bill is by usage days in UTC, in the currencies it was in",
+            code="invalid_dimension",
+            hint="leave calendar and convert out",
+        )
     if unknown := asked - KEPT:
         raise Invalid(
-            f"an earlier bill has no {', '.join(sorted(unknown))}",
+            f"an earlier bill has no {', '.join(sorted(map(str, unknown)))}",
             code="invalid_dimension",
-            hint=f"with as_of: {', '.join(sorted(KEPT))}",
+            hint=f"with as_of: {', '.join(sorted(map(str, KEPT)))}",
         )
+    question = replace(question, with_credit_types=False)
     for _ in range(TRIES):
         since, first = _since(service, tenant_id, question, moment)
         result = costs.summary(service, tenant_id, question, without=first)
@@ -145,7 +154,7 @@ def _since(
 def _taken_back(result: Result, question: CostQuery, since: Sequence[Restatement]) -> Result:
     """The rows with each restatement taken back; groups that are left without rows are none."""
     names = [name for name, _ in result.columns]
-    keys = [_ID[dimension] for dimension in dict.fromkeys(question.group_by)]
+    keys = [_ID[group] for group in dict.fromkeys(question.group_by)]
     groups: dict[Key, dict[str, Any]] = {}
     for row in result.rows:
         shown = dict(zip(names, row, strict=True))

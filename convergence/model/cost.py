@@ -1,37 +1,100 @@
-"""A question about costs: which days, in which groups, of which services, projects and so on."""
+"""A question about costs: which days of which calendar, in which groups, of which services …"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import Self
+
+from typing_extensions import override
 
 from convergence.errors import Invalid
+from convergence.model.day import FIRST_DAY, LAST_DAY
+
+MAX_GROUPS = 10
+
+
+class Calendar(StrEnum):
+    """What puts a charge into a period: its usage day in UTC, that in the provider's time zone,
+    or the month of the invoice that has it.
+    """
+
+    USAGE_UTC = "usage_utc"
+    USAGE_PACIFIC = "usage_pacific"
+    INVOICE_MONTH = "invoice_month"
 
 
 class Dimension(StrEnum):
-    """What costs can be grouped and filtered by. The currency is part of every group."""
+    """What costs can be grouped and filtered by. The currency is part of every group.
+
+    `credit_type` divides a group into its cost, without a type, and its credits of each type.
+    """
 
     DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
     SERVICE = "service"
     SKU = "sku"
     PROJECT = "project"
     INVOICE_MONTH = "invoice_month"
     COST_TYPE = "cost_type"
     REGION = "region"
+    RESOURCE = "resource"
+    CREDIT_TYPE = "credit_type"
+
+
+PERIODS = frozenset({Dimension.DAY, Dimension.WEEK, Dimension.MONTH})
+
+
+class Marking(StrEnum):
+    """What hangs keys with values on a charge."""
+
+    LABEL = "label"
+    TAG = "tag"
+    PROJECT_LABEL = "project_label"
+    SYSTEM_LABEL = "system_label"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """The value of one key, `label.env`: the first, where a charge has the key more than once."""
+
+    marking: Marking
+    key: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """None for what is not written like one."""
+        marking, _, key = text.partition(".")
+        return cls(Marking(marking), key) if key and marking in list(Marking) else None
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.marking}.{self.key}"
+
+
+Group = Dimension | Mark
+Filters = Mapping[Group, tuple[str, ...]] | Mapping[Dimension, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostQuery:
-    """Usage days in UTC, both ends included. Filters name ids; the empty id is a missing one.
+    """Days of the calendar, both ends included; of invoice months, those that the days lie in.
+    Filters name ids; the empty id is a missing one.
 
-    Raises Invalid when the days are in the wrong order or a day to filter by is not a date.
+    Raises Invalid when the days are in the wrong order, a day to filter by is not a date, or an
+    answer is divided too often.
     """
 
     date_from: date
     date_to: date
-    group_by: tuple[Dimension, ...] = ()
-    filters: Mapping[Dimension, tuple[str, ...]] = field(default_factory=dict)
+    group_by: tuple[Group, ...] = ()
+    filters: Filters = field(default_factory=dict)
+    calendar: Calendar = Calendar.USAGE_UTC
+    with_credit_types: bool = False
+    with_rates: bool = False
+    """Whether each rate of conversion to USD has a group of its own."""
 
     def __post_init__(self) -> None:
         if self.date_from > self.date_to:
@@ -40,14 +103,49 @@ class CostQuery:
                 code="invalid_date",
                 hint="give the earlier day first",
             )
-        for day in self.filters.get(Dimension.DAY, ()):
-            _check_day(day)
+        for dimension in (Dimension.DAY, Dimension.WEEK):
+            for day in self.filters.get(dimension, ()):
+                _check_day(day)
+        if len(self.group_by) > MAX_GROUPS:
+            raise Invalid(
+                f"costs are grouped by at most {MAX_GROUPS} things", code="invalid_dimension"
+            )
+
+    @property
+    def is_divided_by_type(self) -> bool:
+        """Whether credits are lines of their own, beside the cost."""
+        asked = {*self.group_by, *(name for name, ids in self.filters.items() if ids)}
+        return Dimension.CREDIT_TYPE in asked
+
+    @property
+    def first(self) -> date | None:
+        """None where nothing is too early."""
+        return self.date_from if self.date_from > FIRST_DAY else None
+
+    @property
+    def last(self) -> date | None:
+        """None where nothing is too late."""
+        return self.date_to if self.date_to < LAST_DAY else None
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for equal questions, and hashable."""
-        filters = tuple(sorted(self.filters.items()))
-        return self.date_from, self.date_to, self.group_by, filters
+        filters = tuple(sorted((str(name), ids) for name, ids in self.filters.items()))
+        shown = (self.calendar, self.with_credit_types, self.with_rates)
+        return self.date_from, self.date_to, self.group_by, filters, shown
+
+
+def parse_group(text: str) -> Group:
+    """Raises Invalid."""
+    if text in list(Dimension):
+        return Dimension(text)
+    if (mark := Mark.parse(text)) is not None:
+        return mark
+    raise Invalid(
+        f"costs have no {text[:40]!r}",
+        code="invalid_dimension",
+        hint=f"one of {', '.join(Dimension)}, or {', '.join(f'{each}.KEY' for each in Marking)}",
+    )
 
 
 def _check_day(text: str) -> None:

@@ -6,6 +6,8 @@ from datetime import date, timedelta
 from convergence.errors import Invalid
 
 FIRST_DAY = date(2006, 1, 1)
+LAST_DAY = date(2999, 12, 31)
+"""From the one to the other: all days there are."""
 _DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import NamedTuple
 
+_PLACES = Decimal("0.000000001")
 _EXACT = Context(prec=80)
 """Wide enough for sums of many 38-digit amounts; Python's own context keeps 28 digits."""
 
@@ -37,6 +38,17 @@ class Total:
     @property
     def net(self) -> Decimal:
         return _EXACT.add(self.cost, self.credits)
+
+
+def in_dollars(amount: Decimal, rate: Decimal | None, currency: str | None) -> Decimal | None:
+    """An amount by its rate, which is local currency for a dollar; rounded once, at the ninth
+    place, half away from zero. None where no rate is known.
+    """
+    if currency == "USD":
+        return amount
+    if not rate:
+        return None
+    return _EXACT.divide(amount, rate).quantize(_PLACES, rounding=ROUND_HALF_UP, context=_EXACT)
 
 
 Totals = Mapping[MoneyKey, Total]

@@ -25,6 +25,22 @@ def change(now: Decimal, before: Decimal) -> str:
     return f"{(now / before - 1) * 100:+.1f} %"
 
 
+def share(part: Decimal, whole: Decimal) -> str:
+    """In percent; empty where the whole is nothing."""
+    return f"{part / whole * 100:.1f} %" if whole > 0 else ""
+
+
+def periods(by: str, first: str, last: str) -> list[str]:
+    """All days (`YYYY-MM-DD`), weeks (their Mondays) or months (`YYYY-MM`) from one to another."""
+    if by == "month":
+        start, end = (int(text[:4]) * 12 + int(text[5:]) - 1 for text in (first, last))
+        return [f"{number // 12:04}-{number % 12 + 1:02}" for number in range(start, end + 1)]
+    step = 7 if by == "week" else 1
+    begin = date.fromisoformat(first)
+    count = (date.fromisoformat(last) - begin).days // step
+    return [(begin + timedelta(days=step * number)).isoformat() for number in range(count + 1)]
+
+
 def sparkline(values: Sequence[Decimal]) -> str:
     """A bar for each value, the largest the highest; what is not above zero is the lowest."""
     top = max(values, default=Decimal(0))

@@ -60,6 +60,23 @@ def central_schemas() -> Mapping[str, TableSchema]:
     return {name: _table(name, body) for name, body in _read("central").items()}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A question that each dataset answers by a name, as if it were a table."""
+
+    columns: tuple[Column, ...]
+    query: str
+
+
+@cache
+def views() -> Mapping[str, View]:
+    """The views of each tenant's dataset; their queries are BigQuery SQL over its tables."""
+    return {
+        name: View(columns=_columns(body["columns"]), query=body["query"])
+        for name, body in _read("view").items()
+    }
+
+
 @cache
 def gcp_export() -> ExportSchema:
     """Standard and detailed GCP billing export in one."""

@@ -10,6 +10,8 @@ from typing import Any
 from tests.exports import export_row
 
 Row = dict[str, Any]
+LATE = "negation_and_remonetisation_on_a_later_invoice"
+NEW = "column_that_appears_mid_month"
 NEW_COLUMNS = ("price", "consumption_model", "cost_at_effective_price_default")
 """They appear mid-month: files before have none of them."""
 

@@ -1,18 +1,14 @@
 """Each trap of a bill, against the oracle, in one export that one run loads."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from convergence.engine import costs, reconcile
 from convergence.engine.onboard import onboard
-from convergence.engine.service import Service
 from convergence.model.restatement import Reason
 from convergence.model.run import Status
 from convergence.settings import Settings
@@ -20,51 +16,18 @@ from convergence.store import restatements
 from convergence.store.restatements import Wanted
 from convergence.wiring import build
 from tests.bill import oracle
-from tests.bill.killers import NEW_COLUMNS, Row, killers
+from tests.bill.conftest import KILLERS, Bill
+from tests.bill.killers import LATE, NEW
 from tests.conftest import EXPORT, application, grant_export
 from tests.engine.test_sync import run_sync
 from tests.exports import write_rows
 from tests.fakes import FakeClock
 
-KILLERS = killers()
 BY_ALL = """
     SELECT ingestion_date, invoice_month, service_id, project_id, cost_type, currency,
       COUNT(*), SUM(cost), SUM(credits_total)
     FROM billing_cost_daily GROUP BY 1, 2, 3, 4, 5, 6
 """
-LATE = "negation_and_remonetisation_on_a_later_invoice"
-NEW = "column_that_appears_mid_month"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bill:
-    """A service that has loaded all of it: the export, then what came late."""
-
-    service: Service
-    rows: list[Row]
-
-    def query(self, sql: str) -> list[tuple[Any, ...]]:
-        return list(costs.query(self.service, "acme", sql).rows)
-
-
-@pytest.fixture(scope="module")
-def bill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bill]:
-    home = tmp_path_factory.mktemp("bill")
-    service = build(Settings(home=home / "home"))
-    service.clock = FakeClock()
-    onboard(service, application("acme", plan="SCALE"))
-    grant_export(service, home / "export" / "*.parquet", "acme")
-    early = [row for name, rows in KILLERS.items() if name not in {LATE, NEW} for row in rows]
-    early.append(KILLERS[LATE][0])
-    write_rows(home / "export" / "early.parquet", early, without=NEW_COLUMNS)
-    write_rows(home / "export" / "new.parquet", KILLERS[NEW])
-    first = run_sync(service)
-    assert first.status is Status.COMPLETED, first.error
-    write_rows(home / "export" / "late.parquet", KILLERS[LATE][1:])
-    second = run_sync(service)
-    assert second.status is Status.COMPLETED, second.error
-    yield Bill(service=service, rows=[row for rows in KILLERS.values() for row in rows])
-    service.close()
 
 
 @pytest.mark.parametrize("name", KILLERS)

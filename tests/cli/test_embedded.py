@@ -89,7 +89,9 @@ def test_costs_are_exact_and_totalled_by_currency(acme: Cdp) -> None:
     (item,) = acme("costs", "summary", "-t", "acme", "--group-by", "service", "--json").json
     assert Decimal(item["cost"]) == Decimal("10.100000001")
     assert Decimal(item["net"]) == Decimal("9.050000001")
-    table = acme("costs", "summary", "-t", "acme", "--group-by", "day,service").out.splitlines()
+    shown = acme("costs", "summary", "-t", "acme", "--group-by", "day,service")
+    assert shown.code == 0, shown.err
+    table = shown.out.splitlines()
     assert table[-1].split() == ["total", "EUR", "2", "10.100000001", "-1.050000000", "9.050000001"]
     top = acme("costs", "top", "-t", "acme", "--by", "sku", "--limit", "1", "-o", "csv").out
     assert top.splitlines()[1].startswith("CF4E,Cores,EUR,2,")

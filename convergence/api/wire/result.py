@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from convergence.api.wire.bill import moment
-from convergence.api.wire.shape import LAST_DAY, In, Json, Out, Page, any_day
+from convergence.api.wire.shape import In, Json, Out, Page, any_day
 from convergence.errors import Invalid
-from convergence.model.cost import CostQuery, Dimension
-from convergence.model.day import FIRST_DAY
+from convergence.model.cost import Calendar, CostQuery, Group, parse_group
+from convergence.model.day import FIRST_DAY, LAST_DAY
 
 
 class Rows(Protocol):
@@ -50,7 +50,7 @@ class QueryIn(In):
 
 
 class CostsQuery(BaseModel):
-    """Which costs. Days are usage days in UTC, both included; all there are when absent."""
+    """Which costs. Days are of the calendar, both included; all there are when absent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,11 +59,28 @@ class CostsQuery(BaseModel):
     date_to: str | None = Field(default=None, alias="to", description="YYYY-MM-DD")
     group_by: str = Field(
         default="",
-        max_length=200,
-        description="With commas: day, service, sku, project, invoice_month, cost_type, region",
+        max_length=500,
+        description="With commas: day, week, month, service, sku, project, region, resource, "
+        "cost_type, credit_type, invoice_month, label.KEY, tag.KEY, project_label.KEY, "
+        "system_label.KEY",
     )
-    filter: Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=100)] = Field(
-        default_factory=list, description="`name=id`, such as `service=6F81-5844-456A`"
+    filter: Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=100)] = Field(
+        default_factory=list,
+        description="`name=id`, such as `service=6F81-5844-456A` or `label.env=prod`; one name "
+        "with several ids means any of them; no id means those without one",
+    )
+    calendar: Calendar = Field(
+        default=Calendar.USAGE_UTC,
+        description="What `from`, `to`, days, weeks and months are of: usage in UTC, usage in the "
+        "provider's time zone, or invoices",
+    )
+    credit_types: bool = Field(
+        default=True, description="Whether the credits of each type have a column of their own"
+    )
+    convert: Literal["USD"] | None = Field(
+        default=None,
+        description="Beside each amount, the same in dollars by the rate of its rows, which is "
+        "part of the group",
     )
     format: Literal["json", "csv"] = "json"
     as_of: str | None = Field(
@@ -80,19 +97,22 @@ class CostsQuery(BaseModel):
 
     def to_question(self) -> CostQuery:
         """Raises Invalid for what is no day, no name to group by, or no filter."""
-        filters: dict[Dimension, list[str]] = defaultdict(list)
+        filters: dict[Group, list[str]] = defaultdict(list)
         for text in self.filter:
             name, found, value = text.partition("=")
             if not found:
                 raise Invalid(
                     f"{text[:40]!r} is not name=id", code="invalid_filter", hint="service=6F81"
                 )
-            filters[_dimension(name)].append(value)
+            filters[parse_group(name)].append(value)
         return CostQuery(
             date_from=any_day(self.date_from) or FIRST_DAY,
             date_to=any_day(self.date_to) or LAST_DAY,
-            group_by=tuple(_dimension(name) for name in self.group_by.split(",") if name),
-            filters={dimension: tuple(values) for dimension, values in filters.items()},
+            group_by=tuple(parse_group(name) for name in self.group_by.split(",") if name),
+            filters={name: tuple(values) for name, values in filters.items()},
+            calendar=self.calendar,
+            with_credit_types=self.credit_types,
+            with_rates=self.convert is not None,
         )
 
 
@@ -182,16 +202,6 @@ def json_value(value: Any) -> Any:  # noqa: ANN401 - a value of the warehouse, t
     if isinstance(value, float) and math.isfinite(value):
         return value
     return _text(value)
-
-
-def _dimension(name: str) -> Dimension:
-    if name not in list(Dimension):
-        raise Invalid(
-            f"costs have no {name[:40]!r}",
-            code="invalid_dimension",
-            hint=f"one of {', '.join(Dimension)}",
-        )
-    return Dimension(name)
 
 
 def _text(value: object) -> str:

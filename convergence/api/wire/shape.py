@@ -8,9 +8,8 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, PlainSerializer, model_validator
 from pydantic_core import PydanticCustomError
 
-from convergence.model.day import parse_day
+from convergence.model.day import LAST_DAY, parse_day
 
-LAST_DAY = date(2999, 12, 31)
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character: JSON may escape it, UTF-8 cannot hold it."""
 T = TypeVar("T")

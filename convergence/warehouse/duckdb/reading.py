@@ -10,15 +10,16 @@ from sqlglot import exp
 from convergence.errors import NotFound
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column
-from convergence.warehouse.base import Explained, Read
+from convergence.warehouse.base import Explained, Read, Scope
 from convergence.warehouse.duckdb import export, tables
 from convergence.warehouse.duckdb.export import Sight
 from convergence.warehouse.duckdb.files import Shapes, match_files
 from convergence.warehouse.duckdb.types import bigquery_columns
-from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.schemas import View, gcp_export, views
 from convergence.warehouse.sql.dialect import to_duckdb
-from convergence.warehouse.sql.names import Resolved, TableKind, TableRef
+from convergence.warehouse.sql.names import Resolved, TableKind, TableRef, resolve
 from convergence.warehouse.sql.notes import notes
+from convergence.warehouse.sql.statement import parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +49,14 @@ def prepare(
     sources = {ref.source for ref in resolved.refs if ref.source is not None}
     sights = {source: look(cursor, source, shapes, day) for source in sources}
 
-    def own(ref: TableRef) -> exp.Table:
-        schema = tables.CENTRAL if ref.kind is TableKind.CENTRAL else tables.OWN
-        return tables.table(dataset, ref.table, schema=schema)
-
     def place(ref: TableRef) -> exp.Expr:
-        if ref.source is None:
-            return own(ref)
-        return export.relation(sights[ref.source]).subquery(copy=False)
+        if ref.source is not None:
+            return export.relation(sights[ref.source]).subquery(copy=False)
+        view = _view(ref)
+        return _answer(cursor, dataset, view, resolved.project) if view else _own(dataset, ref)
 
     def columns(ref: TableRef) -> tuple[Column, ...]:
-        if ref.source is not None:
-            return gcp_export().columns
-        try:
-            return tables.columns(cursor, own(ref)) if ref.table else ()
-        except NotFound:
-            return ()
+        return _columns(cursor, dataset, ref)
 
     return Prepared(
         sql=to_duckdb(resolved, place=place, columns=columns),
@@ -90,6 +83,36 @@ def _read(sight: Sight) -> Read:
     size = sum(state.size for state in states)
     matched = len(sight.shapes)
     return Read(source=sight.source.table, files=len(states), bytes=size, matched=matched)
+
+
+def _own(dataset: str, ref: TableRef) -> exp.Table:
+    schema = tables.CENTRAL if ref.kind is TableKind.CENTRAL else tables.OWN
+    return tables.table(dataset, ref.table, schema=schema)
+
+
+def _columns(cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef) -> tuple[Column, ...]:
+    """Empty for a table that is not there."""
+    if ref.source is not None:
+        return gcp_export().columns
+    if (view := _view(ref)) is not None:
+        return view.columns
+    try:
+        return tables.columns(cursor, _own(dataset, ref)) if ref.table else ()
+    except NotFound:
+        return ()
+
+
+def _view(ref: TableRef) -> View | None:
+    return views().get(ref.table) if ref.kind is TableKind.DATASET and not ref.view else None
+
+
+def _answer(
+    cursor: duckdb.DuckDBPyConnection, dataset: str, view: View, project: str
+) -> exp.Subquery:
+    """The view's own query over the dataset, in place of a table."""
+    own = Scope(project=project, tenant_id=dataset, datasets=frozenset({dataset}))
+    prepared = prepare(cursor, dataset, resolve(parse(view.query), own), shapes=Shapes())
+    return exp.Subquery(this=exp.Var(this=prepared.sql))
 
 
 def look(

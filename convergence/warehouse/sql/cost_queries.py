@@ -1,113 +1,254 @@
-"""Questions about costs as BigQuery SQL, built as a syntax tree: values are literals on it."""
+"""Questions about costs as BigQuery SQL, built as a syntax tree: values are literals on it.
 
+Rows are first added up by the columns that are asked for, as they are; only then are values made of
+those, of a label's JSON or of an hour in another zone: there are far fewer of them than of rows.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, timedelta
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
-from convergence.model.cost import CostQuery, Dimension
+from convergence.model.cost import Calendar, CostQuery
+from convergence.warehouse.schemas import views
+from convergence.warehouse.sql import cost_axes
+from convergence.warehouse.sql.cost_axes import CREDIT_TYPE, Axis, axis, column
+from convergence.warehouse.sql.statement import parse
 
 BILLING_TABLE = "billing_cost_daily"
+FOCUS = "focus_gcp"
+"""The view whose columns are those of FOCUS."""
+RATE = "currency_conversion_rate"
 
-_IDS = {
-    Dimension.DAY: "ingestion_date",
-    Dimension.SERVICE: "service_id",
-    Dimension.SKU: "sku_id",
-    Dimension.PROJECT: "project_id",
-    Dimension.INVOICE_MONTH: "invoice_month",
-    Dimension.COST_TYPE: "cost_type",
-    Dimension.REGION: "location_region",
-}
-_NAMES = {
-    Dimension.SERVICE: "service_description",
-    Dimension.SKU: "sku_description",
-    Dimension.PROJECT: "project_name",
-}
+_CREDITS_JSON = "x_credits_json"
+_UNSPECIFIED = "CREDIT_TYPE_UNSPECIFIED"
+"""The provider's own word for a credit without a type."""
+_NOTHING = "CAST(0 AS NUMERIC)"
+_CREDITS = "SELECT 1 FROM UNNEST(JSON_EXTRACT_ARRAY(`x_credits_json`)) AS `credit`"
+_AMOUNT = "`rows` * CAST(JSON_VALUE(`credit`, '$.amount') AS NUMERIC)"
+_TYPE = f"COALESCE(JSON_VALUE(`credit`, '$.type'), '{_UNSPECIFIED}')"
+_IS_LIST = f"COALESCE(`{_CREDITS_JSON}`, '') LIKE '[%{{%'"
 
 
 def summary(
-    query: CostQuery, *, table: str = BILLING_TABLE, project: str = "", dataset: str = ""
+    query: CostQuery,
+    *,
+    table: str = BILLING_TABLE,
+    project: str = "",
+    dataset: str = "",
+    credit_types: Sequence[str] = (),
+    without: Mapping[str, Sequence[date]] | None = None,
 ) -> exp.Select:
     """Ids and names of the groups, currency, rows, cost, credits and net: exact NUMERIC sums.
 
-    The day is called `day`. Ordered by day where days are asked for, then by net, largest first.
-    Without project and dataset the table is the caller's own.
+    The day is called `day`. Ordered by the periods that are asked for, then by net, largest first.
+    Without project and dataset the table is the caller's own. Each of `credit_types` has a column
+    of its own. `without` are days, by source, whose rows are left out.
     """
-    dimensions = tuple(dict.fromkeys(query.group_by))
-    keys = [_column(_IDS[dimension]) for dimension in dimensions]
-    projections = [part for dimension in dimensions for part in _shown(dimension)]
-    credits_sum = exp.func("COALESCE", _sum("credits_total"), exp.Literal.number(0))
+    axes = _axes(query)
+    is_divided = query.is_divided_by_type
+    part = _part(query, _table(table, project, dataset), with_credits=bool(credit_types))
+    part = part.where(*_left_out(without or {}))
+    by_type = is_divided or bool(credit_types)
+    lines = _lines(part) if by_type else exp.select("*").from_(_named("part"))
+    others = [column("currency"), *([column(RATE)] if query.with_rates else [])]
+    rows = "`rows`" if is_divided or not by_type else f"IF(`{CREDIT_TYPE}` IS NULL, `rows`, 0)"
     return (
-        exp.select(
-            *projections,
-            _column("currency"),
-            exp.alias_(exp.Count(this=exp.Star()), "rows", quoted=True),
-            exp.alias_(_sum("cost"), "cost", quoted=True),
-            exp.alias_(credits_sum, "credits", quoted=True),
-            exp.alias_(_sum("cost") + credits_sum.copy(), "net", quoted=True),
-        )
-        .from_(_table(table, project, dataset))
-        .where(*_conditions(query))
-        .group_by(*keys, _column("currency"))
-        .order_by(*_order(dimensions))
+        exp.select(*_shown(axes), *(each.copy() for each in others), *_sums(rows, credit_types))
+        .from_(lines.subquery("line"))
+        .where(*_derived(query))
+        .group_by(*(each.value.copy() for each in axes), *(each.copy() for each in others))
+        .order_by(*_order(axes, others))
+        .with_("part", as_=part, copy=False)
     )
 
 
-def leave_out(query: exp.Select, days: Mapping[str, Sequence[date]]) -> exp.Select:
-    """The question without the rows of these days, by source."""
-    for source, of_source in days.items():
-        own = _column("x_source").eq(exp.Literal.string(source))
-        among = exp.In(
-            this=_column(_IDS[Dimension.DAY]),
-            expressions=[_day(day.isoformat()) for day in sorted(of_source)],
-        )
-        query = query.where(exp.not_(exp.and_(own, among)))
-    return query
+def credit_types(query: CostQuery, *, project: str = "", dataset: str = "") -> exp.Select:
+    """The types of all credits that the question is about, in order."""
+    part = _part(query, _table(BILLING_TABLE, project, dataset), with_credits=True)
+    found = column(CREDIT_TYPE)
+    return (
+        exp.select(found)
+        .distinct()
+        .from_(_lines(part).subquery("line"))
+        .where(exp.not_(exp.Is(this=found.copy(), expression=exp.null())), *_derived(query))
+        .order_by(found.copy())
+        .with_("part", as_=part, copy=False)
+    )
+
+
+def credit_column(credit_type: str) -> str:
+    """What the column of a type's credits is called."""
+    return f"credits_{re.sub(r'[^A-Za-z0-9_]', '_', credit_type)}"
+
+
+def lines(query: CostQuery, *, project: str, dataset: str) -> exp.Select:
+    """The rows that the question is about, all columns, in no order."""
+    rows = exp.select("*").from_(_table(BILLING_TABLE, project, dataset))
+    return rows.where(*_plain(query), *_derived(query))
+
+
+def focus(query: CostQuery, *, project: str, dataset: str) -> exp.Query:
+    """The same rows in the form of FOCUS."""
+    tree = parse(views()[FOCUS].query)
+    rows = lines(query, project=project, dataset=dataset)
+    for table in list(tree.find_all(exp.Table)):
+        table.replace(rows.subquery(table.name))
+    return tree
 
 
 def newest_export_time(*, project: str, dataset: str) -> exp.Select:
     """The largest export time of all rows."""
-    newest = exp.Max(this=_column("x_source_export_time"))
+    newest = exp.Max(this=column("x_source_export_time"))
     return exp.select(exp.alias_(newest, "newest")).from_(_table(BILLING_TABLE, project, dataset))
 
 
-def _shown(dimension: Dimension) -> list[exp.Expr]:
-    column = _column(_IDS[dimension])
-    if dimension is Dimension.DAY:
-        return [exp.alias_(column, "day", quoted=True)]
-    name = _NAMES.get(dimension)
-    if name is None:
-        return [column]
-    return [column, exp.alias_(exp.Max(this=_column(name)), name, quoted=True)]
+def _axes(query: CostQuery) -> list[Axis]:
+    return [axis(group, query.calendar) for group in dict.fromkeys(query.group_by)]
 
 
-def _conditions(query: CostQuery) -> list[exp.Expr]:
-    day = _column(_IDS[Dimension.DAY])
-    within = exp.Between(
-        this=day, low=_day(query.date_from.isoformat()), high=_day(query.date_to.isoformat())
+def _filters(query: CostQuery) -> list[tuple[Axis, tuple[str, ...]]]:
+    return [(axis(group, query.calendar), ids) for group, ids in query.filters.items() if ids]
+
+
+def _part(query: CostQuery, table: exp.Table, *, with_credits: bool) -> exp.Select:
+    """Sums by the columns that the question reads."""
+    axes = [*_axes(query), *(each for each, _ in _filters(query) if not each.is_plain)]
+    keys = [name for each in axes for name in each.read]
+    if query.calendar is Calendar.USAGE_PACIFIC and (query.first or query.last):
+        keys.append(cost_axes.START)
+    keys.append("currency")
+    keys += [RATE] if query.with_rates else []
+    keys += [_CREDITS_JSON] if with_credits or query.is_divided_by_type else []
+    names = {each.name for each in axes if each.name} - set(keys)
+    keys = list(dict.fromkeys(keys))
+    return (
+        exp.select(
+            *map(column, keys),
+            *(_as(exp.Max(this=column(name)), name) for name in sorted(names)),
+            _as(exp.Count(this=exp.Star()), "rows"),
+            _as(exp.Sum(this=column("cost")), "cost"),
+            _as(exp.Sum(this=column("credits_total")), "credits"),
+        )
+        .from_(table)
+        .where(*_plain(query))
+        .group_by(*map(column, keys))
     )
-    asked = [(name, ids) for name, ids in query.filters.items() if ids]
-    return [within, *(_is_one_of(name, ids) for name, ids in asked)]
 
 
-def _is_one_of(dimension: Dimension, ids: tuple[str, ...]) -> exp.Expr:
-    column = _column(_IDS[dimension])
-    if dimension is Dimension.DAY:
-        return exp.In(this=column, expressions=[_day(text) for text in ids])
-    known = exp.In(this=column, expressions=[exp.Literal.string(text) for text in ids if text])
-    missing = exp.Is(this=column.copy(), expression=exp.null())
+def _lines(part: exp.Select) -> exp.Union:
+    """Each sum as a line without a type, that has its cost, and lines that have its credits.
+
+    Credits that the rows do not take apart are of a type that is not known.
+    """
+    keys = [name for name in part.named_selects if name not in {"rows", "cost", "credits"}]
+
+    def line(rows: str, cost: str, credits_: str, credit_type: str) -> exp.Select:
+        made = {"rows": rows, "cost": cost, "credits": credits_, CREDIT_TYPE: credit_type}
+        figures = (_as(_sql(said), name) for name, said in made.items())
+        return exp.select(*map(column, keys), *figures).from_(_named("part"))
+
+    untyped = line("`rows`", "`cost`", _NOTHING, "CAST(NULL AS STRING)")
+    whole = line("`rows`", _NOTHING, "`credits`", f"'{_UNSPECIFIED}'")
+    credits_ = _sql(_CREDITS).args["from_"].this
+    each = line("`rows`", _NOTHING, _AMOUNT, _TYPE).join(credits_, join_type="cross")
+    return exp.union(
+        untyped,
+        whole.where(_sql(f"NOT {_IS_LIST} AND `credits` <> 0")),
+        each.where(_sql(f"{_IS_LIST} AND JSON_VALUE(`credit`, '$.amount') IS NOT NULL")),
+        distinct=False,
+        copy=False,
+    )
+
+
+def _shown(axes: Sequence[Axis]) -> list[exp.Expr]:
+    shown: list[exp.Expr] = []
+    for each in axes:
+        shown.append(_as(each.value.copy(), each.shown))
+        if each.name:
+            shown.append(_as(exp.Max(this=column(each.name)), each.name))
+    return shown
+
+
+def _sums(rows: str, credit_types: Sequence[str]) -> list[exp.Expr]:
+    """`rows`, `cost`, the credits of each type, `credits` and `net`."""
+    credits_sum = _sql("COALESCE(SUM(`line`.`credits`), 0)")
+    names: dict[str, list[str]] = {}
+    for each in credit_types:
+        names.setdefault(credit_column(each), []).append(each)
+    return [
+        _as(exp.cast(exp.Sum(this=_sql(rows)), exp.DType.BIGINT), "rows"),
+        _as(_sql("SUM(`line`.`cost`)"), "cost"),
+        *(_as(_of_types(types), name) for name, types in names.items()),
+        _as(credits_sum, "credits"),
+        _as(_sql("SUM(`line`.`cost`)") + credits_sum.copy(), "net"),
+    ]
+
+
+def _of_types(types: Sequence[str]) -> exp.Expr:
+    among = exp.In(this=column(CREDIT_TYPE), expressions=list(map(exp.Literal.string, types)))
+    chosen = exp.If(this=among, true=_sql("`line`.`credits`"), false=_sql(_NOTHING))
+    return exp.func("COALESCE", exp.Sum(this=chosen), exp.Literal.number(0))
+
+
+def _left_out(days: Mapping[str, Sequence[date]]) -> list[exp.Expr]:
+    conditions: list[exp.Expr] = []
+    for source, of_source in days.items():
+        own = column("x_source").eq(exp.Literal.string(source))
+        among = exp.In(
+            this=column("ingestion_date"), expressions=[_day(day) for day in sorted(of_source)]
+        )
+        conditions.append(exp.not_(exp.and_(own, among)))
+    return conditions
+
+
+def _plain(query: CostQuery) -> list[exp.Expr]:
+    """Conditions on columns as they are: what is read at all."""
+    conditions = [_is_one_of(each, ids) for each, ids in _filters(query) if each.is_plain]
+    if query.calendar is Calendar.INVOICE_MONTH:
+        month = column("invoice_month")
+        return [*_within(month, _month(query.first), _month(query.last)), *conditions]
+    late = timedelta(days=1 if query.calendar is Calendar.USAGE_PACIFIC else 0)
+    last = query.last and query.last + late
+    return [*_within(column("ingestion_date"), _day(query.first), _day(last)), *conditions]
+
+
+def _derived(query: CostQuery) -> list[exp.Expr]:
+    """Conditions on what is made of columns."""
+    conditions = [_is_one_of(each, ids) for each, ids in _filters(query) if not each.is_plain]
+    if query.calendar is not Calendar.USAGE_PACIFIC:
+        return conditions
+    day = cost_axes.day(query.calendar)
+    return [*_within(day, _day(query.first), _day(query.last)), *conditions]
+
+
+def _within(value: exp.Expr, low: exp.Expr | None, high: exp.Expr | None) -> list[exp.Expr]:
+    bounds: list[exp.Expr] = []
+    if low is not None:
+        bounds.append(exp.GTE(this=value.copy(), expression=low))
+    if high is not None:
+        bounds.append(exp.LTE(this=value.copy(), expression=high))
+    return bounds
+
+
+def _is_one_of(asked: Axis, ids: Sequence[str]) -> exp.Expr:
+    texts = [exp.Literal.string(text) for text in ids if text or asked.is_date]
+    literals = [exp.cast(text, exp.DType.DATE) if asked.is_date else text for text in texts]
+    known = exp.In(this=asked.value.copy(), expressions=literals)
+    missing = exp.Is(this=asked.value.copy(), expression=exp.null())
     if "" not in ids:
         return known
-    return exp.paren(exp.or_(known, missing)) if known.expressions else missing
+    return exp.paren(exp.or_(known, missing)) if literals else missing
 
 
-def _order(dimensions: tuple[Dimension, ...]) -> list[exp.Expr]:
-    by_day = [_column("day")] if Dimension.DAY in dimensions else []
-    ids = [_column(_IDS[name]) for name in dimensions if name is not Dimension.DAY]
+def _order(axes: Sequence[Axis], others: Sequence[exp.Column]) -> list[exp.Expr]:
+    periods = [column(each.shown) for each in axes if each.is_period]
+    ids = [column(each.shown) for each in axes if not each.is_period]
     return [
-        *(exp.Ordered(this=column) for column in by_day),
-        exp.Ordered(this=_column("net"), desc=True),
-        *(exp.Ordered(this=column) for column in (*ids, _column("currency"))),
+        *(exp.Ordered(this=each) for each in periods),
+        exp.Ordered(this=column("net"), desc=True),
+        *(exp.Ordered(this=each.copy()) for each in (*ids, *others)),
     ]
 
 
@@ -115,13 +256,21 @@ def _table(table: str, project: str, dataset: str) -> exp.Table:
     return exp.table_(table, db=dataset or None, catalog=project or None, quoted=True)
 
 
-def _column(name: str) -> exp.Column:
-    return exp.column(name, quoted=True)
+def _named(name: str) -> exp.Table:
+    return exp.table_(name, quoted=True)
 
 
-def _sum(name: str) -> exp.Sum:
-    return exp.Sum(this=_column(name))
+def _as(value: exp.Expr, name: str) -> exp.Expr:
+    return exp.alias_(value, name, quoted=True)
 
 
-def _day(text: str) -> exp.Expr:
-    return exp.cast(exp.Literal.string(text), exp.DType.DATE)
+def _sql(said: str) -> exp.Expr:
+    return parse_one(said, dialect="bigquery")
+
+
+def _day(day: date | None) -> exp.Expr | None:
+    return exp.cast(exp.Literal.string(day.isoformat()), exp.DType.DATE) if day else None
+
+
+def _month(day: date | None) -> exp.Expr | None:
+    return exp.Literal.string(f"{day:%Y%m}") if day else None
