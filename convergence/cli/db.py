@@ -21,7 +21,7 @@ COLUMNS = ("place", "table", "state", "detail")
 DRIFTS = ("place", "table", "column", "drift", "wanted", "found", "verdict")
 KEPT = ("path", "size", "sha256", "error")
 CURRENT, MISSING, BEHIND, NEWER, HELD = "current", "missing", "behind", "newer", "held"
-MENDED, FAILED = "mended", "failed"
+MENDED, MADE, FAILED = "mended", "made", "failed"
 CLEAN, ERROR, DRIFT = 0, 1, 2
 """Exit codes."""
 
@@ -85,6 +85,25 @@ def bring(
         rows += [_brought(state) for state in tables]
     show_rows(rows, COLUMNS, call.format)
     _end(rows)
+
+
+@command(app, "bootstrap", examples=("cdp db bootstrap", "cdp db bootstrap -o json"))
+def bootstrap(call: Call) -> None:
+    """Set up a new place: store, operator's dataset and its tables. Safe to repeat."""
+    from convergence.cli.homes import alone
+    from convergence.engine import migrate
+
+    settings = call.settings()
+    before = store_state(settings)
+    with alone(settings) as service:
+        rows = [_row(state) for state in migrate.store_states(service.database)]
+        is_new, tables = migrate.bootstrap(service)
+        copies = [_row(state) for state in tables]
+    if before["state"] == MISSING:
+        rows[0]["state"] = MADE
+    made = [row | {"state": MADE} if is_new else row for row in copies]
+    show_rows([*rows, *made], COLUMNS, call.format)
+    _end([*rows, *made])
 
 
 @command(app, "backup", examples=("cdp db backup", "cdp db backup /mnt/backups/monday"))
@@ -240,7 +259,7 @@ def _lines(row: Row) -> list[Row]:
 def _end(rows: Sequence[Row]) -> None:
     """A home that is not made yet has nothing that differs."""
     seen = Counter(row["state"] for row in rows)
-    good = seen[CURRENT] + seen[HELD] + seen[MENDED]
+    good = seen[CURRENT] + seen[HELD] + seen[MENDED] + seen[MADE]
     if seen[FAILED] or seen[NEWER]:
         say(f"{seen[FAILED] + seen[NEWER]} cannot be brought to the schema; the others were")
         raise typer.Exit(ERROR)

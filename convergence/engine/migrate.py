@@ -119,6 +119,15 @@ def status(service: Service, tenant_id: str | None = None) -> list[TableState]:
     ]
 
 
+def bootstrap(service: Service) -> tuple[bool, list[TableState]]:
+    """Make the operator's dataset with its tables, beside a store that is made by its opening.
+
+    Whether it was made now, and its tables; safe to repeat.
+    """
+    is_new = service.warehouse.ensure_dataset(CENTRAL_DATASET)
+    return is_new, [_look(service, CENTRAL_DATASET, each) for each in _schemas(CENTRAL_DATASET)]
+
+
 def bring(
     service: Service,
     tenant_id: str | None = None,

@@ -189,3 +189,13 @@ def test_status_beside_a_server_reads_the_store_alone(server: Server, cdp: Cdp) 
     refused = cdp("db", "migrate")
     assert refused.code == 6
     assert "--server" not in refused.err
+
+
+def test_bootstrap_sets_up_a_new_place_and_may_be_repeated(cdp: Cdp) -> None:
+    first = cdp("db", "bootstrap", "--json")
+    assert first.code == 0, first.err
+    assert {row["state"] for row in first.json} == {"made"}
+    assert {row["place"] for row in first.json} == {"store", "tenants"}
+    again = cdp("db", "bootstrap", "--json")
+    assert {row["state"] for row in again.json} == {"current"}
+    assert cdp("db", "check").code == 0
