@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from convergence import client as client_module
 from convergence.client import HttpClient
 from convergence.errors import (
     Cancelled,
@@ -21,6 +20,7 @@ from convergence.errors import (
     Unauthenticated,
     Unavailable,
 )
+from convergence.outside import remote
 
 Answer = Callable[[str], tuple[int, bytes]]
 
@@ -159,7 +159,7 @@ def event(sequence: int, status: str | None = None) -> bytes:
 
 
 def test_a_stream_that_breaks_is_taken_up_where_it_broke(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0)
     parts = iter(
         [
             (200, b": ping\n\n" + event(1) + event(2)),
@@ -191,8 +191,8 @@ def test_a_stream_that_is_refused_says_why() -> None:
 
 
 def test_a_server_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "PATIENT_SECONDS", 0.2)
-    monkeypatch.setattr(client_module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(remote, "PATIENT_SECONDS", 0.2)
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.01)
     with (
         answering(lambda _: (200, b": ping\n\n")) as (client, _),
         pytest.raises(Unavailable, match="cannot be taken up"),
