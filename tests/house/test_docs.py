@@ -99,3 +99,10 @@ def test_every_code_of_an_error_is_in_the_docs(modules: Sequence[Module]) -> Non
     page = (ROOT / "docs/reference/errors.md").read_text()
     assert {"source_shrank", "rate_limited", "sql_syntax"} <= known
     assert sorted(code for code in known if f"`{code}`" not in page) == []
+
+
+def test_the_architecture_names_each_verb() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    table = page.partition("## The verbs")[2].partition("\n## ")[0]
+    named = {word for code in re.findall(r"`([a-z ]+)`", table) for word in code.split()}
+    assert named == {path.stem for path in (ROOT / "convergence/engine").glob("[a-z]*.py")}
