@@ -15,7 +15,7 @@ from convergence.model.event import Event
 from convergence.model.key import Scope
 from convergence.model.load import Load
 from convergence.model.money import MoneyKey, Total
-from convergence.model.run import RetryRequest, Run, Status, StepRun
+from convergence.model.run import RetryRequest, Run, StepRun
 from convergence.store import events, fleet, loads, runs
 from convergence.web.problems import PageRoute
 from convergence.web.render import page
@@ -63,9 +63,16 @@ class Shown:
         what, found, hint = text.removesuffix(")").rpartition(TRY)
         return (what, hint) if found and text.endswith(")") else (text, "")
 
-    @property
-    def failed_step(self) -> StepRun | None:
-        return next((step for step in self.steps if step.status is Status.FAILED), None)
+    def briefly(self, text: str) -> str:
+        """The text without the error that stands above already, once, in its box."""
+        whole = self.run.error
+        if not whole or self.run.is_live:
+            return text
+        said = (whole, *(step.error for step in self.steps if step.error and step.error in whole))
+        for error in said:
+            if text.endswith(error):
+                return text.removesuffix(error).rstrip(": ")
+        return text
 
 
 @router.get("/runs/{run_id}")

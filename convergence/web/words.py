@@ -35,7 +35,7 @@ def signed(amount: Decimal) -> str:
 
 def exact(amount: Decimal) -> str:
     """Every digit that there is."""
-    text = f"{amount:f}"
+    text = f"{amount:,f}".replace("-", MINUS)
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
@@ -49,7 +49,7 @@ def change(ratio: Decimal | None) -> str:
 
 
 def share(ratio: Decimal) -> str:
-    return f"{(ratio * 100).quantize(Decimal('0.1'), ROUND_HALF_EVEN)} %"
+    return f"{(ratio * 100).quantize(Decimal('0.1'), ROUND_HALF_EVEN):,} %".replace("-", MINUS)
 
 
 def count(number: int) -> str:

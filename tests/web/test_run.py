@@ -31,7 +31,7 @@ def test_completed_run_shows_steps_rows_and_proof(bill: Bill) -> None:
     assert run.run_id in read
     assert "Totals, proven" in read
     assert re.search(
-        r"equal 202410 regular USD loaded 2 15.000000001 -1 source 2 15.000000001 -1", read
+        r"equal 202410 regular USD loaded 2 15.000000001 .1 source 2 15.000000001 .1", read
     )
     assert "run completed" in read
     assert "hx-sse" not in page
@@ -45,6 +45,8 @@ def test_failed_run_says_first_why_and_what_to_do(acme: Browser, failed: Run) ->
     assert "no file matches the source" in read
     assert "What to do: check the glob: cdp sources ls; has the export arrived?" in read
     assert "cdp run gcp/cost/cost_billing --tenant acme --date 2024-11-01" in read
+    assert read.count("no file matches") == 1
+    assert re.search(r"ERROR run failed (?!:)", read)
 
 
 def test_failed_run_needs_attention_until_the_work_is_done(

@@ -14,6 +14,7 @@
   const short = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
   const money = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
   const axis = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+  const minus = (text) => text.replace("-", "\u2212");
   const dayOf = (text) => short.format(new Date(`${text}T00:00:00Z`));
 
   const tip = (data) => (items) => {
@@ -26,7 +27,7 @@
       const mark = row.appendChild(document.createElement("i"));
       if (token) mark.style.background = colour(token);
       row.appendChild(document.createElement("span")).textContent = name;
-      row.appendChild(document.createElement("b")).textContent = money.format(value);
+      row.appendChild(document.createElement("b")).textContent = minus(money.format(value));
     };
     line(`${dayOf(items[0].axisValue)}, ${data.currency}`, sum, "");
     for (const item of shown) line(item.seriesName, item.value, tokenOf(data, item.seriesIndex));
@@ -38,7 +39,7 @@
   const optionOf = (data) => ({
     animation: false,
     textStyle: { fontFamily: styles().fontFamily, color: colour("muted") },
-    grid: { left: 0, right: 4, top: 12, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
+    grid: { left: 0, right: 12, top: 12, bottom: 4, outerBoundsMode: "same", outerBoundsContain: "axisLabel" },
     tooltip: {
       trigger: "axis", axisPointer: { type: "shadow", shadowStyle: { color: colour("muted"), opacity: 0.08 } },
       formatter: tip(data), confine: true, transitionDuration: 0,
@@ -51,7 +52,7 @@
     },
     yAxis: {
       type: "value", splitNumber: 4,
-      axisLabel: { formatter: (value) => axis.format(value), color: colour("muted") },
+      axisLabel: { formatter: (value) => minus(axis.format(value)), color: colour("muted") },
       splitLine: { lineStyle: { color: colour("line") } },
     },
     series: data.series.map((each, place) => ({
