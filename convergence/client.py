@@ -78,6 +78,10 @@ class Client(Protocol):
     def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
     def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]: ...
     def query(self, tenant_id: str | None, sql: str) -> Json: ...
+    def explain(self, tenant_id: str | None, sql: str) -> Json: ...
+    def export(self, tenant_id: str | None, sql: str, form: str) -> Iterator[bytes]:
+        """The whole answer as a file, csv or parquet, piece by piece."""
+        ...
 
 
 class HttpClient(Remote, Client):
@@ -220,6 +224,15 @@ class HttpClient(Remote, Client):
     @override
     def query(self, tenant_id: str | None, sql: str) -> Json:
         return self._ask("POST", "/query", params=_of(tenant_id), body={"sql": sql})
+
+    @override
+    def explain(self, tenant_id: str | None, sql: str) -> Json:
+        return self._ask("POST", "/query/explain", params=_of(tenant_id), body={"sql": sql})
+
+    @override
+    def export(self, tenant_id: str | None, sql: str, form: str) -> Iterator[bytes]:
+        params = {**_of(tenant_id), "format": form}
+        return self._pieces("POST", "/query", params=params, body={"sql": sql})
 
 
 def follow_events(client: Client, run_id: str, tell: Tell) -> Json:

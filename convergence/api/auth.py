@@ -28,7 +28,9 @@ RUNNING = frozenset(
     {"run_template", "run_pipeline", "run_pipeline_of_tenant"}
     | {"cancel_run", "delete_run", "retry_run"}
 )
-READING = frozenset({"query", "validate_template", "check_template", "plan_run", "plan_template"})
+READING = frozenset(
+    {"query", "validate_template", "check_template", "plan_run", "plan_template", "explain_query"}
+)
 """Operations that change nothing, though they are no GET."""
 
 

@@ -32,6 +32,7 @@ M = TypeVar("M", bound=BaseModel)
 
 PAGE = 1000
 POLL_SECONDS = 0.2
+PIECE = 1 << 16
 
 
 class EmbeddedClient:
@@ -284,6 +285,21 @@ class EmbeddedClient:
 
         self._take_home()
         return wire.result_out(costs.query(self._service, tenant_id, sql)).model_dump(mode="json")
+
+    def explain(self, tenant_id: str | None, sql: str) -> Json:
+        from convergence.engine import costs
+
+        self._take_home()
+        explained = costs.explain(self._service, tenant_id, sql)
+        return wire.explain_out(explained).model_dump(mode="json")
+
+    def export(self, tenant_id: str | None, sql: str, form: str) -> Iterator[bytes]:
+        from convergence.engine import costs
+
+        self._take_home()
+        with costs.export(self._service, tenant_id, sql, form) as content:
+            while piece := content.read(PIECE):
+                yield piece
 
     def _all_tenants(self) -> Iterator[Tenant]:
         """By id."""

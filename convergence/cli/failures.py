@@ -57,13 +57,13 @@ def report(
     """Say what happened, where, and what to do: `otherwise` where the error does not."""
     if debug:
         traceback.print_exception(error)
-    first = error.faults[0] if error.faults else ""
-    detail = error.detail.removesuffix(f": {first}")
+    told_below = [fault for fault in error.faults[:1] if fault.file or fault.pointer]
+    detail = error.detail.removesuffix(f": {told_below[0]}") if told_below else error.detail
     complain(detail)
     for fault in error.faults:
-        if str(fault) not in detail:
-            for line in _fault_lines(fault):
-                typer.echo(plain(line), err=True)
+        lines = _excerpt(fault) if str(fault) in detail else _fault_lines(fault)
+        for line in lines:
+            typer.echo(plain(line), err=True)
     suggested = {fault.suggestion for fault in error.faults if fault.suggestion}
     hint = error.hint or ADVICE.get(error.code, "").format(tenant=tenant)
     if not hint and not suggested:
@@ -103,9 +103,12 @@ def _fault_lines(fault: Fault) -> Iterator[str]:
 def _excerpt(fault: Fault) -> Iterator[str]:
     """The line of the source that the fault is about, with a caret under the place."""
     lines = _source_lines(fault.file)
-    if not 0 < fault.line <= len(lines):
+    if 0 < fault.line <= len(lines):
+        source = lines[fault.line - 1].replace("\t", " ")
+    elif fault.excerpt:
+        source = fault.excerpt.replace("\t", " ")
+    else:
         return
-    source = lines[fault.line - 1].replace("\t", " ")
     start = max(fault.column - 1, 0)
     width = max(len(source[start:].split(" ")[0]), 1)
     number = f"{fault.line:>5} | "

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import typer
 
+from convergence.errors import Invalid
 from convergence.outside.plain import escaped
 
 Row = Mapping[str, Any]
@@ -20,6 +21,7 @@ class Format(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 def say(text: str) -> None:
@@ -32,6 +34,7 @@ def show_rows(rows: Sequence[Row], columns: Sequence[str], form: Format, *, null
 
     `null` is what stands in a table where there is no value.
     """
+    check_text(form)
     if form is Format.JSON:
         write(_json(rows, indent=2))
     elif form is Format.JSONL:
@@ -43,6 +46,12 @@ def show_rows(rows: Sequence[Row], columns: Sequence[str], form: Format, *, null
         lines.writerows([_csv_cell(row.get(name)) for name in columns] for row in rows)
     else:
         write_table(rows, columns, null=null)
+
+
+def check_text(form: Format) -> None:
+    """Raise Invalid where a file is asked of a command that has none."""
+    if form is Format.PARQUET:
+        raise Invalid("this command has no Parquet", code="invalid_format", hint="-o csv")
 
 
 def show_json_line(record: Row) -> None:

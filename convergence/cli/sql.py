@@ -1,4 +1,4 @@
-"""`cdp sql`: one question in BigQuery SQL, of a tenant's tables or of the operator's."""
+"""`cdp sql`: questions in BigQuery SQL, of a tenant's tables or of the operator's."""
 
 import sys
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from convergence.cli.command import AnyTenant, Call, command
-from convergence.cli.output import say, show_rows
+from convergence.cli.statement import answer, explain_statement
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,24 +24,22 @@ def sql(
     call: Call,
     *,
     statement: Annotated[
-        str, typer.Argument(metavar="SELECT", help="BigQuery SQL; - or nothing reads stdin.")
-    ] = "-",
+        str,
+        typer.Argument(metavar="SELECT", help="BigQuery SQL; - reads stdin; nothing, a dialogue."),
+    ] = "",
     tenant: AnyTenant = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what the warehouse would run, and run nothing.")
+    ] = False,
 ) -> None:
     """Ask one read-only question; without a tenant as the operator."""
-    text = sys.stdin.read() if statement == "-" else statement
-    with call.client() as client:
-        result = client.query(tenant, text)
-    columns = _unique([column["name"] for column in result["columns"]])
-    rows = [dict(zip(columns, row, strict=True)) for row in result["rows"]]
-    show_rows(rows, columns, call.format, null="NULL")
-    if result["truncated"]:
-        say(f"cut off after {result['row_count']} rows: add a LIMIT, or aggregate")
+    if not statement and sys.stdin.isatty():
+        from convergence.cli.dialogue import Dialogue
 
-
-def _unique(names: list[str]) -> list[str]:
-    """Names of columns; one that comes again gets a number, so that no value is lost."""
-    return [
-        f"{name}_{names[:place].count(name)}" if name in names[:place] else name
-        for place, name in enumerate(names)
-    ]
+        Dialogue(call, tenant).run()
+        return
+    text = sys.stdin.read() if statement in {"", "-"} else statement
+    if explain:
+        explain_statement(call, tenant, text)
+    else:
+        answer(call, tenant, text, call.format)

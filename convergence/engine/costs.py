@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from sqlglot import exp
 
@@ -12,7 +12,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostLine, CostQuery, Dimension
 from convergence.model.money import in_dollars
 from convergence.store import fleet, loads, sources, tenants
-from convergence.warehouse.base import Explained, QueryLimits, Result, Scope
+from convergence.warehouse.base import Explained, FileForm, QueryLimits, Result, Scope
 from convergence.warehouse.sql import cost_queries
 
 MAX_ROWS = 10_000
@@ -31,6 +31,21 @@ def query(
     """
     limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_ROWS)
     return service.warehouse.query(_scope(service, tenant_id), sql, limits, cancel)
+
+
+def export(
+    service: Service,
+    tenant_id: str | None,
+    sql: str,
+    form: str,
+    cancel: CancelToken | None = None,
+) -> BinaryIO:
+    """The whole answer of such a statement as a file, csv or parquet, complete before it is
+    read.
+    """
+    limits = QueryLimits(seconds=service.config.query_seconds)
+    scope = _scope(service, tenant_id)
+    return service.warehouse.export(scope, sql, FileForm(form), limits, cancel)
 
 
 def explain(service: Service, tenant_id: str | None, sql: str) -> Explained:

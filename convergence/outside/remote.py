@@ -138,6 +138,20 @@ class Remote:
                 if line.startswith(DATA):
                     yield json.loads(line.removeprefix(DATA))
 
+    def _pieces(self, method: str, path: str, *, params: Json, body: Json) -> Iterator[bytes]:
+        """A file, piece by piece."""
+        headers = self._caller
+        try:
+            with self._http.stream(
+                method, path, params=params, json=body, headers=headers
+            ) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    self._content(answer)
+                yield from answer.iter_bytes()
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise self._unreachable(error) from error
+
     def _send(self, method: str, path: str, **what: Any) -> Json:  # noqa: ANN401 - as httpx2 takes it
         try:
             answer = self._http.request(method, path, **what)

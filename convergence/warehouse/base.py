@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState, LoadKey, SourceState
@@ -150,6 +150,13 @@ class Result:
     sql: str
 
 
+class FileForm(StrEnum):
+    """Files that an answer can be. In CSV values are written as in JSON, NULL is nothing."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Read:
     """What a statement would read of a source: the files that may hold the rows, their size, and
@@ -254,6 +261,20 @@ class Warehouse(Protocol):
         self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
     ) -> Result:
         """One read-only statement of BigQuery SQL. Raises Invalid, WarehouseError, Cancelled."""
+        ...
+
+    def export(
+        self,
+        scope: Scope,
+        sql: str,
+        form: FileForm,
+        limits: QueryLimits,
+        cancel: CancelToken | None = None,
+    ) -> BinaryIO:
+        """The whole answer of `query` as a file without a name, which the caller closes.
+
+        It is complete before any of it can be read; rows are not limited, memory is.
+        """
         ...
 
     def explain(self, scope: Scope, sql: str) -> Explained:

@@ -252,3 +252,37 @@ def test_a_source_may_lie_in_a_folder_of_its_own_in_the_home(
 ) -> None:
     files = str(service.home.path / "sample" / "*.csv")
     assert operator.post(SOURCES, json={"table": "a.b.c", "files": files}).status_code < 300
+
+
+def test_a_whole_answer_comes_as_csv_or_parquet(acme: TestClient) -> None:
+    asked = {"sql": "SELECT x FROM UNNEST(GENERATE_ARRAY(1, 10000)) AS x, UNNEST([1, 2])"}
+    assert acme.post("/api/v1/query", json=asked).json()["truncated"] is True
+    whole = acme.post("/api/v1/query", json=asked, params={"format": "csv"})
+    assert whole.headers["content-type"] == "text/csv; charset=utf-8"
+    assert len(whole.text.splitlines()) == 20_001
+    parquet = acme.post("/api/v1/query", json=asked, params={"format": "parquet"})
+    assert parquet.content[:4] == parquet.content[-4:] == b"PAR1"
+    assert acme.post("/api/v1/query", json=asked, params={"format": "xml"}).status_code == 422
+
+
+def test_a_file_that_fails_is_an_error_and_no_short_file(acme: TestClient) -> None:
+    asked = {"sql": "SELECT 1 / x FROM UNNEST([1, 0]) AS x"}
+    failed = acme.post("/api/v1/query", json=asked, params={"format": "csv"})
+    assert (failed.status_code, failed.json()["code"]) == (400, "sql_failed")
+
+
+def test_wrong_sql_is_shown_with_its_line(acme: TestClient) -> None:
+    wrong = acme.post("/api/v1/query", json={"sql": "SELECT\n  kost FROM billing_cost_daily"})
+    (fault,) = wrong.json()["errors"]
+    assert (fault["line"], fault["column"], fault["excerpt"]) == (
+        2,
+        3,
+        "  kost FROM billing_cost_daily",
+    )
+
+
+def test_a_statement_is_explained(acme: TestClient) -> None:
+    asked = {"sql": "SELECT AVG(cost) AS a FROM billing_cost_daily"}
+    explained = acme.post("/api/v1/query/explain", json=asked).json()
+    assert explained["columns"] == [{"name": "a", "type": "NUMERIC"}]
+    assert "15 digits" in explained["notes"][0]

@@ -13,7 +13,7 @@ from convergence.api.wire.bill import (
     restatement_out,
 )
 from convergence.api.wire.event import EventOut, LogQuery, event_out
-from convergence.api.wire.plan import PlanOut, plan_out
+from convergence.api.wire.plan import ExplainOut, PlanOut, explain_out, plan_out
 from convergence.api.wire.problem import (
     Alive,
     FaultOut,
@@ -110,6 +110,7 @@ __all__ = [
     "CostsQuery",
     "DryrunOut",
     "EventOut",
+    "ExplainOut",
     "FaultOut",
     "GrantIn",
     "Health",
@@ -166,6 +167,7 @@ __all__ = [
     "costs_out",
     "dryrun_out",
     "event_out",
+    "explain_out",
     "fault_out",
     "json_value",
     "key_out",

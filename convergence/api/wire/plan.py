@@ -1,13 +1,30 @@
 """Plans: what a run would do, where its values come from, and what would stop it."""
 
+from collections.abc import Sequence
 from datetime import date
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from convergence.api.wire.result import ColumnOut
 from convergence.api.wire.shape import Json, Out
 from convergence.model.template import StepTrigger
 
 if TYPE_CHECKING:
     from convergence.engine.plan import RunPlan, StepPlan
+
+
+class Explained(Protocol):
+    """What the warehouse says of a statement that was not run."""
+
+    @property
+    def statement(self) -> str: ...
+    @property
+    def sql(self) -> str: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def reads(self) -> Sequence[object]: ...
 
 
 class ValueOut(Out):
@@ -62,6 +79,16 @@ class QuotaPlanOut(Out):
     limit: int
 
 
+class ExplainOut(Out):
+    """`query` as it was understood, `sql` what the warehouse would run; `notes`: approximate."""
+
+    query: str
+    sql: str
+    notes: list[str]
+    columns: list[ColumnOut]
+    reads: list[ReadOut]
+
+
 class PlanOut(Out):
     """`would_run` is false when an obstacle is known."""
 
@@ -75,6 +102,16 @@ class PlanOut(Out):
     variables: list[ValueOut]
     steps: list[StepPlanOut]
     last_run: str | None
+
+
+def explain_out(explained: Explained) -> ExplainOut:
+    return ExplainOut(
+        query=explained.statement,
+        sql=explained.sql,
+        notes=list(explained.notes),
+        columns=[ColumnOut(name=name, type=kind) for name, kind in explained.columns],
+        reads=[ReadOut.model_validate(read) for read in explained.reads],
+    )
 
 
 def plan_out(plan: "RunPlan") -> PlanOut:

@@ -20,6 +20,7 @@ class FaultOut(Out):
     line: int = 0
     column: int = 0
     suggestion: str = ""
+    excerpt: str = ""
 
 
 class Problem(Out):

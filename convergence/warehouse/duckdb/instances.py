@@ -60,6 +60,10 @@ class Instances:
             raise Invalid(f"{dataset[:60]!r} is not a name of a dataset", code="invalid_dataset")
         return self.root / f"{dataset}.duckdb"
 
+    def scratch(self, dataset: str) -> Path:
+        """The folder that the dataset's instance may write files to; emptied when it is opened."""
+        return self.root / ".scratch" / dataset
+
     def exists(self, dataset: str) -> bool:
         return self.path(dataset).is_file()
 
@@ -104,7 +108,7 @@ class Instances:
             _shut(slot)
             for file in (path, _wal(path)):
                 file.unlink(missing_ok=True)
-            shutil.rmtree(self._scratch(dataset), ignore_errors=True)
+            shutil.rmtree(self.scratch(dataset), ignore_errors=True)
 
     def copy(self, dataset: str, target: Path) -> None:
         """Copy the file when nobody uses it. It is closed before: whoever opens it beside DuckDB,
@@ -179,7 +183,7 @@ class Instances:
                 "days again (cdp backfill)",
             )
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scratch = self._scratch(dataset)
+        scratch = self.scratch(dataset)
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(mode=0o700, parents=True)
         connection = duckdb.connect(config={"async_threads": 1})
@@ -198,9 +202,6 @@ class Instances:
             connection.close()
             raise _cannot_open(path, error) from error
         return connection
-
-    def _scratch(self, dataset: str) -> Path:
-        return self.root / ".scratch" / dataset
 
 
 def lock_down(

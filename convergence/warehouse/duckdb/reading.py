@@ -1,16 +1,17 @@
 """A statement that passed the gate, and the sources it reads, as what DuckDB runs."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import lru_cache, partial
 
 import duckdb
 from sqlglot import exp
 
-from convergence.errors import NotFound
+from convergence.errors import Invalid, NotFound
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column
-from convergence.warehouse.base import Explained, Read, Scope
+from convergence.warehouse.base import Explained, QueryLimits, Read, Scope
 from convergence.warehouse.duckdb import export, tables
 from convergence.warehouse.duckdb.export import Sight
 from convergence.warehouse.duckdb.files import Shapes, match_files
@@ -20,6 +21,8 @@ from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import Resolved, TableKind, TableRef, resolve
 from convergence.warehouse.sql.notes import notes
 from convergence.warehouse.sql.statement import parse
+
+FETCHED_AT_ONCE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +58,32 @@ def prepare(
         view = _view(ref)
         return _answer(cursor, dataset, view, resolved.project) if view else _own(dataset, ref)
 
-    def columns(ref: TableRef) -> tuple[Column, ...]:
-        return _columns(cursor, dataset, ref)
+    known = {ref: _columns(cursor, dataset, ref) for ref in resolved.refs}
+    if resolved.text and not sources and not any(map(_view, resolved.refs)):
+        sql, found = _translated(_Statement(resolved.text, dataset, tuple(known.items()), resolved))
+    else:
+        sql = to_duckdb(resolved, place=place, columns=known.__getitem__)
+        found = notes(resolved, columns=known.__getitem__)
+    sights_in_order = tuple(sights[source] for source in _ordered(sources))
+    return Prepared(sql=sql, notes=found, sights=sights_in_order)
 
-    return Prepared(
-        sql=to_duckdb(resolved, place=place, columns=columns),
-        notes=notes(resolved, columns=columns),
-        sights=tuple(sights[source] for source in _ordered(sources)),
-    )
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """What a translation hangs on where no file is read; `resolved` is what `text` says."""
+
+    text: str
+    dataset: str
+    known: tuple[tuple[TableRef, tuple[Column, ...]], ...]
+    resolved: Resolved = field(compare=False)
+
+
+@lru_cache(maxsize=512)
+def _translated(statement: _Statement) -> tuple[str, tuple[str, ...]]:
+    known = dict(statement.known).__getitem__
+    place = partial(_own, statement.dataset)
+    sql = to_duckdb(statement.resolved, place=place, columns=known)
+    return sql, notes(statement.resolved, columns=known)
 
 
 def explained(cursor: duckdb.DuckDBPyConnection, tree: exp.Query, prepared: Prepared) -> Explained:
@@ -113,6 +134,22 @@ def _answer(
     own = Scope(project=project, tenant_id=dataset, datasets=frozenset({dataset}))
     prepared = prepare(cursor, dataset, resolve(parse(view.query), own), shapes=Shapes())
     return exp.Subquery(this=exp.Var(this=prepared.sql))
+
+
+def fetched(cursor: duckdb.DuckDBPyConnection, limits: QueryLimits) -> Iterator[tuple[object, ...]]:
+    """The rows, one more than the limit at most. Raises Invalid when they hold too much text."""
+    characters = 0
+    left = limits.rows + 1
+    while left > 0 and (part := cursor.fetchmany(min(left, FETCHED_AT_ONCE))):
+        characters += sum(len(str(value)) for row in part for value in row)
+        if characters > limits.characters:
+            raise Invalid(
+                f"the answer holds more than {limits.characters:,} characters",
+                code="result_too_large",
+                hint="ask for fewer rows or columns",
+            )
+        left -= len(part)
+        yield from part
 
 
 def look(

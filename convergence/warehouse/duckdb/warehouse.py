@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 from sqlglot import exp
@@ -20,6 +20,7 @@ from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
 from convergence.warehouse.base import (
     Explained,
+    FileForm,
     LoadRecord,
     QueryLimits,
     Result,
@@ -34,19 +35,19 @@ from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.locks import Part, PartLocks
-from convergence.warehouse.duckdb.reading import Prepared, explained, plain_value, prepare
+from convergence.warehouse.duckdb.outfile import write_answer
+from convergence.warehouse.duckdb.reading import Prepared, explained, fetched, plain_value, prepare
 from convergence.warehouse.duckdb.staging import Loads, StagedLoad
 from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.types import bigquery_columns
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.sql import dialect, fill, names
 from convergence.warehouse.sql.faults import sql_fault
-from convergence.warehouse.sql.statement import parse
+from convergence.warehouse.sql.statement import parse, pointing
 
 OPERATOR = names.CENTRAL_DATASET
 """The dataset whose file holds the published copies of all tenants."""
 
-_FETCHED_AT_ONCE = 100
 _LOOKED_AT = 5
 """So many of a source's newest files tell its kind."""
 
@@ -169,14 +170,10 @@ class DuckdbWarehouse(Warehouse):
     def query(
         self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
     ) -> Result:
-        resolved = names.resolve(parse(sql), scope)
-        if resolved.tree.args.get("limit") is None:
-            resolved = replace(resolved, tree=resolved.tree.limit(limits.rows + 1))
-        with self._prepared(scope, resolved) as (cursor, prepared):
-            cursor.execute("BEGIN TRANSACTION READ ONLY")
+        with self._asked(scope, sql, most=limits.rows + 1) as (cursor, prepared, _):
             with interruptible(cursor, cancel, limits.seconds):
                 cursor.execute(prepared.sql)
-                rows = list(_fetched(cursor, limits))
+                rows = list(fetched(cursor, limits))
             columns = tuple(bigquery_columns(cursor))
         return Result(
             columns=columns,
@@ -186,10 +183,24 @@ class DuckdbWarehouse(Warehouse):
         )
 
     @override
+    def export(
+        self,
+        scope: Scope,
+        sql: str,
+        form: FileForm,
+        limits: QueryLimits,
+        cancel: CancelToken | None = None,
+    ) -> BinaryIO:
+        with (
+            self._asked(scope, sql) as (cursor, prepared, dataset),
+            interruptible(cursor, cancel, limits.seconds),
+        ):
+            return write_answer(cursor, prepared.sql, form, self._instances.scratch(dataset))
+
+    @override
     def explain(self, scope: Scope, sql: str) -> Explained:
-        tree = parse(sql)
-        with self._prepared(scope, names.resolve(tree, scope)) as (cursor, prepared):
-            return explained(cursor, tree, prepared)
+        with self._asked(scope, sql) as (cursor, prepared, _):
+            return explained(cursor, parse(sql), prepared)
 
     @override
     def explain_load(self, request: StageRequest) -> Explained:
@@ -279,21 +290,30 @@ class DuckdbWarehouse(Warehouse):
             return is_new
 
     @contextmanager
-    def _prepared(
-        self, scope: Scope, resolved: names.Resolved
-    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prepared]]:
-        """A cursor where the statement's tables are, and the statement; DuckDB's errors told."""
-        dataset = _dataset_of(scope, resolved)
-        if dataset == OPERATOR:
-            self.ensure_operator()
-        with_sources = any(ref.source is not None for ref in resolved.refs)
-        with self._instances.lend(dataset, with_sources=with_sources) as cursor:
-            try:
-                prepared = prepare(cursor, dataset, resolved, shapes=self._shapes)
-            except StepFailed as failed:
-                raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
-            with _told(resolved):
-                yield cursor, prepared
+    def _asked(
+        self, scope: Scope, sql: str, *, most: int | None = None
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prepared, str]]:
+        """A cursor that can only read, where the statement's tables are; it; its dataset.
+
+        `most` limits the rows of a statement without a LIMIT. Errors are told of what was sent.
+        """
+        with pointing(sql):
+            resolved = names.read(sql, scope)
+            if most is not None and resolved.tree.args.get("limit") is None:
+                text = f"{resolved.text}\nLIMIT {most}" if resolved.text else ""
+                resolved = replace(resolved, tree=resolved.tree.limit(most), text=text)
+            dataset = _dataset_of(scope, resolved)
+            if dataset == OPERATOR:
+                self.ensure_operator()
+            with_sources = any(ref.source is not None for ref in resolved.refs)
+            with self._instances.lend(dataset, with_sources=with_sources) as cursor:
+                try:
+                    prepared = prepare(cursor, dataset, resolved, shapes=self._shapes)
+                except StepFailed as failed:
+                    raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
+                with _told(resolved):
+                    cursor.execute("BEGIN TRANSACTION READ ONLY")
+                    yield cursor, prepared, dataset
 
     @contextmanager
     def _alone(self, folders: tuple[Path, ...]) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -362,21 +382,3 @@ def _told(resolved: names.Resolved | None = None) -> Iterator[None]:
         if resolved is not None:
             raise sql_fault(resolved, str(error)) from error
         raise WarehouseError(f"the warehouse refused: {first_line(error)}") from error
-
-
-def _fetched(
-    cursor: duckdb.DuckDBPyConnection, limits: QueryLimits
-) -> Iterator[tuple[object, ...]]:
-    """The rows, one more than the limit at most. Raises Invalid when they hold too much text."""
-    characters = 0
-    left = limits.rows + 1
-    while left > 0 and (part := cursor.fetchmany(min(left, _FETCHED_AT_ONCE))):
-        characters += sum(len(str(value)) for row in part for value in row)
-        if characters > limits.characters:
-            raise Invalid(
-                f"the answer holds more than {limits.characters:,} characters",
-                code="result_too_large",
-                hint="ask for fewer rows or columns",
-            )
-        left -= len(part)
-        yield from part

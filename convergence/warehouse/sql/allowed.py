@@ -4,6 +4,7 @@ A function is on the list only when the DuckDB form was compared with BigQuery's
 """
 
 import re
+from difflib import get_close_matches
 
 from sqlglot import exp
 
@@ -86,7 +87,7 @@ def check_allowed(tree: exp.Query) -> None:
                 raise refused(
                     f"the function {function[:60]} is not available here",
                     at=where(node),
-                    hint="write it with another function of BigQuery",
+                    hint=_meant(function),
                 )
         elif type(node).__name__ not in SYNTAX:
             name = type(node).__name__
@@ -96,6 +97,11 @@ def check_allowed(tree: exp.Query) -> None:
                 hint=_HINTS.get(name, "write the query without it"),
             )
         _check_word(node)
+
+
+def _meant(function: str) -> str:
+    close = get_close_matches(function.upper()[:60], FUNCTIONS, n=1, cutoff=0.7)
+    return f"did you mean {close[0]}?" if close else "write it with another function of BigQuery"
 
 
 def _function_name(node: exp.Expr) -> str:

@@ -12,11 +12,12 @@ from convergence.warehouse.sql.statement import refused
 CODE = "sql_failed"
 
 _NO_COLUMN = re.compile(
-    r'Referenced column "(.+?)" not found|does not have a column named "(.+?)"'
+    r'Referenced column "(.+?)" (?:was )?not found|does not have a column named "(.+?)"'
     r'|Could not find key "(.+?)" in struct'
 )
 _NO_ALIAS = re.compile(r'Referenced table "(.+?)" not found')
 _NO_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
+_MEANT = re.compile(r'Did you mean "(?:.*\.)?(.+?)"')
 _UNGROUPED = re.compile(r'column "(.+?)" must appear in the GROUP BY clause')
 _AMBIGUOUS = re.compile(r'Ambiguous reference to column name "(.+?)"')
 _QUOTED = re.compile(r'"([^"]+)"')
@@ -30,7 +31,8 @@ def sql_fault(resolved: Resolved, message: str) -> Invalid:
     if found := _NO_ALIAS.search(message):
         return _unknown("table", found[1], resolved, message[found.end() :])
     if found := _NO_TABLE.search(message):
-        return _no_table(found[1].rpartition(".")[2], resolved)
+        close = _MEANT.search(message)
+        return _no_table(found[1].rpartition(".")[2], resolved, close[1] if close else "")
     if found := _UNGROUPED.search(message):
         return _fault(
             f"column {found[1]} is neither grouped nor aggregated",
@@ -62,15 +64,13 @@ def _unknown(what: str, name: str, resolved: Resolved, candidates: str) -> Inval
     )
 
 
-def _no_table(name: str, resolved: Resolved) -> Invalid:
+def _no_table(name: str, resolved: Resolved, close: str) -> Invalid:
     tables = resolved.tree.find_all(exp.Table)
     refs = ((table, resolved.ref_of(table)) for table in tables)
     at = next((table for table, ref in refs if ref and ref.table.lower() == name.lower()), None)
-    return _fault(
-        f"there is no table {name}",
-        at=at,
-        hint="`SELECT table_name FROM dataset.INFORMATION_SCHEMA.TABLES` lists the tables",
-    )
+    listed = "`SELECT table_name FROM dataset.INFORMATION_SCHEMA.TABLES` lists the tables"
+    hint = f"did you mean {close}? {listed}" if close else listed
+    return _fault(f"there is no table {name}", at=at, hint=hint)
 
 
 def _named(resolved: Resolved, name: str) -> exp.Expr | None:

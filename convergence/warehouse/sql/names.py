@@ -6,8 +6,9 @@ name of a physical table any more, only numbers; what the engine reads is put in
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from itertools import count
 
 from sqlglot import exp
@@ -16,12 +17,13 @@ from convergence.errors import Invalid
 from convergence.model.source import GrantedSource
 from convergence.warehouse.base import Scope
 from convergence.warehouse.sql.allowed import check_allowed
-from convergence.warehouse.sql.statement import refused
+from convergence.warehouse.sql.statement import parse, refused
 
 CENTRAL_DATASET = "tenants"
 LAYER = "gcp_silver_cost"
 """`{dataset}.gcp_silver_cost.{table}` is an old name of `{dataset}.{table}`."""
 INFORMATION_SCHEMA = "INFORMATION_SCHEMA"
+KEPT_CHARACTERS = 20_000
 _TABLE_NAME = re.compile(r"[\w-]+")
 _VIEWS = frozenset({"COLUMNS", "TABLES"})
 
@@ -50,16 +52,32 @@ class TableRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """A query whose tables are numbers into `refs` (`ref_of`); every table has an alias."""
+    """A query whose tables are numbers into `refs` (`ref_of`); every table has an alias.
+
+    `text`, where it is known, says all of it: equal texts of one scope are equal queries.
+    """
 
     tree: exp.Query
     refs: tuple[TableRef, ...]
     project: str
+    text: str = ""
 
     def ref_of(self, table: exp.Table) -> TableRef | None:
         """None for a name that WITH defines."""
         number = table.meta_get("ref")
         return None if number is None else self.refs[number]
+
+
+def read(sql: str, scope: Scope) -> Resolved:
+    """The statement, checked. What was asked lately is not read again. Raises Invalid."""
+    if len(sql) > KEPT_CHARACTERS:
+        return resolve(parse(sql), scope)
+    return _read(sql, scope)
+
+
+@lru_cache(maxsize=512)
+def _read(sql: str, scope: Scope) -> Resolved:
+    return replace(resolve(parse(sql), scope), text=sql)
 
 
 def resolve(tree: exp.Query, scope: Scope) -> Resolved:

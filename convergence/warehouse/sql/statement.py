@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 
 from sqlglot import exp
@@ -10,7 +11,7 @@ from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import ParseError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 
-from convergence.errors import Invalid
+from convergence.errors import Fault, Invalid
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)  # what it would warn of is refused here
 
@@ -23,6 +24,8 @@ MISREAD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 MAX_CHARACTERS = 200_000
 MAX_NESTING = 60
 
+MAX_EXCERPT = 500
+_PLACED = re.compile(r"(\d+):(\d+): (.+)", re.DOTALL)
 _SELECT = "SELECT"
 _QUERY_WORDS = frozenset({"SELECT", "WITH", "FROM", "("})
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -100,6 +103,22 @@ def refused(
     """The error to raise: `what`, with its place in the statement."""
     place = at if isinstance(at, str) else where(at)
     return Invalid(f"{place}: {what}" if place else what, code=code, hint=hint)
+
+
+@contextmanager
+def pointing(sql: str) -> Iterator[None]:
+    """Give an error that has a place the line of the statement that it is about."""
+    try:
+        yield
+    except Invalid as error:
+        placed = _PLACED.fullmatch(error.detail)
+        if placed and not error.faults:
+            line, column = int(placed[1]), int(placed[2])
+            written = sql.split("\n")[line - 1 : line]
+            excerpt = written[0][:MAX_EXCERPT] if written else ""
+            fault = Fault(message=placed[3], line=line, column=column, excerpt=excerpt)
+            error.faults = (fault,)
+        raise
 
 
 def _tokens(sql: str) -> list[Token]:

@@ -1,0 +1,65 @@
+"""A whole answer as a CSV or Parquet file, written by DuckDB in bounded memory."""
+
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+import duckdb
+from sqlglot import exp
+
+from convergence.warehouse.base import FileForm
+from convergence.warehouse.duckdb.types import SqlType, described
+
+_OPTIONS = {
+    FileForm.CSV: "FORMAT csv, HEADER, PRESERVE_ORDER true",
+    FileForm.PARQUET: "FORMAT parquet, COMPRESSION zstd, PRESERVE_ORDER true",
+}
+_WIDE = {"hugeint", "uhugeint"}
+"""What SUM makes of INT64; Parquet has no such integer."""
+_MOMENTS = {"timestamp": "", "timestamp with time zone": "Z"}
+
+
+def write_answer(
+    cursor: duckdb.DuckDBPyConnection, sql: str, form: FileForm, scratch: Path
+) -> BinaryIO:
+    """Run DuckDB's statement into a file of `scratch` that has no name any more when it is given.
+
+    Raises duckdb.Error; then nothing is left.
+    """
+    rows = exp.Subquery(this=exp.Var(this=sql), alias=exp.to_identifier("rows_"))
+    cursor.execute(exp.select("*").from_(rows).limit(0).sql("duckdb"))
+    columns = [_column(name, kind, form) for name, kind in described(cursor).items()]
+    query = exp.select(*columns).from_(rows).sql("duckdb")
+    path = scratch / f"{uuid4()}.{form}"
+    try:
+        target = exp.Literal.string(str(path)).sql("duckdb")
+        cursor.execute(f"COPY ({query}) TO {target} ({_OPTIONS[form]})")
+        return path.open("rb")
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _column(name: str, kind: SqlType, form: FileForm) -> exp.Expr:
+    column = exp.column(name, quoted=True)
+    value = _csv_value(column, kind) if form is FileForm.CSV else column
+    if kind.id in _WIDE:
+        value = exp.cast(column, exp.DataType.build("DECIMAL(38,0)", dialect="duckdb"))
+    return exp.alias_(value, name, quoted=True)
+
+
+def _csv_value(column: exp.Column, kind: SqlType) -> exp.Expr:
+    """As JSON writes it: moments as ISO 8601, lists and structs as JSON, bytes as base64."""
+    if kind.text.lower() in _MOMENTS:
+        text = _call("STRFTIME", column, exp.Literal.string("%Y-%m-%dT%H:%M:%S.%f"))
+        short = _call("REPLACE", text, exp.Literal.string(".000000"), exp.Literal.string(""))
+        zone = exp.Literal.string(_MOMENTS[kind.text.lower()])
+        return exp.DPipe(this=short, expression=zone)
+    if kind.id in {"list", "struct"}:
+        return exp.cast(_call("TO_JSON", column), exp.DType.VARCHAR)
+    if kind.id == "blob":
+        return _call("BASE64", column)
+    return column
+
+
+def _call(function: str, *arguments: exp.Expr) -> exp.Anonymous:
+    return exp.Anonymous(this=function, expressions=list(arguments))
