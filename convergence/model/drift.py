@@ -31,6 +31,7 @@ class DriftKind(StrEnum):
     EXTRA = "extra column"
     CONSTRAINT = "missing constraint"
     INDEX = "missing index"
+    RETIRED = "retired name"
 
 
 class Verdict(StrEnum):
@@ -65,6 +66,7 @@ _HARMLESS = {
     DriftKind.EXTRA,
     DriftKind.CLUSTERING,
     DriftKind.INDEX,
+    DriftKind.RETIRED,
 }
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from convergence.model.drift import Drift, DriftKind, Verdict, compare
 from convergence.model.table import Column, Mode, TableSchema
+from convergence.store.adopt import retired_tables
 from convergence.store.tables import metadata
 
 _CAST = re.compile(r"::[a-z ]+(\(\d+(,\d+)?\))?$")
@@ -21,7 +22,7 @@ _NOW = {"now()": "CURRENT_TIMESTAMP"}
 def drifts(connection: sa.Connection) -> list[Drift]:
     """Every difference between the store and its schema, table by table."""
     there, parts = live_tables(connection), _parts(connection)
-    return [
+    found = [
         drift
         for table in metadata.sorted_tables
         for drift in (
@@ -29,6 +30,11 @@ def drifts(connection: sa.Connection) -> list[Drift]:
             *_lost(table, parts.get(table.name)),
         )
     ]
+    retired = [
+        Drift(table=old, kind=DriftKind.RETIRED, verdict=Verdict.ADDITIVE, wanted=table.name)
+        for old, table in retired_tables(connection)
+    ]
+    return found + retired
 
 
 def wanted(table: sa.Table, dialect: sa.Dialect) -> TableSchema:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from convergence.model.drift import Drift, DriftKind, Verdict
 from convergence.model.table import TableSchema
 from convergence.store import catalogue
+from convergence.store.adopt import adopt
 from convergence.store.database import SCHEMA, Database
 from convergence.store.tables import metadata
 
@@ -65,6 +66,7 @@ def _statements(connection: sa.Connection, *, approved: bool) -> Iterator[Statem
                 cut += references
                 yield from (sa.schema.DropConstraint(each) for each in references)
             yield from _anew(connection, table, live, approved=approved)
+    yield from adopt(connection)
     yield from (sa.schema.AddConstraint(each, isolate_from_table=False) for each in cut)
 
 

@@ -34,6 +34,7 @@ ALL_TENANTS = {
     "migrate",
     "catalogue",
     "mend",
+    "adopt",
     "copy",
     "tables",
     "gate",
