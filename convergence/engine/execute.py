@@ -121,7 +121,7 @@ class Executor:
         if run is None:
             return None
         try:
-            _check_attempts(run)
+            _check_attempts(run, before)
             steps = self._template(run).steps
         except CdpError as error:
             log.exception("run given up", tenant_id=tenant_id, run_id=run_id)
@@ -285,10 +285,14 @@ class Executor:
         return binding.step_names(step.variables, {**known, **run.parameters, **late})
 
 
-def _check_attempts(run: Run) -> None:
-    if run.attempt > MAX_ATTEMPTS:
+def _check_attempts(run: Run, before: Iterable[StepRun]) -> None:
+    """Raise StepFailed for a run that comes no further. A step that ended begins the count anew:
+    many restarts end no run that goes on between them.
+    """
+    last = max((step.attempt for step in before if step.status in ENDED), default=0)
+    if run.attempt - last > MAX_ATTEMPTS:
         raise StepFailed(
-            f"given up: {MAX_ATTEMPTS} attempts were cut off before they came to an end",
+            f"given up: {MAX_ATTEMPTS} attempts were cut off before a step came to its end",
             code="too_many_attempts",
             hint="see the log for what ended the process; then run it again",
         )

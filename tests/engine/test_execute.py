@@ -265,6 +265,16 @@ def test_a_run_that_ends_each_worker_is_given_up(service: Service, pend: Walk, a
     assert steps_of(service, run)["a"].error_code == "too_many_attempts"
 
 
+def test_a_step_that_ends_begins_the_count_of_attempts_anew(service: Service, pend: Walk) -> None:
+    run = pend("step_id: a, ps_type: test.act", "step_id: b, ps_type: test.act")
+    executor = Executor(service=service, worker="w")
+    *_, claim = [executor.begin("acme", run.run_id) for _ in range(MAX_ATTEMPTS)]
+    assert claim is not None
+    executor.run_step("acme", run.run_id, "a", attempt=claim.attempt, so_far={})
+    executor.walk("acme", run.run_id)
+    assert now(service, run).status is Status.COMPLETED
+
+
 def test_a_run_keeps_the_template_it_was_admitted_with(
     service: Service, pend: Walk, act: Act, tmp_path: Path
 ) -> None:
