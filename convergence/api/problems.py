@@ -45,7 +45,12 @@ STATUS: Mapping[type[CdpError], int] = {
     StepFailed: 500,
     Cancelled: 408,
 }
-BY_CODE: Mapping[str, int] = {"invalid_template_name": 404, "subscription_expired": 402}
+BY_CODE: Mapping[str, int] = {
+    "invalid_template_name": 404,
+    "subscription_expired": 402,
+    "result_too_large": 413,
+    "query_too_large": 413,
+}
 """A path that cannot be a template's is one that leads nowhere; what has ended wants payment."""
 
 OF_HTTP: Mapping[int, tuple[str, str]] = {

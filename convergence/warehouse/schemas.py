@@ -71,10 +71,13 @@ class View:
 @cache
 def views() -> Mapping[str, View]:
     """The views of each tenant's dataset; their queries are BigQuery SQL over its tables."""
-    return {
-        name: View(columns=_columns(body["columns"]), query=body["query"])
-        for name, body in _read("view").items()
-    }
+    return {name: _view(body) for name, body in _read("view").items()}
+
+
+@cache
+def central_views() -> Mapping[str, View]:
+    """The views of the dataset `tenants`, over its tables."""
+    return {name: _view(body) for name, body in _read("central_view").items()}
 
 
 @cache
@@ -112,6 +115,10 @@ def _table(name: str, body: Mapping[str, Any]) -> TableSchema:
         description=body["description"],
         is_billing=body.get("is_billing", False),
     )
+
+
+def _view(body: Mapping[str, Any]) -> View:
+    return View(columns=_columns(body["columns"]), query=body["query"])
 
 
 def _columns(said: Mapping[str, Any]) -> tuple[Column, ...]:

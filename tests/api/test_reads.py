@@ -286,3 +286,9 @@ def test_a_statement_is_explained(acme: TestClient) -> None:
     explained = acme.post("/api/v1/query/explain", json=asked).json()
     assert explained["columns"] == [{"name": "a", "type": "NUMERIC"}]
     assert "15 digits" in explained["notes"][0]
+
+
+def test_an_answer_that_is_too_large_is_413(acme: TestClient) -> None:
+    asked = {"sql": "SELECT REPEAT('x', 10000) FROM UNNEST(GENERATE_ARRAY(1, 4000)) AS x"}
+    refused = acme.post("/api/v1/query", json=asked)
+    assert (refused.status_code, refused.json()["code"]) == (413, "result_too_large")

@@ -16,7 +16,7 @@ from convergence.warehouse.duckdb import export, tables
 from convergence.warehouse.duckdb.export import Sight
 from convergence.warehouse.duckdb.files import Shapes, match_files
 from convergence.warehouse.duckdb.types import bigquery_columns
-from convergence.warehouse.schemas import View, gcp_export, views
+from convergence.warehouse.schemas import View, central_views, gcp_export, views
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import Resolved, TableKind, TableRef, resolve
 from convergence.warehouse.sql.notes import notes
@@ -124,7 +124,9 @@ def _columns(cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef) -> 
 
 
 def _view(ref: TableRef) -> View | None:
-    return views().get(ref.table) if ref.kind is TableKind.DATASET and not ref.view else None
+    if ref.source is not None or ref.view:
+        return None
+    return (central_views() if ref.kind is TableKind.CENTRAL else views()).get(ref.table)
 
 
 def _answer(

@@ -2,7 +2,8 @@
 
 from sqlglot import exp, parse_one
 
-from convergence.warehouse.sql.names import TableRef
+from convergence.warehouse.schemas import central_views, views
+from convergence.warehouse.sql.names import TableKind, TableRef
 
 _VIEWS = {
     "COLUMNS": parse_one(
@@ -42,6 +43,15 @@ def information_schema(home: exp.Expr, *, ref: TableRef, project: str) -> exp.Su
         database=exp.Literal.string(home.text("catalog")),
         schema=exp.Literal.string(home.text("db")),
     )
+    if ref.view == "TABLES":
+        is_central = ref.kind is TableKind.CENTRAL
+        for name in central_views() if is_central else views():
+            rows = exp.union(rows, _row_of(name), distinct=False)
     names = {"table_catalog": project, "table_schema": ref.dataset}
     fixed = [exp.alias_(exp.Literal.string(text), name) for name, text in names.items()]
     return exp.select(*fixed, exp.Star()).from_(exp.Subquery(this=rows)).subquery()
+
+
+def _row_of(view: str) -> exp.Select:
+    texts = {"table_name": view, "table_type": "VIEW", "is_insertable_into": "NO", "is_typed": "NO"}
+    return exp.select(*(exp.alias_(exp.Literal.string(text), name) for name, text in texts.items()))
