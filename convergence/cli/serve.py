@@ -53,7 +53,11 @@ def serve(
     with home.lock() as lock, listen(settings.host, settings.port) as listening:
         url = url_of(listening)
         run_server(
-            settings, listening, announce=lambda: lock.announce(url), with_worker=not no_worker
+            settings,
+            listening,
+            announce=lambda: lock.announce(url),
+            with_worker=not no_worker,
+            with_link=sys.stderr.isatty(),
         )
 
 
@@ -101,6 +105,7 @@ def run_server(
     *,
     announce: Callable[[], None],
     with_worker: bool,
+    with_link: bool,
 ) -> None:
     """Open the parts, so that what is wrong is said here; then answer until a signal ends it."""
     from convergence.engine.signin import make_link
@@ -110,7 +115,7 @@ def run_server(
         announce()
         _tell(settings, url_of(listening), with_worker=with_worker)
         is_mine = settings.environment == "development" and not settings.disable_auth
-        if is_mine and sys.stderr.isatty():
+        if is_mine and with_link:
             link = url_of(listening) + make_link(service, None)
             say(f"dashboard: {link} (signs the operator in, once, for ten minutes)")
         answer(create_app(service, with_worker=with_worker), listening, service)

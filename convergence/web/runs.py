@@ -6,13 +6,16 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from convergence.errors import Invalid
 from convergence.model.run import Run, RunFilter, Status
 from convergence.store import fleet, runs
 from convergence.web.problems import PageRoute
 from convergence.web.render import page
+from convergence.web.run import RUN_ID
 from convergence.web.visitor import Looking, Visitor
+from convergence.web.words import to
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -24,21 +27,27 @@ SHOWN = tuple(status for status in Status if status is not Status.SKIPPED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the address chooses; `before` is a cursor."""
+    """What the address chooses. `before` is a cursor; so is `since`: the newest run seen so far."""
 
     status: Status | None
     pipeline: str | None
     before: str | None
+    since: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A part of the list; `older` is the cursor of the next one."""
+    """A part of the list. `older` is the cursor of the next one, and `since` of the newest run.
+
+    `unseen` counts the runs that came since, up to one more than are shown at once.
+    """
 
     wanted: Wanted
     runs: Sequence[Run]
     counts: Mapping[Status, int]
     older: str | None
+    since: str | None
+    unseen: int
     tenant_id: str | None
 
 
@@ -46,38 +55,58 @@ def read(
     status: Annotated[Status | None, Query()] = None,
     pipeline: Annotated[str | None, Query(max_length=300)] = None,
     before: Annotated[str | None, Query(max_length=100)] = None,
+    since: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Wanted:
     """Raises Invalid."""
     _moment(before)
-    return Wanted(status=status, pipeline=pipeline, before=before)
+    _moment(since)
+    return Wanted(status=status, pipeline=pipeline, before=before, since=since)
 
 
 Listing = Annotated[Wanted, Depends(read)]
+Find = Annotated[str, Query(max_length=300)]
 
 
 @router.get("/runs")
-def show(visitor: Looking, wanted: Listing, request: Request) -> Response:
-    """The newest first, those after the cursor."""
+def show(visitor: Looking, wanted: Listing, request: Request, find: Find = "") -> Response:
+    """The newest first, those after the cursor; or what is sought: a run, or a pipeline."""
+    sought = find.strip()
+    if sought:
+        is_run = RUN_ID.fullmatch(sought)
+        path, pipeline = (f"/runs/{sought}", None) if is_run else ("/runs", sought)
+        found = to(path, tenant=visitor.chosen, pipeline=pipeline)
+        return RedirectResponse(found, status_code=303)
     listed = list_runs(visitor, wanted)
     return page(request, "runs.html", visitor=visitor, here="runs", listed=listed)
 
 
 def list_runs(visitor: Visitor, wanted: Wanted) -> Listed:
-    found = _newest(visitor, wanted)
+    found = _page(visitor, wanted, before=_moment(wanted.before))
     shown = found[:AT_ONCE]
+    newest = _cursor(found[0]) if found and not wanted.before else wanted.since
     return Listed(
         wanted=wanted,
         runs=shown,
         counts=_counts(visitor),
         older=_cursor(shown[-1]) if len(found) > AT_ONCE else None,
+        since=newest,
+        unseen=_unseen(visitor, wanted),
         tenant_id=visitor.tenant.tenant_id if visitor.tenant else None,
     )
 
 
-def _newest(visitor: Visitor, of: Wanted) -> list[Run]:
+def _unseen(visitor: Visitor, wanted: Wanted) -> int:
+    """How many runs came since an older part was opened; the newest part shows them itself."""
+    since = _moment(wanted.since)
+    if wanted.before is None or since is None:
+        return 0
+    newest = _page(visitor, wanted, before=None)
+    return sum((run.created_at, run.run_id) > since for run in newest)
+
+
+def _page(visitor: Visitor, of: Wanted, *, before: tuple[datetime, str] | None) -> list[Run]:
     statuses = frozenset({of.status} if of.status else ())
     wanted = RunFilter(statuses=statuses, pipeline_id=of.pipeline)
-    before = _moment(of.before)
     with visitor.service.database.read() as tx:
         if visitor.tenant is None:
             return fleet.page_runs(tx, wanted, limit=AT_ONCE + 1, before=before)

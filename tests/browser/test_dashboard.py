@@ -21,6 +21,9 @@ PAGES = (
     "/nowhere",
 )
 MOST_REQUESTS, MOST_BYTES = 6, 350_000
+CUT_OFF = """[...document.querySelectorAll("table.runs, table.costs, table.rows")]
+    .filter((it) => it.parentElement.scrollWidth > it.parentElement.clientWidth)
+    .map((it) => it.className)"""
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 
 
@@ -44,7 +47,42 @@ def test_bar_of_the_chart_leads_to_its_service(page: Page, site: Site) -> None:
     page.goto(f"{site.url}/costs")
     expect(page.locator("figure[data-ready]").first).to_be_visible()
     bars = page.locator("figure[data-ready] .drawing svg path[fill]:not([fill=none])")
-    assert bars.count() > 2
+    colour = page.locator(".legend i.s1").first.evaluate(
+        "it => getComputedStyle(it).backgroundColor"
+    )
+    name = page.locator(".legend li", has=page.locator("i.s1")).first.inner_text()
+    tall = [bar for bar in bars.all() if bar.evaluate("it => getComputedStyle(it).fill") == colour]
+    tall[-1].click()
+    expect(page.locator(".chips")).to_contain_text(name)
+
+
+def test_list_is_asked_for_when_its_stream_fails(chromium: Browser, site: Site) -> None:
+    context = chromium.new_context()
+    page = context.new_page()
+    page.goto(site.link())
+    answers = iter([{"status": 200, "content_type": "text/event-stream", "body": ""}])
+    page.route("**/events/runs*", lambda route: route.fulfill(**next(answers, {"status": 503})))
+    page.goto(f"{site.url}/runs")
+    with page.expect_request(lambda asked: asked.url == f"{site.url}/runs"):
+        page.evaluate("window.isTheSame = true")
+    run_id = site.run(site.days[1])
+    expect(page.locator(f"#run-{run_id}")).to_be_visible()
+    assert page.evaluate("window.isTheSame")
+    context.close()
+
+
+def test_keys_lead_to_pages_until_they_are_turned_off(page: Page, site: Site) -> None:
+    page.goto(f"{site.url}/costs")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    expect(page).to_have_url(f"{site.url}/runs")
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("gc")
+    expect(page).to_have_url(f"{site.url}/runs")
+    page.get_by_role("button", name="Keys").click()
+    page.keyboard.press("/")
+    expect(page.get_by_role("searchbox")).not_to_be_focused()
 
 
 def test_run_appears_and_completes_without_a_reload(page: Page, site: Site) -> None:
@@ -66,7 +104,7 @@ def test_live_run_ends_on_its_own_page(page: Page, site: Site) -> None:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("width", [1024, 360])
 def test_pages_are_accessible_and_fit(
     chromium: Browser, site: Site, theme: str, width: int
 ) -> None:
@@ -89,6 +127,8 @@ def test_pages_are_accessible_and_fit(
         told = [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
         assert told == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        if width >= 1024:
+            assert page.evaluate(CUT_OFF) == [], path
     context.close()
 
 

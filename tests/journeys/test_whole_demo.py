@@ -66,9 +66,10 @@ def test_second_demo_loads_nothing(clone: Path, shown: subprocess.CompletedProce
 
 @pytest.mark.usefixtures("shown")
 def test_dashboard_answers_until_ctrl_c(clone: Path) -> None:
-    process = subprocess.Popen(
-        [*DEMO, "--port", "0"], cwd=clone, env=environment(clone), stderr=subprocess.DEVNULL
-    )
+    with (clone.parent / "said").open("w") as said:
+        process = subprocess.Popen(
+            [*DEMO, "--port", "0"], cwd=clone, env=environment(clone), stderr=said
+        )
     try:
         for _ in range(600):
             holder = Home(clone / ".cdp").holder()
@@ -82,3 +83,4 @@ def test_dashboard_answers_until_ctrl_c(clone: Path) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
+    assert f"dashboard: {holder.url}/sign-in?link=" in (clone.parent / "said").read_text()

@@ -62,6 +62,31 @@ def test_runs_are_listed_in_parts_whole_and_once(acme: Browser, launched: list[R
     assert seen == [run.run_id for run in reversed(launched)]
 
 
+def test_older_part_tells_of_runs_that_came_since(
+    acme: Browser, service: Service, launched: list[Run]
+) -> None:
+    (older,) = re.findall(r'rel="next" href="([^"]+)"', acme.get("/runs").text)
+    path = older.replace("&amp;", "&")
+    before = acme.get(path).text
+    assert "new: show" not in before
+    for day in (date(2025, 1, 1), date(2025, 1, 2)):
+        run_of(service, "acme", day)
+    after = acme.get(path).text
+    assert '<a href="/runs">2 new: show</a>' in after
+    assert ids(after) == ids(before)
+    assert "new: show" not in acme.get("/runs").text
+
+
+def test_run_and_pipeline_are_found(acme: Browser, launched: list[Run]) -> None:
+    for sought, path in (
+        (launched[0].run_id, f"/runs/{launched[0].run_id}"),
+        ("acme-gcp-cost-billing", "/runs?pipeline=acme-gcp-cost-billing"),
+        ("//evil.example", "/runs?pipeline=%2F%2Fevil.example"),
+    ):
+        found = acme.get("/runs", params={"find": f" {sought} "}, follow_redirects=False)
+        assert (found.status_code, found.headers["Location"]) == (303, path)
+
+
 def test_counts_filter_by_status(acme: Browser, launched: list[Run]) -> None:
     page = acme.get("/runs").text
     assert re.findall(r"<b>([\d,]+)</b>", page) == ["58", "0", "1", "1", "0"]

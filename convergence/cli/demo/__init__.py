@@ -45,7 +45,13 @@ def demo(
         show(call, settings)
         if socket is not None:
             url = url_of(socket)
-            run_server(settings, socket, announce=lambda: lock.announce(url), with_worker=True)
+            run_server(
+                settings,
+                socket,
+                announce=lambda: lock.announce(url),
+                with_worker=True,
+                with_link=True,  # wherever it is read: there is nothing but a sample behind it
+            )
 
 
 def show(call: Call, settings: "Settings") -> None:

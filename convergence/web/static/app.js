@@ -1,4 +1,4 @@
-// What pages do beyond links and forms: the theme, sending a choice at once, two keys.
+// What pages do beyond links and forms: the theme, sending a choice at once, keys, asking again.
 (() => {
   const root = document.documentElement;
   root.classList.add("js");
@@ -19,6 +19,32 @@
   document.addEventListener("change", (event) => {
     const form = event.target.closest("[data-send-on-change]");
     if (form) form.requestSubmit();
+  });
+
+  // `/` finds a run; `g` and a letter lead to a page. Who does not want them turns them off.
+  const switched = document.querySelector("[data-keys-switch]");
+  const areOn = () => localStorage.getItem("cdp_keys") !== "off";
+  if (switched) {
+    switched.hidden = false;
+    const say = () => switched.setAttribute("aria-pressed", String(areOn()));
+    say();
+    switched.addEventListener("click", () => {
+      localStorage.setItem("cdp_keys", areOn() ? "off" : "on");
+      say();
+    });
+  }
+  let isGoing = false;
+  document.addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input, select, textarea, [contenteditable]");
+    if (!switched || !areOn() || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+    const place = isGoing && document.querySelector(`nav [data-key="${CSS.escape(event.key)}"]`);
+    isGoing = event.key === "g";
+    if (place) place.click();
+    if (event.key !== "/") return;
+    event.preventDefault();
+    const find = document.querySelector("[data-find]");
+    if (find) find.focus();
+    else document.querySelector('nav [data-key="r"]')?.click();
   });
 
   // A stream that fails three times running: ask for the page itself every five seconds, until
