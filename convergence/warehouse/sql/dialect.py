@@ -20,6 +20,7 @@ Place = Callable[[TableRef], exp.Expr]
 Columns = Callable[[TableRef], tuple[Column, ...]]
 
 MAX_SIZE = 200_000
+MAX_READS = 500
 _COPIES: dict[type[exp.Expr], int] = {
     **dict.fromkeys((exp.Div, exp.Mod, exp.IntDiv, exp.SafeDivide, exp.Greatest, exp.Least), 2),
     **dict.fromkeys((exp.Left, exp.Right, exp.Corr, exp.ParseJSON, exp.Unicode), 2),
@@ -45,6 +46,7 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
     placed = {ref: place(ref) for ref in resolved.refs}
     tree = resolved.tree.copy()
     try:
+        _check_reads(tree)
         name_fields(tree)
         annotate(resolved, tree, known)
         rewrite_arrays(tree)
@@ -108,6 +110,30 @@ def _check_growth(tree: exp.Query) -> None:
             raise refused("the statement is too complicated", hint="name the parts with WITH")
         times *= _COPIES.get(type(node), 1)
         stack.extend((child, times) for child in node.iter_expressions())
+
+
+def _check_reads(tree: exp.Query) -> None:
+    """A part of WITH is planned wherever it is named: a few lines could name tables by millions.
+
+    The engine's planner heeds neither its limit of memory nor an interruption.
+    """
+    parts = {cte.alias: cte.this for cte in tree.find_all(exp.CTE)}
+    if _reads(tree, parts, {}) > MAX_READS:
+        raise refused(
+            f"the statement reads tables more than {MAX_READS} times",
+            hint="a part of WITH counts as often as it is named",
+        )
+
+
+def _reads(node: exp.Expr, parts: Mapping[str, exp.Expr], known: dict[str, int]) -> int:
+    """Tables that are read in `node`, each part of WITH in place of its name; itself counts 1."""
+    total = 0
+    for table in node.find_all(exp.Table):
+        if table.name in parts and table.name not in known:
+            known[table.name] = 1
+            known[table.name] = _reads(parts[table.name], parts, known)
+        total += known.get(table.name, 1)
+    return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

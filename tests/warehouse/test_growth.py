@@ -1,0 +1,30 @@
+"""A short statement must not become one that fills the memory."""
+
+import pytest
+from sqlglot import exp
+
+from convergence.errors import Invalid
+from convergence.warehouse.base import Scope
+from convergence.warehouse.sql.dialect import to_duckdb
+from convergence.warehouse.sql.names import resolve
+from convergence.warehouse.sql.statement import parse
+
+SCOPE = Scope(project="p", tenant_id="acme", datasets=frozenset({"acme"}))
+
+
+def translate(sql: str) -> str:
+    tree = resolve(parse(sql), SCOPE)
+    return to_duckdb(tree, place=lambda ref: exp.to_table(ref.table), columns=lambda _: ())
+
+
+def test_parts_of_with_that_name_one_another_twice_cannot_fill_the_memory() -> None:
+    parts = ["t0 AS (SELECT * FROM t)"]
+    parts += [f"t{n} AS (SELECT * FROM t{n - 1} a, t{n - 1} b)" for n in range(1, 20)]  # noqa: S608 - numbers alone
+    with pytest.raises(Invalid, match="reads tables more than 500 times"):
+        translate(f"WITH {', '.join(parts)} SELECT COUNT(*) FROM t19")  # noqa: S608 - numbers alone
+
+
+def test_a_part_of_with_may_be_named_often_and_by_itself() -> None:
+    joined = " UNION ALL ".join(["SELECT n FROM r"] * 100)
+    recursive = "WITH RECURSIVE r AS (SELECT n FROM t UNION ALL SELECT n + 1 FROM r WHERE n < 9)"
+    assert "RECURSIVE" in translate(f"{recursive} {joined}")
