@@ -81,6 +81,7 @@ def test_costs_say_how_far_they_go(synced: TestClient) -> None:
     [
         "restatements?since=soon",
         "restatements?since=2024-11-05T08:00:00",
+        "restatements?since=0001-01-01",
         "restatements?cursor=x",
         "restatements?from=1",
         "restatements?x=1",
@@ -89,6 +90,12 @@ def test_costs_say_how_far_they_go(synced: TestClient) -> None:
 )
 def test_a_wrong_question_of_the_bill_is_422(acme: TestClient, path: str) -> None:
     assert acme.get(f"/api/v1/costs/{path}").status_code == 422
+
+
+@pytest.mark.parametrize("edge", ["0001-01-01", "9999-12-31", "0001-01-01T00:00:00+14:00"])
+def test_a_bill_of_a_moment_at_the_edge_of_the_calendar_is_422(acme: TestClient, edge: str) -> None:
+    answer = acme.get("/api/v1/costs", params={"as_of": edge})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_date")
 
 
 def test_a_tenant_sees_its_own_bill_alone(synced: TestClient, keys: object) -> None:

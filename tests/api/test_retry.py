@@ -47,3 +47,8 @@ def test_runs_are_listed_from_a_moment_on(acme: TestClient, failed: str) -> None
         for since in ("2024-11-05T00:00:00Z", "2024-11-06T00:00:00Z")
     }
     assert list(found.values()) == [1, 0]
+
+
+@pytest.mark.parametrize("edge", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-23:59"])
+def test_runs_since_a_moment_that_has_no_time_in_utc_are_422(acme: TestClient, edge: str) -> None:
+    assert acme.get(RUNS, params={"since": edge}).status_code == 422

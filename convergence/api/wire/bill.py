@@ -132,9 +132,10 @@ def moment(text: str, *, at_end: bool = False) -> datetime:
     """A day's first moment in UTC, or its last; or a moment as it is. Raises Invalid."""
     try:
         if len(text) == len("YYYY-MM-DD"):
-            start = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
-            return start + timedelta(days=1, microseconds=-1) if at_end else start
-        found = datetime.fromisoformat(text)
+            found = datetime.combine(date.fromisoformat(text), datetime.min.time(), UTC)
+            found += timedelta(days=1, microseconds=-1) if at_end else timedelta()
+        else:
+            found = datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         found = None
     if found is None or found.tzinfo is None or not 1 < found.year < 9999:

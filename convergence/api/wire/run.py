@@ -1,7 +1,7 @@
 """Runs: what is asked for, and what is told of one."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -25,6 +25,9 @@ from convergence.model.run import (
     StepRun,
     Trigger,
 )
+
+FIRST, LAST = datetime(2, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Moments that have a time in UTC wherever their zone is."""
 
 
 class RunIn(In):
@@ -85,7 +88,9 @@ class RunsQuery(BaseModel):
     pipeline_id: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9_-]{1,200}$")] = None
     date_from: str | None = Field(default=None, description="Usage days from here on")
     date_to: str | None = Field(default=None, description="Usage days up to this one")
-    since: AwareDatetime | None = Field(default=None, description="Accepted at this time or later")
+    since: Annotated[AwareDatetime | None, Field(ge=FIRST, lt=LAST)] = Field(
+        default=None, description="Accepted at this time or later"
+    )
     limit: Annotated[int, Field(ge=1, le=1000)] = 20
     cursor: Annotated[str | None, Field(max_length=500)] = None
 
