@@ -77,6 +77,11 @@ class Client(Protocol):
     def costs(self, tenant_id: str, question: Json) -> Json: ...
     def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
     def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]: ...
+    def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
+
+    def quality(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
+    def quality_result(self, tenant_id: str, dq_result_id: str) -> Json: ...
+
     def query(self, tenant_id: str | None, sql: str) -> Json: ...
     def explain(self, tenant_id: str | None, sql: str) -> Json: ...
     def export(self, tenant_id: str | None, sql: str, form: str) -> Iterator[bytes]:
@@ -220,6 +225,18 @@ class HttpClient(Remote, Client):
         params = _of(tenant_id) | chosen
         items: list[Json] = self._ask("GET", "/costs/reconciliation", params=params)["items"]
         return items
+
+    @override
+    def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
+        return list(self._pages("/costs/lineage", _of(tenant_id) | chosen, limit, self._caller))
+
+    @override
+    def quality(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
+        return list(self._pages("/quality", _of(tenant_id) | chosen, limit, self._caller))
+
+    @override
+    def quality_result(self, tenant_id: str, dq_result_id: str) -> Json:
+        return self._ask("GET", f"/quality/{segment(dq_result_id)}", params=_of(tenant_id))
 
     @override
     def query(self, tenant_id: str | None, sql: str) -> Json:

@@ -28,6 +28,7 @@ from convergence.api import (
     events,
     health,
     problems,
+    quality,
     query,
     runs,
     scheduler,
@@ -47,8 +48,9 @@ from convergence.engine.serve import start
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.outside.logs import Log
-from convergence.web import assets, live, overview, run, visitor
+from convergence.web import assets, lineage, live, overview, run, visitor
 from convergence.web import costs as web_costs
+from convergence.web import quality as web_quality
 from convergence.web import runs as web_runs
 from convergence.web import signin as web_signin
 from convergence.web.problems import not_found_page
@@ -60,10 +62,10 @@ WORKER_ROOMS = (health,)
 """What a worker answers: whether it is well, and what it counts."""
 ROOMS = (
     *(docs, health, runs, events, tenants, usage, schedules, scheduler),
-    *(sources, templates, costs, bills, query, signin),
+    *(sources, templates, costs, bills, quality, query, signin),
 )
 log = Log(__name__)
-PAGES = (assets, web_signin, overview, web_costs, web_runs, run, live)
+PAGES = (assets, web_signin, overview, web_costs, web_quality, lineage, web_runs, run, live)
 
 
 class Application(FastAPI):

@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, TypeVar
 
 from fastapi import Query
@@ -50,6 +50,17 @@ def read_moment(cursor: str | None) -> tuple[datetime, str] | None:
         return None
     text, name = _read(cursor, 2)
     return _moment(text), name
+
+
+def read_day(cursor: str | None) -> tuple[date, str] | None:
+    """The day and the name that a cursor holds. Raises Invalid."""
+    if cursor is None:
+        return None
+    text, name = _read(cursor, 2)
+    try:
+        return date.fromisoformat(text), name
+    except ValueError as error:
+        raise _not_ours() from error
 
 
 def read_place(cursor: str | None) -> tuple[datetime, str, int] | None:

@@ -18,8 +18,10 @@ from convergence.cli import (
     doctor,
     failures,
     init,
+    lineage,
     logs,
     plan,
+    quality,
     quota,
     retry,
     run,
@@ -56,6 +58,8 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(schedules.app, name="schedules")
 trend.add_to(costs.app)
 app.add_typer(costs.app, name="costs")
+lineage.add_to(costs.app)
+app.add_typer(quality.app, name="quality")
 app.add_typer(quota.app, name="quota")
 app.add_typer(sample.app, name="sample")
 app.add_typer(db.app, name="db")

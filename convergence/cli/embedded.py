@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from convergence import wiring
 from convergence.api import wire
+from convergence.cli import findings
 from convergence.cli.homes import take_home
 from convergence.engine import administer, arrange
 from convergence.errors import Cancelled, Fault, Invalid, NotFound
@@ -279,6 +280,16 @@ class EmbeddedClient:
         month = checked(wire.ReconciliationQuery, chosen).month
         found = reconcile.reconciliation(self._service, tenant_id, month)
         return [wire.reconciliation_out(item).model_dump(mode="json") for item in found]
+
+    def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
+        self._take_home()
+        return findings.lineage(self._service, tenant_id, checked(wire.LineageQuery, chosen), limit)
+
+    def quality(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
+        return findings.quality(self._service, tenant_id, checked(wire.QualityQuery, chosen), limit)
+
+    def quality_result(self, tenant_id: str, dq_result_id: str) -> Json:
+        return findings.quality_result(self._service, tenant_id, dq_result_id)
 
     def query(self, tenant_id: str | None, sql: str) -> Json:
         from convergence.engine import costs

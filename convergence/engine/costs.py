@@ -13,7 +13,7 @@ from convergence.model.cost import CostLine, CostQuery, Dimension
 from convergence.model.money import in_dollars
 from convergence.store import fleet, loads, sources, tenants
 from convergence.warehouse.base import Explained, FileForm, QueryLimits, Result, Scope
-from convergence.warehouse.sql import cost_queries
+from convergence.warehouse.sql import cost_queries, lineage_queries
 
 MAX_ROWS = 10_000
 BILLING_TABLE = cost_queries.BILLING_TABLE
@@ -79,6 +79,15 @@ def summary(
         state = loads.state(tx, tenant_id)
     left_out = tuple(sorted((name, tuple(days)) for name, days in (without or {}).items()))
     return service.answers.get((tenant_id, state, question.key, left_out), ask)
+
+
+def by_load(service: Service, tenant_id: str, question: CostQuery) -> Result:
+    """Rows, cost and credits by day, source, run and currency."""
+    scope = _scope(service, tenant_id)
+    (dataset,) = scope.datasets
+    query = lineage_queries.by_load(question, project=scope.project, dataset=dataset)
+    limits = QueryLimits(seconds=service.config.query_seconds, rows=1_000_000)
+    return service.warehouse.query(scope, query.sql("bigquery"), limits)
 
 
 def newest_export_time(service: Service, tenant_id: str) -> datetime | None:

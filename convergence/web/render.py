@@ -19,6 +19,7 @@ FIRST = "/"
 NAVIGATION = (
     ("overview", "Overview", "/"),
     ("costs", "Costs", "/costs"),
+    ("quality", "Quality", "/quality"),
     ("runs", "Runs", "/runs"),
 )
 # The charts set attributes of style; nothing else may.

@@ -16,6 +16,8 @@ PAGES = (
     "/",
     "/costs",
     "/costs?group=sku&filter=service%3DCOMP",
+    "/lineage",
+    "/quality",
     "/runs",
     "/runs/{run}",
     "/nowhere",

@@ -13,6 +13,7 @@ from convergence.api.wire.bill import (
     restatement_out,
 )
 from convergence.api.wire.event import EventOut, LogQuery, event_out
+from convergence.api.wire.lineage import LineageQuery, OriginOut, origin_out
 from convergence.api.wire.plan import ExplainOut, PlanOut, explain_out, plan_out
 from convergence.api.wire.problem import (
     Alive,
@@ -24,6 +25,13 @@ from convergence.api.wire.problem import (
     ReadinessProblem,
     Ready,
     fault_out,
+)
+from convergence.api.wire.quality import (
+    QualityOut,
+    QualityQuery,
+    QualityShown,
+    quality_out,
+    quality_shown,
 )
 from convergence.api.wire.result import (
     CostItem,
@@ -116,12 +124,17 @@ __all__ = [
     "Health",
     "LimitsOut",
     "LimitsPatch",
+    "LineageQuery",
     "LogQuery",
     "NewApiKeyOut",
     "OnboardedOut",
+    "OriginOut",
     "Page",
     "PlanOut",
     "Problem",
+    "QualityOut",
+    "QualityQuery",
+    "QualityShown",
     "QueryIn",
     "QueueOut",
     "QuotaProblem",
@@ -174,7 +187,10 @@ __all__ = [
     "limits_out",
     "new_key_out",
     "onboarded_out",
+    "origin_out",
     "plan_out",
+    "quality_out",
+    "quality_shown",
     "queue_out",
     "reconciliation_out",
     "restatement_out",

@@ -1,0 +1,113 @@
+"""From a number to where it comes from: its rows' loads, their runs, queries and source state."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from convergence.engine import costs
+from convergence.engine.costs import BILLING_TABLE
+from convergence.engine.service import Service
+from convergence.errors import CdpError
+from convergence.model.cost import CostQuery
+from convergence.model.lineage import Origin, Place
+from convergence.model.load import Load
+from convergence.model.money import Total
+from convergence.model.quality import QualityResult
+from convergence.model.run import Run, StepRun
+from convergence.store import loads, quality, restatements, runs
+from convergence.store.database import ReadTx
+from convergence.store.restatements import Wanted
+from convergence.warehouse.schemas import billing_query
+from convergence.warehouse.sql import fill
+
+MOST_RESTATEMENTS = 50
+
+
+def trace(
+    service: Service,
+    tenant_id: str,
+    question: CostQuery,
+    *,
+    limit: int,
+    after: Place | None = None,
+) -> list[Origin]:
+    """The loads that hold the asked rows, the latest days first. Raises Invalid, NotFound."""
+    found = _shown(service, tenant_id, question)
+    places = sorted(found, key=lambda key: (key[0], key[1]), reverse=True)
+    chosen = [key for key in places if after is None or key[:2] < after][:limit]
+    if not chosen:
+        return []
+    first, last = chosen[-1][0], chosen[0][0]
+    with service.database.read() as tx:
+        newest = loads.newest(tx, tenant_id, BILLING_TABLE, first=first, last=last)
+        known = {(load.key.day, load.key.source): load for load in newest}
+        results = quality.of_loads(tx, tenant_id, [load.load_id for load in newest])
+        return [
+            _origin(tx, tenant_id, key, found[key], known=known, results=results) for key in chosen
+        ]
+
+
+def _shown(
+    service: Service, tenant_id: str, question: CostQuery
+) -> dict[tuple[date, str, str], dict[str, Total]]:
+    shown: dict[tuple[date, str, str], dict[str, Total]] = defaultdict(dict)
+    rows = costs.by_load(service, tenant_id, question).rows
+    for day, source, run_id, currency, count, cost, credit in rows:
+        shown[day, source, run_id][currency or ""] = Total(count, cost, credit or Decimal(0))
+    return shown
+
+
+def _origin(
+    tx: ReadTx,
+    tenant_id: str,
+    key: tuple[date, str, str],
+    shown: Mapping[str, Total],
+    *,
+    known: Mapping[Place, Load],
+    results: Mapping[str, QualityResult],
+) -> Origin:
+    day, source, run_id = key
+    load = known.get((day, source))
+    load = load if load is not None and load.run_id == run_id else None
+    run = runs.get(tx, tenant_id, run_id) if load else None
+    steps = runs.steps(tx, tenant_id, run_id) if load else []
+    of_day = Wanted(date_from=day, date_to=day)
+    restated = restatements.page(tx, tenant_id, of_day, limit=MOST_RESTATEMENTS)
+    return Origin(
+        day=day,
+        source=source,
+        run_id=run_id,
+        shown=shown,
+        load=load,
+        run=run,
+        sql=_sql(load, run, steps) if load and run else "",
+        quality=results.get(load.load_id) if load else None,
+        restatements=[each for each in restated if each.source == source],
+    )
+
+
+def _sql(load: Load, run: Run, steps: Sequence[StepRun]) -> str:
+    """The query as the step's report has it, else the snapshot's of the step that loads days."""
+    for step in steps:
+        if step.report.get("load_id") == load.load_id and step.report.get("sql"):
+            return str(step.report["sql"])
+    for step in run.snapshot["steps"]:
+        source = {**step.get("config", {}), **step}.get("source")
+        if isinstance(source, dict):
+            return _filled(str(source.get("query") or billing_query()), load, run)
+    return ""
+
+
+def _filled(sql: str, load: Load, run: Run) -> str:
+    names: dict[str, Any] = {
+        **run.parameters,
+        "tenant_id": run.tenant_id,
+        "source_billing_table": load.key.source,
+        "date": load.key.day,
+    }
+    try:
+        return fill.fill(sql, names, {}).sql("bigquery", pretty=True)
+    except CdpError:
+        return sql  # it has names that only its step knew: they are shown as names
