@@ -28,6 +28,11 @@ def test_number_leads_to_its_load_and_back_to_its_run(bill: Bill) -> None:
     assert "22 of 24 checks passed" in read
 
 
+def test_proof_of_the_overview_leads_to_the_loads_of_the_month(bill: Bill) -> None:
+    links = set(re.findall(r'href="(/lineage[^"]*)"', bill.browser.get("/").text))
+    assert links == {"/lineage?from=2024-11-01&amp;to=2024-11-04"}
+
+
 def test_lineage_of_a_filter_shows_its_rows_alone(bill: Bill) -> None:
     page = bill.browser.get("/lineage?from=2024-11-04&to=2024-11-04&filter=service%3DSTOR").text
     read = text_of(page)
