@@ -75,6 +75,10 @@ class Client(Protocol):
     def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]: ...
 
     def costs(self, tenant_id: str, question: Json) -> Json: ...
+    def export_costs(self, tenant_id: str, question: Json) -> Iterator[bytes]:
+        """A file of costs, in parts. Raises before the first part, or when it breaks off."""
+        ...
+
     def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
     def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]: ...
     def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
@@ -214,6 +218,10 @@ class HttpClient(Remote, Client):
     @override
     def costs(self, tenant_id: str, question: Json) -> Json:
         return self._ask("GET", "/costs", params=_of(tenant_id) | question)
+
+    @override
+    def export_costs(self, tenant_id: str, question: Json) -> Iterator[bytes]:
+        return self._pieces("GET", "/costs/export", params=_of(tenant_id) | question)
 
     @override
     def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:

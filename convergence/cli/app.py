@@ -16,6 +16,7 @@ from convergence.cli import (
     db,
     demo,
     doctor,
+    export,
     failures,
     init,
     lineage,
@@ -57,6 +58,7 @@ watch.add_to(runs.app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(schedules.app, name="schedules")
 trend.add_to(costs.app)
+export.add_to(costs.app)
 app.add_typer(costs.app, name="costs")
 lineage.add_to(costs.app)
 app.add_typer(quality.app, name="quality")

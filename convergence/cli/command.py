@@ -105,11 +105,12 @@ def _common(
 
 
 def command(app: typer.Typer, name: str, *, examples: Sequence[str]) -> Callable[[Verb], Verb]:
-    """Add a verb to a noun."""
+    """Add a verb to a noun. An argument of its own stands for a common option of that name."""
 
     def add(verb: Verb) -> Verb:
         _, *own = inspect.signature(verb, eval_str=True).parameters.values()
-        common = inspect.signature(_common, eval_str=True).parameters
+        shared = inspect.signature(_common, eval_str=True).parameters
+        common = {key: shared[key] for key in shared if key not in {p.name for p in own}}
         keyword = inspect.Parameter.KEYWORD_ONLY
         parameters = [p.replace(kind=keyword) for p in (*own, *common.values())]
         path = examples[0].partition(f" {name}")[0] + f" {name}"

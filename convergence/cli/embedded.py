@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
-
-from pydantic import BaseModel, ValidationError
 
 from convergence import wiring
 from convergence.api import wire
 from convergence.cli import findings
 from convergence.cli.homes import take_home
 from convergence.engine import administer, arrange
-from convergence.errors import Cancelled, Fault, Invalid, NotFound
+from convergence.errors import Cancelled, NotFound
 from convergence.model.run import Trigger
 from convergence.model.tenant import Tenant
 from convergence.outside.home import HomeLock
@@ -29,7 +27,6 @@ from convergence.store import events, fleet, keys, runs, schedules, tenants, wor
 if TYPE_CHECKING:
     from convergence.client import Tell
 Json = dict[str, Any]
-M = TypeVar("M", bound=BaseModel)
 
 PAGE = 1000
 POLL_SECONDS = 0.2
@@ -76,7 +73,7 @@ class EmbeddedClient:
         return [wire.key_out(key).model_dump(mode="json") for key in found]
 
     def create_key(self, tenant_id: str, wanted: Json) -> Json:
-        asked = checked(wire.ApiKeyIn, wanted)
+        asked = wire.checked(wire.ApiKeyIn, wanted)
         key, text = administer.create_key(
             self._service,
             tenant_id,
@@ -94,7 +91,7 @@ class EmbeddedClient:
         return wire.usage_out(found.row, found.limits, found.use).model_dump(mode="json")
 
     def set_limits(self, tenant_id: str, changes: Json) -> Json:
-        wanted = checked(wire.LimitsPatch, changes).changes
+        wanted = wire.checked(wire.LimitsPatch, changes).changes
         administer.set_limits(self._service, tenant_id, wanted)
         found = administer.todays_usage(self._service, tenant_id)
         with self._service.database.read() as tx:
@@ -110,7 +107,7 @@ class EmbeddedClient:
     def subscribe(self, tenant_id: str, changes: Json) -> Json:
         from convergence.engine import subscribe
 
-        wanted = checked(wire.SubscriptionPatch, changes)
+        wanted = wire.checked(wire.SubscriptionPatch, changes)
         changed = subscribe.subscribe(
             self._service, tenant_id, plan=wanted.plan_name, changes=wanted.changes
         )
@@ -122,7 +119,7 @@ class EmbeddedClient:
         return [wire.source_out(source).model_dump(mode="json") for source in found]
 
     def add_source(self, source: Json) -> Json:
-        wanted = checked(wire.SourceIn, source).to_source()
+        wanted = wire.checked(wire.SourceIn, source).to_source()
         return wire.source_out(administer.put_source(self._service, wanted)).model_dump(mode="json")
 
     def remove_source(self, table: str) -> None:
@@ -150,12 +147,12 @@ class EmbeddedClient:
         return wire.schedule_shown(found, missed).model_dump(mode="json")
 
     def add_schedule(self, tenant_id: str, wanted: Json) -> Json:
-        asked = checked(wire.ScheduleIn, wanted).to_request()
+        asked = wire.checked(wire.ScheduleIn, wanted).to_request()
         added = arrange.add_schedule(self._service, tenant_id, asked)
         return wire.schedule_out(added).model_dump(mode="json")
 
     def change_schedule(self, tenant_id: str, config_id: str, changes: Json) -> Json:
-        asked = checked(wire.SchedulePatch, changes).changes
+        asked = wire.checked(wire.SchedulePatch, changes).changes
         changed = arrange.change_schedule(self._service, tenant_id, config_id, asked)
         return wire.schedule_out(changed).model_dump(mode="json")
 
@@ -167,7 +164,7 @@ class EmbeddedClient:
 
         self._prepare_to_execute()
         now = self._service.clock.now()
-        asked = checked(wire.RunIn, wanted)
+        asked = wire.checked(wire.RunIn, wanted)
         launched = launch(
             self._service, asked.to_request(tenant_id, ref, trigger=Trigger.CLI, now=now)
         )
@@ -177,7 +174,7 @@ class EmbeddedClient:
         from convergence.engine.plan import plan
 
         self._take_home()
-        asked = checked(wire.RunIn, wanted)
+        asked = wire.checked(wire.RunIn, wanted)
         now = self._service.clock.now()
         request = asked.to_request(tenant_id, ref, trigger=Trigger.CLI, now=now)
         return wire.plan_out(plan(self._service, request)).model_dump(mode="json")
@@ -233,7 +230,7 @@ class EmbeddedClient:
         from convergence.engine.retry import retry
 
         self._prepare_to_execute()
-        asked = checked(wire.RetryIn, wanted).to_request(self._tenant_of(run_id), run_id)
+        asked = wire.checked(wire.RetryIn, wanted).to_request(self._tenant_of(run_id), run_id)
         retried = retry(self._service, asked)
         accepted = wire.accepted_out(retried.run, is_new=retried.is_new, by_id=True)
         return accepted.model_dump(mode="json")
@@ -245,7 +242,7 @@ class EmbeddedClient:
         return wire.run_with_steps(found, steps).model_dump(mode="json")
 
     def runs(self, tenant_id: str | None, chosen: Json, *, limit: int) -> list[Json]:
-        wanted = checked(wire.RunsQuery, chosen).to_filter()
+        wanted = wire.checked(wire.RunsQuery, chosen).to_filter()
         with self._service.database.read() as tx:
             if tenant_id is None:
                 found = fleet.page_runs(tx, wanted, limit=limit, before=None)
@@ -258,14 +255,23 @@ class EmbeddedClient:
         from convergence.engine import reconcile
 
         self._take_home()
-        asked = checked(wire.CostsQuery, question)
+        asked = wire.checked(wire.CostsQuery, question)
         bill = reconcile.bill(self._service, tenant_id, asked.to_question(), asked.moment)
         return wire.costs_out(bill).model_dump(mode="json")
+
+    def export_costs(self, tenant_id: str, question: Json) -> Iterator[bytes]:
+        from convergence.engine.costs import export_bill
+
+        self._take_home()
+        asked = wire.checked(wire.ExportQuery, question)
+        chosen, shape = asked.to_question(), asked.shape
+        file = export_bill(self._service, tenant_id, chosen, shape=shape, form=asked.format)
+        return _pieces(file)
 
     def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
         from convergence.store import restatements
 
-        asked = checked(wire.RestatementsQuery, chosen)
+        asked = wire.checked(wire.RestatementsQuery, chosen)
         first, last = asked.days
         wanted = restatements.Wanted(date_from=first, date_to=last, since=asked.since_moment)
         with self._service.database.read() as tx:
@@ -277,16 +283,20 @@ class EmbeddedClient:
         from convergence.engine import reconcile
 
         self._take_home()
-        month = checked(wire.ReconciliationQuery, chosen).month
+        month = wire.checked(wire.ReconciliationQuery, chosen).month
         found = reconcile.reconciliation(self._service, tenant_id, month)
         return [wire.reconciliation_out(item).model_dump(mode="json") for item in found]
 
     def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
         self._take_home()
-        return findings.lineage(self._service, tenant_id, checked(wire.LineageQuery, chosen), limit)
+        return findings.lineage(
+            self._service, tenant_id, wire.checked(wire.LineageQuery, chosen), limit
+        )
 
     def quality(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
-        return findings.quality(self._service, tenant_id, checked(wire.QualityQuery, chosen), limit)
+        return findings.quality(
+            self._service, tenant_id, wire.checked(wire.QualityQuery, chosen), limit
+        )
 
     def quality_result(self, tenant_id: str, dq_result_id: str) -> Json:
         return findings.quality_result(self._service, tenant_id, dq_result_id)
@@ -308,9 +318,7 @@ class EmbeddedClient:
         from convergence.engine import costs
 
         self._take_home()
-        with costs.export(self._service, tenant_id, sql, form) as content:
-            while piece := content.read(PIECE):
-                yield piece
+        return _pieces(costs.export(self._service, tenant_id, sql, form))
 
     def _all_tenants(self) -> Iterator[Tenant]:
         """By id."""
@@ -387,13 +395,6 @@ class EmbeddedClient:
         return tenant_id
 
 
-def checked(shape: type[M], values: Json) -> M:
-    """What was asked, as the wire reads it. Raises Invalid with every fault."""
-    try:
-        return shape.model_validate(values)
-    except ValidationError as error:
-        faults = [
-            Fault(message=each["msg"], pointer="/".join(map(str, each["loc"])))
-            for each in error.errors()
-        ]
-        raise Invalid("; ".join(map(str, faults)), faults=faults) from None
+def _pieces(content: BinaryIO) -> Iterator[bytes]:
+    with content:
+        yield from iter(lambda: content.read(PIECE), b"")

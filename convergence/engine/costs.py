@@ -8,8 +8,9 @@ from typing import Any, BinaryIO
 from sqlglot import exp
 
 from convergence.engine.service import Service
+from convergence.errors import Invalid
 from convergence.model.cancel import CancelToken
-from convergence.model.cost import CostLine, CostQuery, Dimension
+from convergence.model.cost import CostLine, CostQuery, Dimension, FileFormat, Shape
 from convergence.model.money import in_dollars
 from convergence.store import fleet, loads, sources, tenants
 from convergence.warehouse.base import Explained, FileForm, QueryLimits, Result, Scope
@@ -18,6 +19,7 @@ from convergence.warehouse.sql import cost_queries, lineage_queries
 MAX_ROWS = 10_000
 BILLING_TABLE = cost_queries.BILLING_TABLE
 MAX_GROUPS = 1_000_000
+EXPORT_SECONDS = 900.0
 MAX_CREDIT_TYPES = 50
 """So many have a column of their own."""
 
@@ -88,6 +90,31 @@ def by_load(service: Service, tenant_id: str, question: CostQuery) -> Result:
     query = lineage_queries.by_load(question, project=scope.project, dataset=dataset)
     limits = QueryLimits(seconds=service.config.query_seconds, rows=1_000_000)
     return service.warehouse.query(scope, query.sql("bigquery"), limits)
+
+
+def export_bill(
+    service: Service, tenant_id: str, question: CostQuery, *, shape: Shape, form: FileFormat
+) -> BinaryIO:
+    """All rows of the answer as a file, open at its start; whole, or not at all.
+
+    Raises Invalid, Cancelled (`query_timeout`), WarehouseError.
+    """
+    if shape is not Shape.GROUPS and question.is_divided_by_type:
+        raise Invalid(
+            "a row of the bill has all its credits",
+            code="invalid_filter",
+            hint="group_by=credit_type",
+        )
+    scope = _scope(service, tenant_id)
+    (dataset,) = scope.datasets
+    if shape is Shape.GROUPS:
+        query: exp.Query = _grouped(service, scope, question)
+    else:
+        rows_of = cost_queries.focus if shape is Shape.FOCUS else cost_queries.lines
+        query = rows_of(question, project=scope.project, dataset=dataset)
+    limits = QueryLimits(seconds=EXPORT_SECONDS)
+    written = FileForm.SHEET if form is FileFormat.CSV else FileForm(form)
+    return service.warehouse.export(scope, query.sql("bigquery"), written, limits)
 
 
 def newest_export_time(service: Service, tenant_id: str) -> datetime | None:

@@ -47,6 +47,23 @@ class Dimension(StrEnum):
 PERIODS = frozenset({Dimension.DAY, Dimension.WEEK, Dimension.MONTH})
 
 
+class Shape(StrEnum):
+    """What a file of costs has a row for: a group, a row of the bill, the same as FOCUS has it."""
+
+    GROUPS = "groups"
+    LINES = "lines"
+    FOCUS = "focus"
+
+
+class FileFormat(StrEnum):
+    """How a file of rows is written; `json` is one array, `jsonl` an object in each line."""
+
+    CSV = "csv"
+    JSON = "json"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
 class Marking(StrEnum):
     """What hangs keys with values on a charge."""
 

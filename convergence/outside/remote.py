@@ -138,7 +138,9 @@ class Remote:
                 if line.startswith(DATA):
                     yield json.loads(line.removeprefix(DATA))
 
-    def _pieces(self, method: str, path: str, *, params: Json, body: Json) -> Iterator[bytes]:
+    def _pieces(
+        self, method: str, path: str, *, params: Json, body: Json | None = None
+    ) -> Iterator[bytes]:
         """A file, piece by piece."""
         headers = self._caller
         try:

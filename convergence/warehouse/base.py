@@ -155,6 +155,10 @@ class FileForm(StrEnum):
 
     CSV = "csv"
     PARQUET = "parquet"
+    JSON = "json"
+    JSONL = "jsonl"
+    SHEET = "sheet"
+    """CSV in which no text is a formula to a spreadsheet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

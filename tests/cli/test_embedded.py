@@ -188,3 +188,22 @@ def test_the_bill_agrees_with_its_source_and_tells_what_was_restated(
     assert acme("costs", "diff", "-t", "acme", "--since", "soon").code == 2
     asked = ("costs", "summary", "-t", "acme", "--as-of", "2024-11-01", "--json")
     assert acme(*asked).json == []
+
+
+def test_a_bill_is_exported_whole_to_a_file_or_to_stdout(acme: Cdp, tmp_path: Path) -> None:
+    acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    file = tmp_path / "bill.parquet"
+    ended = acme("costs", "export", str(file), "-t", "acme", "-o", "parquet")
+    assert ended.code == 0, ended.err
+    assert file.read_bytes()[:4] == b"PAR1"
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("bill")] == [file.name]
+    nowhere = acme("costs", "export", str(tmp_path / "no" / "bill.csv"), "-t", "acme")
+    assert (nowhere.code, "cannot be written" in nowhere.err) == (2, True)
+
+
+def test_a_trend_has_a_step_for_each_period(acme: Cdp) -> None:
+    acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    (step,) = acme("costs", "trend", "-t", "acme", "--by", "month", "--json").json
+    assert (step["month"], step["net"], step["change"]) == ("2025-03", "9.050000001", "")
+    (first,) = acme("costs", "top", "-t", "acme", "--by", "label.env", "--json").json
+    assert (first["label_env"], first["share"]) == (None, "100.0 %")

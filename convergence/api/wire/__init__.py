@@ -37,8 +37,10 @@ from convergence.api.wire.result import (
     CostItem,
     CostsOut,
     CostsQuery,
+    ExportQuery,
     QueryIn,
     ResultOut,
+    check_stored,
     check_whole,
     costs_out,
     json_value,
@@ -71,7 +73,7 @@ from convergence.api.wire.schedule import (
     schedule_shown,
     triggered_out,
 )
-from convergence.api.wire.shape import Page
+from convergence.api.wire.shape import Page, checked
 from convergence.api.wire.signin import SignInLinkIn, SignInLinkOut
 from convergence.api.wire.source import GrantIn, SourceIn, SourceOut, source_out
 from convergence.api.wire.subscription import (
@@ -119,6 +121,7 @@ __all__ = [
     "DryrunOut",
     "EventOut",
     "ExplainOut",
+    "ExportQuery",
     "FaultOut",
     "GrantIn",
     "Health",
@@ -176,7 +179,9 @@ __all__ = [
     "VariableIn",
     "VariableOut",
     "accepted_out",
+    "check_stored",
     "check_whole",
+    "checked",
     "costs_out",
     "dryrun_out",
     "event_out",

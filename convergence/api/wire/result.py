@@ -4,16 +4,18 @@ import base64
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import override
 
 from convergence.api.wire.bill import moment
 from convergence.api.wire.shape import In, Json, Out, Page, any_day
 from convergence.errors import Invalid
-from convergence.model.cost import Calendar, CostQuery, Group, parse_group
+from convergence.model.cost import Calendar, CostQuery, FileFormat, Group, Shape, parse_group
 from convergence.model.day import FIRST_DAY, LAST_DAY
 
 
@@ -49,7 +51,7 @@ class QueryIn(In):
     sql: Annotated[str, Field(min_length=1, max_length=100_000)]
 
 
-class CostsQuery(BaseModel):
+class _Costs(BaseModel):
     """Which costs. Days are of the calendar, both included; all there are when absent."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,23 +79,6 @@ class CostsQuery(BaseModel):
     credit_types: bool = Field(
         default=True, description="Whether the credits of each type have a column of their own"
     )
-    convert: Literal["USD"] | None = Field(
-        default=None,
-        description="Beside each amount, the same in dollars by the rate of its rows, which is "
-        "part of the group",
-    )
-    format: Literal["json", "csv"] = "json"
-    as_of: str | None = Field(
-        default=None,
-        max_length=40,
-        description="What the answer was at the end of a day, or at a moment with its zone; "
-        "by day, service, project and invoice_month",
-    )
-
-    @property
-    def moment(self) -> datetime | None:
-        """Raises Invalid."""
-        return moment(self.as_of, at_end=True) if self.as_of else None
 
     def to_question(self) -> CostQuery:
         """Raises Invalid for what is no day, no name to group by, or no filter."""
@@ -112,8 +97,53 @@ class CostsQuery(BaseModel):
             filters={name: tuple(values) for name, values in filters.items()},
             calendar=self.calendar,
             with_credit_types=self.credit_types,
-            with_rates=self.convert is not None,
         )
+
+
+class CostsQuery(_Costs):
+    """Sums of groups."""
+
+    convert: Literal["USD"] | None = Field(
+        default=None,
+        description="Beside each amount, the same in dollars by the rate of its rows, which is "
+        "part of the group",
+    )
+    format: Literal["json", "csv", "parquet"] = "json"
+    as_of: str | None = Field(
+        default=None,
+        max_length=40,
+        description="What the answer was at the end of a day, or at a moment with its zone; "
+        "by day, service, project and invoice_month",
+    )
+
+    @property
+    def moment(self) -> datetime | None:
+        """Raises Invalid."""
+        return moment(self.as_of, at_end=True) if self.as_of else None
+
+    @override
+    def to_question(self) -> CostQuery:
+        return replace(super().to_question(), with_rates=self.convert is not None)
+
+
+class ExportQuery(_Costs):
+    """A file: of groups where some are named, else of the rows of the bill."""
+
+    focus: bool = Field(default=False, description="The rows with the columns of FOCUS 1.2")
+    format: FileFormat = FileFormat.CSV
+
+    @property
+    def shape(self) -> Shape:
+        """Raises Invalid for groups of rows as FOCUS has them."""
+        if self.focus and self.group_by:
+            raise Invalid(
+                "FOCUS has the rows of a bill, no groups",
+                code="invalid_dimension",
+                hint="leave out focus or group_by",
+            )
+        if self.focus:
+            return Shape.FOCUS
+        return Shape.GROUPS if self.group_by else Shape.LINES
 
 
 class CostItem(Out):
@@ -179,6 +209,16 @@ def _completeness(names: Sequence[str], row: Sequence[Any], bill: BillOfRows) ->
     if "day" not in names:
         return {}
     return {"is_complete": row[names.index("day")] <= bill.complete_to}
+
+
+def check_stored(*, is_stored: bool) -> None:
+    """Raises Invalid for what Parquet has not: an earlier bill, or one in dollars."""
+    if not is_stored:
+        raise Invalid(
+            "as_of and convert are answered in json or csv",
+            code="invalid_format",
+            hint="format=csv",
+        )
 
 
 def check_whole(result: Rows) -> None:

@@ -5,14 +5,16 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, model_validator
+from pydantic import BaseModel, ConfigDict, PlainSerializer, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from convergence.errors import Fault, Invalid
 from convergence.model.day import LAST_DAY, parse_day
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character: JSON may escape it, UTF-8 cannot hold it."""
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 Exact = Annotated[Decimal, PlainSerializer(lambda value: format(value, "f"), return_type=str)]
 """A decimal as a text, digit by digit."""
 Json = dict[str, Any]
@@ -68,3 +70,15 @@ def broken_text(value: object) -> str | None:
         elif isinstance(item, list):
             waiting += [(f"{pointer}/{place}", inner) for place, inner in enumerate(item)]
     return None
+
+
+def checked(shape: type[M], values: Json) -> M:
+    """What was asked, as the wire reads it. Raises Invalid with every fault."""
+    try:
+        return shape.model_validate(values)
+    except ValidationError as error:
+        faults = [
+            Fault(message=each["msg"], pointer="/".join(map(str, each["loc"])))
+            for each in error.errors()
+        ]
+        raise Invalid("; ".join(map(str, faults)), faults=faults) from None

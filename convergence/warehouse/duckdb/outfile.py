@@ -1,4 +1,4 @@
-"""A whole answer as a CSV or Parquet file, written by DuckDB in bounded memory."""
+"""A whole answer as a CSV, JSON or Parquet file, written by DuckDB in bounded memory."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -12,8 +12,12 @@ from convergence.warehouse.duckdb.types import SqlType, described
 
 _OPTIONS = {
     FileForm.CSV: "FORMAT csv, HEADER, PRESERVE_ORDER true",
+    FileForm.SHEET: "FORMAT csv, HEADER, PRESERVE_ORDER true",
+    FileForm.JSON: "FORMAT json, ARRAY true",
+    FileForm.JSONL: "FORMAT json",
     FileForm.PARQUET: "FORMAT parquet, COMPRESSION zstd, PRESERVE_ORDER true",
 }
+_OF_JSON = {FileForm.JSON, FileForm.JSONL}
 _WIDE = {"hugeint", "uhugeint"}
 """What SUM makes of INT64; Parquet has no such integer."""
 _MOMENTS = {"timestamp": "", "timestamp with time zone": "Z"}
@@ -41,10 +45,27 @@ def write_answer(
 
 def _column(name: str, kind: SqlType, form: FileForm) -> exp.Expr:
     column = exp.column(name, quoted=True)
-    value = _csv_value(column, kind) if form is FileForm.CSV else column
+    value: exp.Expr = column
+    if form is not FileForm.PARQUET:
+        value = _json_value(column, kind) if form in _OF_JSON else _csv_value(column, kind)
+    if form is FileForm.SHEET and kind.is_text:
+        value = _no_formula(column)
     if kind.id in _WIDE:
         value = exp.cast(column, exp.DataType.build("DECIMAL(38,0)", dialect="duckdb"))
     return exp.alias_(value, name, quoted=True)
+
+
+def _json_value(column: exp.Column, kind: SqlType) -> exp.Expr:
+    """Decimals as texts, digit by digit."""
+    if kind.id == "decimal":
+        return exp.cast(column, exp.DType.VARCHAR)
+    return _csv_value(column, kind) if kind.text.lower() in _MOMENTS else column
+
+
+def _no_formula(column: exp.Column) -> exp.Expr:
+    is_formula = _call("REGEXP_MATCHES", column, exp.Literal.string(r"^[=+\-@\t\r]"))
+    plain = _call("CONCAT", exp.Literal.string("'"), column.copy())
+    return exp.Case().when(is_formula, plain).else_(column.copy())
 
 
 def _csv_value(column: exp.Column, kind: SqlType) -> exp.Expr:
