@@ -266,7 +266,7 @@ class EmbeddedClient:
         asked = wire.checked(wire.ExportQuery, question)
         chosen, shape = asked.to_question(), asked.shape
         file = export_bill(self._service, tenant_id, chosen, shape=shape, form=asked.format)
-        return _pieces(file)
+        yield from _pieces(file)
 
     def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
         from convergence.store import restatements
@@ -318,7 +318,7 @@ class EmbeddedClient:
         from convergence.engine import costs
 
         self._take_home()
-        return _pieces(costs.export(self._service, tenant_id, sql, form))
+        yield from _pieces(costs.export(self._service, tenant_id, sql, form))
 
     def _all_tenants(self) -> Iterator[Tenant]:
         """By id."""
