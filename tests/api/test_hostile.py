@@ -2,16 +2,20 @@
 
 import json
 import random
+from urllib.parse import unquote
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.routing import Match
 from starlette.testclient import TestClient
 
 from convergence.api import problems
 from convergence.server import PAGES
+from convergence.web.problems import PageRoute
 
-PAGE_ROUTES = [route for page in PAGES for route in page.router.routes]
-"""They refuse with a page."""
+PAGE_ROUTES = [r for page in PAGES for r in page.router.routes if isinstance(r, PageRoute)]
+"""They refuse with a page; all else, the API and the pages' files, with a problem document."""
+HTML = "text/html"
 CASES = 2_000
 SEED = 20241101
 TEXTS = [
@@ -19,6 +23,7 @@ TEXTS = [
     *("' OR 1=1 --", "`x`", "{tenant_id}", "${x}", "{{7*7}}", "<script>", "\r\nA: b", "acme\n"),
     *("\uff41cme", "ACME", "0" * 300, "x" * 5_000, "\ud800", "\U0001d54f", "null", "NaN", "1e999"),
     *("2024-02-30", "2024-11-01T00:00", "-1", "99999999999999999999", "true", "[]", "*", "a.b.c"),
+    *("0001-01-01", "9999-12-31", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-23:59"),
 ]  # fmt: skip
 RIGHT = {
     "tenant_id": "acme",
@@ -40,7 +45,7 @@ FIELDS = [
 ]  # fmt: skip
 QUERIES = [
     *("limit", "cursor", "status", "pipeline_id", "date_from", "date_to", "tenant_id", "table"),
-    *("from", "to", "group_by", "filter", "format"),
+    *("from", "to", "group_by", "filter", "format", "since", "as_of"),
 ]  # fmt: skip
 
 
@@ -53,10 +58,21 @@ def test_nothing_that_is_sent_is_a_fault_of_ours(
     for case in range(CASES):
         route = dice.choice(routes)
         method, url, body = _request(dice, route)
-        answer = operator.request(method, url, content=body, headers=_type(dice))
+        request = operator.build_request(method, url, content=body, headers=_type(dice))
+        refusal = _kind_of_refusal(app, method, unquote(request.url.path))
+        request.headers["Accept"] = refusal
+        answer = operator.send(request)
         assert answer.status_code < 500, f"seed {SEED}, case {case}: {method} {url} {body[:200]!r}"
-        if answer.status_code >= 400 and route not in PAGE_ROUTES:
-            assert answer.headers["Content-Type"] == problems.MEDIA_TYPE
+        if answer.status_code >= 400:
+            assert answer.headers["Content-Type"].startswith(refusal), f"case {case}: {url}"
+
+
+def _kind_of_refusal(app: FastAPI, method: str, path: str) -> str:
+    """By the route that such a path leads to: hostile words may lead to another than was meant."""
+    asked = "GET" if method == "HEAD" else method
+    scope = {"type": "http", "path": path, "method": asked, "headers": []}
+    matches = (route for route in app.routes if route.matches(scope)[0] is Match.FULL)
+    return HTML if next(matches, None) in PAGE_ROUTES else problems.MEDIA_TYPE
 
 
 def _request(dice: random.Random, route: APIRoute) -> tuple[str, str, bytes]:
