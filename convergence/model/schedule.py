@@ -24,6 +24,8 @@ FIELDS: Final = "minute hour day month weekday, for example '0 3 * * *': every d
 CRON: Final = re.compile(r"[0-9A-Za-z*,/# -]{9,100}")
 ON_TIME: Final = timedelta(minutes=5)
 """What is found due within this time was not missed."""
+NO_ZONES: Final = frozenset({"Factory", "localtime", "posixrules"})
+"""Names of files beside the zones: what they mean is the machine's affair."""
 MOST_AT_ONCE: Final = 1000
 """Moments that are looked at together."""
 
@@ -199,4 +201,4 @@ def _zone(name: str) -> tzinfo:
 @cache
 def _zones() -> Set[str]:
     """The system's time zones; where it has none, those of the package tzdata, if it is there."""
-    return available_timezones()
+    return available_timezones() - NO_ZONES

@@ -73,6 +73,8 @@ def test_what_has_ended_runs_nothing_more(
         {"status": "PAUSED"},
         {"trial_end_date": "soon"},
         {"trial_end_date": 1},
+        {"trial_end_date": 0},
+        {"subscription_end_date": False},
         {"limit": 1},
     ],
 )

@@ -3,7 +3,8 @@
 from datetime import date
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from convergence.api.wire.shape import In, Out
 from convergence.api.wire.usage import LimitNumbers
@@ -11,7 +12,15 @@ from convergence.engine.subscribe import Subscribed
 from convergence.model.subscription import SubscriptionStatus
 from convergence.model.tenant import Plan
 
-Day = Annotated[date | None, Field(strict=False)]
+
+def _check_no_number(value: object) -> object:
+    """A number would be read as a moment, in seconds since 1970."""
+    if isinstance(value, bool | int | float):
+        raise PydanticCustomError("date_type", "must be a date, such as 2024-11-30")
+    return value
+
+
+Day = Annotated[date | None, Field(strict=False), BeforeValidator(_check_no_number)]
 
 
 class SubscriptionPatch(In):
