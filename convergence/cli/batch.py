@@ -90,7 +90,8 @@ class Batch:
                 self.stop = error
                 return
             waiting.popleft()
-            self.rows.append({**job.facts, "status": REFUSED, "error": error.detail})
+            refusal = {"status": REFUSED, "error": error.detail, "hint": error.hint}
+            self.rows.append({**job.facts, **refusal})
         else:
             waiting.popleft()
             self._live[pool.submit(self._until_its_end, run_id)] = (job, run_id)

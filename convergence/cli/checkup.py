@@ -230,7 +230,8 @@ def _templates(library: Library) -> list[Row]:
 
 
 def _template(library: Library, ref: str) -> Seen:
-    return OK, f"{len(library.get(ref).steps)} steps", ""
+    count = len(library.get(ref).steps)
+    return OK, "1 step" if count == 1 else f"{count} steps", ""
 
 
 def _sources(service: Service) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from convergence.cli.command import Call, Tenant, command, group
-from convergence.cli.output import Format, Row, show_rows
+from convergence.cli.output import Format, Row, say, show_rows
 from convergence.model.trend import share
 
 FIGURES = ("currency", "rows", "cost", "credits", "net")
@@ -150,6 +150,8 @@ def top(
         shares = (share(Decimal(item["net"]), whole) for item in of_currency)
         best += [item | {"share": next(shares)} for item in of_currency[:limit]]
     show_rows(best, [*columns_of(items, [by]), "share"], call.format)
+    if not best:
+        say(f"{tenant} has no costs there; see what was loaded: cdp runs ls --tenant {tenant}")
 
 
 @command(

@@ -11,6 +11,7 @@ from convergence.cli.command import Call, command
 from convergence.cli.output import say, show_rows
 
 COLUMNS = ("file", "what")
+IGNORED = (".cdp/", ".env")
 SCHEMA = "configs/pipeline-template.schema.json"
 EDITOR = {"yaml.schemas": {f"./{SCHEMA}": "configs/*/*/*.yml"}}
 
@@ -24,22 +25,25 @@ def init(
     *,
     folder: Annotated[Path, typer.Argument(help="Where; else here.", metavar="[FOLDER]")] = Path(),
 ) -> None:
-    """Write cdp.toml, .env.example, the templates and an editor's mapping. Overwrites nothing."""
+    """Write cdp.toml, .env.example, .gitignore, the templates and an editor's mapping.
+
+    Overwrites nothing; a .gitignore that is there gets the lines that it lacks.
+    """
     from convergence.errors import Unavailable
 
     folder = folder.expanduser()
     rows = []
-    for name, text in _files():
-        path = folder / name
-        try:
-            what = "kept" if path.exists() else _write(path, text)
-        except OSError as error:
-            raise Unavailable(
-                f"cannot write {path}: {error.strerror or error}",
-                code="folder_unusable",
-                hint="choose a folder that this user may write to: cdp init FOLDER",
-            ) from error
-        rows.append({"file": str(path), "what": what})
+    try:
+        for name, text in _files():
+            path = folder / name
+            rows.append(_row(path, "kept" if path.exists() else _write(path, text)))
+        rows.append(_row(folder / ".gitignore", _ignore(folder / ".gitignore")))
+    except OSError as error:
+        raise Unavailable(
+            f"cannot write {error.filename}: {error.strerror or error}",
+            code="folder_unusable",
+            hint="choose a folder that this user may write to: cdp init FOLDER",
+        ) from error
     show_rows(rows, COLUMNS, call.format)
     say("try: cdp doctor, then cdp demo or cdp tenants onboard TENANT --email ADDRESS")
 
@@ -48,6 +52,22 @@ def _write(path: Path, text: str) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
     return "written"
+
+
+def _row(path: Path, what: str) -> dict[str, str]:
+    return {"file": str(path), "what": what}
+
+
+def _ignore(path: Path) -> str:
+    """Keep state and secrets out of git. Lines that are there, with or without slashes, count."""
+    before = path.read_text("utf-8") if path.exists() else ""
+    known = {line.strip().strip("/") for line in before.splitlines()}
+    lacking = [line for line in IGNORED if line.strip("/") not in known]
+    if not lacking:
+        return "kept"
+    gap = "" if not before or before.endswith("\n") else "\n"
+    _write(path, before + gap + "".join(f"{line}\n" for line in lacking))
+    return "extended" if before else "written"
 
 
 def _files() -> Iterator[tuple[str, str]]:

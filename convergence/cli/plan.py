@@ -31,10 +31,13 @@ def plan(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="A variable of the template; repeatable."),
     ] = None,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="In the table too: the SQL that the warehouse runs.")
+    ] = False,
 ) -> None:
     """Show what a run would do: values, steps, SQL, files, quota; change nothing."""
     from convergence.cli.planned import show_plan
     from convergence.cli.run import wanted_run
 
     wanted = {**wanted_run(date, var or ()), "trigger_by": "cli"}
-    show_plan(call, tenant, template, wanted)
+    show_plan(call, tenant, template, wanted, with_sql=sql)

@@ -10,8 +10,13 @@ VALUE_COLUMNS = ("name", "value", "origin")
 STEP_COLUMNS = ("step_id", "ps_type", "trigger", "table", "files", "bytes", "rows_last_time")
 
 
-def show_plan(call: Call, tenant: str, template: str, wanted: dict[str, Any]) -> None:
-    """Raises CdpError where the request itself is wrong."""
+def show_plan(
+    call: Call, tenant: str, template: str, wanted: dict[str, Any], *, with_sql: bool = False
+) -> None:
+    """`with_sql`: with what the warehouse runs; JSON always has it.
+
+    Raises CdpError where the request itself is wrong.
+    """
     from convergence.model.template import check_ref
 
     with call.client() as client:
@@ -26,7 +31,7 @@ def show_plan(call: Call, tenant: str, template: str, wanted: dict[str, Any]) ->
     write("")
     write_table([_step_row(step) for step in planned["steps"]], STEP_COLUMNS)
     for step in planned["steps"]:
-        _show_step(step)
+        _show_step(step, with_sql=with_sql)
 
 
 def _head(planned: dict[str, Any]) -> Iterator[str]:
@@ -55,14 +60,15 @@ def _step_row(step: dict[str, Any]) -> dict[str, Any]:
     return {**step, **sums}
 
 
-def _show_step(step: dict[str, Any]) -> None:
+def _show_step(step: dict[str, Any], *, with_sql: bool) -> None:
     if step["sql"] is None:
         return
     write("")
     write(f"{step['step_id']}, in BigQuery SQL:")
     write(step["query"])
-    write("")
-    write(f"{step['step_id']}, what the warehouse runs:")
-    write(step["sql"])
+    if with_sql:
+        write("")
+        write(f"{step['step_id']}, what the warehouse runs:")
+        write(step["sql"])
     for note in step["notes"]:
         write(f"approximate: {note}")

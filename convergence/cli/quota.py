@@ -60,7 +60,11 @@ def change(
         raise Invalid("no limit is given", hint="cdp quota set --help names them")
     with call.client() as client:
         changed = client.set_limits(tenant, changes)
-    show_record(changed, call.format)
+    if call.format is Format.TABLE:
+        limits = [{"limit": name, "value": value} for name, value in changed["limits"].items()]
+        show_rows(limits, ("limit", "value"), call.format)
+    else:
+        show_record(changed, call.format)
     if changed["notice"]:
         say(f"notice: {changed['notice']}")
 

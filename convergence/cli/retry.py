@@ -71,7 +71,11 @@ def retry(
     if stop := batch.stop or batch.refusal:
         raise stop
     if batch.bad:
-        raise StepFailed(f"{len(batch.bad)} of {len(chosen)} did not complete", code="run_failed")
+        raise StepFailed(
+            f"{len(batch.bad)} of {len(chosen)} did not complete",
+            code="run_failed",
+            hint=next((row["hint"] for row in batch.bad if row.get("hint")), ""),
+        )
 
 
 def _chosen(

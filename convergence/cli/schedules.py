@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convergence.cli.command import Call, Tenant, command, group
-from convergence.cli.output import show_record, show_rows
+from convergence.cli.output import say, show_record, show_rows
 from convergence.cli.run import read_variables
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ COLUMNS = (
     *("config_id", "template", "schedule_cron", "timezone", "is_active", "next_run_time"),
     *("last_run_status", "problem_code"),
 )
+ADD = "add one: cdp schedules add gcp/cost/cost_billing --tenant TENANT --cron '0 3 * * *'"
 NEXT_COLUMNS = ("due", "template", "config_id")
 
 app = group("Schedules: templates that run by themselves, and when.")
@@ -27,7 +28,10 @@ Json = dict[str, Any]
 def ls(call: Call, *, tenant: Tenant) -> None:
     """List a tenant's schedules, with what kept the last from its time."""
     with call.client() as client:
-        show_rows(_listed(client, tenant), COLUMNS, call.format)
+        found = _listed(client, tenant)
+    show_rows(found, COLUMNS, call.format)
+    if not found:
+        say(f"{tenant} has no schedules; {ADD}")
 
 
 @command(
@@ -132,6 +136,10 @@ def next_due(call: Call, *, tenant: Tenant) -> None:
         for moment in each["next_run_times"]
     ]
     show_rows(sorted(due, key=lambda row: str(row["due"])), NEXT_COLUMNS, call.format)
+    if not found:
+        say(f"{tenant} has no schedules; {ADD}")
+    elif not due:
+        say("no schedule is due: cdp schedules resume ID lets a paused one go on")
 
 
 def _listed(client: "Client", tenant: str) -> list[Json]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from glob import iglob
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from convergence.cli.command import Call, command, group
-from convergence.cli.output import show_record, show_rows
+from convergence.cli.output import say, show_record, show_rows
 
 COLUMNS = ("table", "files", "kind", "tenants")
 
@@ -61,7 +62,10 @@ def add(
         "tenants": [_grant(each, account or (), project or ()) for each in tenant or ()],
     }
     with call.client() as client:
-        show_record(client.add_source(source), call.format)
+        added = client.add_source(source)
+    show_record(added, call.format)
+    if files and next(iglob(added["files"], recursive=True), None) is None:  # noqa: PTH207 - absolute
+        say(f"no file matches {added['files']} yet; runs find them once they are there")
 
 
 @command(app, "ls", examples=("cdp sources ls", "cdp sources ls -o json"))

@@ -59,7 +59,7 @@ def _check_over(old: Run, *, is_whole: bool) -> None:
         raise Conflict(
             f"Run {old.run_id} is {old.status}: no step of it failed",
             code="run_completed",
-            hint="run all of it again: from `start` (--whole)",
+            hint=f'cdp runs retry {old.run_id} --whole; over HTTP with {{"from": "start"}}',
         )
 
 

@@ -56,3 +56,13 @@ def test_folder_that_cannot_be_written_is_said_so(cdp: Cdp, tmp_path: Path) -> N
     refused = cdp("init", "file")
     assert refused.code == 6
     assert refused.err.splitlines()[-1].startswith("try: choose a folder")
+
+
+def test_git_is_told_to_ignore_state_and_secrets_once(cdp: Cdp, tmp_path: Path) -> None:
+    ignored = tmp_path / ".gitignore"
+    ignored.write_text("/dist\n.cdp")
+    assert cdp("init").code == cdp("init").code == 0
+    assert ignored.read_text() == "/dist\n.cdp\n.env\n"
+    ignored.unlink()
+    cdp("init")
+    assert ignored.read_text() == ".cdp/\n.env\n"

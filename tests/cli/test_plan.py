@@ -10,9 +10,11 @@ def test_a_plan_shows_sql_files_values_and_quota(acme: Cdp) -> None:
     assert "quota daily: 0 of" in shown.out
     values = [line.split()[:2] for line in shown.out.splitlines() if "only source" in line]
     assert values == [["source_billing_table", EXPORT]]
-    assert "what the warehouse runs:" in shown.out
+    assert "what the warehouse runs:" not in shown.out
     planned = acme("plan", TEMPLATE, "-t", "acme", "--date", DAY, "--json").json
     assert planned["steps"][0]["reads"][0]["files"] == 1
+    with_sql = acme("plan", TEMPLATE, "-t", "acme", "--date", DAY, "--sql").out
+    assert f"what the warehouse runs:\n{planned['steps'][0]['sql']}" in with_sql
     assert acme("runs", "ls", "--json").json == []
 
 

@@ -15,7 +15,6 @@ from convergence.engine import ledger
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.onboard import Application, onboard
-from convergence.engine.service import Service
 from convergence.model.run import LaunchRequest
 from convergence.server import create_app
 from convergence.settings import Settings
