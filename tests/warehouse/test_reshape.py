@@ -1,5 +1,8 @@
 """The published copy of the usage table on DuckDB: lost columns come back in their place."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -27,6 +30,30 @@ NINE = (
     "last_pipeline_started_at",
     "last_pipeline_completed_at",
 )
+KILLED = """
+import os, signal, sys
+from dataclasses import replace
+from pathlib import Path
+from convergence.warehouse.duckdb import tables
+from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
+from convergence.warehouse.schemas import load_schema
+
+run = tables.run
+
+class Dying:
+    def __init__(self, cursor):
+        self.cursor = cursor
+
+    def execute(self, statement):
+        if statement == "COMMIT":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.cursor.execute(statement)
+
+tables.run = lambda cursor, statements: run(Dying(cursor), statements)
+own = replace(load_schema("tenant_usage_quotas"), name="usage")
+DuckdbWarehouse(Path(sys.argv[1]), folders=lambda _: ()).evolve("acme", own)
+"""
+"""Dies when every statement has been executed, and nothing is committed."""
 SUBSETS = [lost for size in range(10) for lost in combinations(NINE, size)]
 USAGE = load_schema("tenant_usage_quotas")
 ROW = {
@@ -134,7 +161,14 @@ def test_a_table_that_is_written_anew_after_a_kill_is_whole(tmp_path: Path) -> N
     first.ensure_table("acme", narrow)
     first.upsert("acme", narrow, ("usage_id",), [ROW])
     first.close()
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], cwd=Path(__file__).parents[2], check=False
+    )
+    assert child.returncode == -signal.SIGKILL
     second = DuckdbWarehouse(tmp_path, folders=lambda _: ())
+    found = second.live("acme", narrow)
+    assert found is not None
+    assert compare(narrow, found) == ()
     assert second.evolve("acme", own)
     assert len(rows(second, "acme")) == 1
     second.close()
