@@ -28,3 +28,17 @@ def test_a_part_of_with_may_be_named_often_and_by_itself() -> None:
     joined = " UNION ALL ".join(["SELECT n FROM r"] * 100)
     recursive = "WITH RECURSIVE r AS (SELECT n FROM t UNION ALL SELECT n + 1 FROM r WHERE n < 9)"
     assert "RECURSIVE" in translate(f"{recursive} {joined}")
+
+
+@pytest.mark.parametrize("operator", ["+", "*", " || "])
+def test_a_sum_of_thousands_is_refused_at_its_place_before_it_is_parsed(operator: str) -> None:
+    with pytest.raises(Invalid, match=r"^\d+:\d+: more than 400 operators") as refused:
+        parse(f"SELECT\n  {operator.join(['1'] * 30_000)}")
+    assert (refused.value.code, refused.value.detail[:2]) == ("sql_refused", "2:")
+
+
+def test_many_short_expressions_are_no_long_one() -> None:
+    columns = ", ".join(f"a + {number} AS c{number}" for number in range(300))
+    conditions = " OR ".join(f"a * 2 - b = {number}" for number in range(300))
+    assert translate(f"SELECT {columns} FROM t WHERE {conditions}")  # noqa: S608 - numbers alone
+    assert translate(f"SELECT {' + '.join(['a'] * 400)} FROM t")  # noqa: S608 - names alone

@@ -23,6 +23,8 @@ MISREAD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 MAX_CHARACTERS = 200_000
 MAX_NESTING = 60
+MAX_OPERATORS = 400
+"""In one expression, outside of its parentheses: the engine's tree of it grows by each."""
 
 MAX_EXCERPT = 500
 _PLACED = re.compile(r"(\d+):(\d+): (.+)", re.DOTALL)
@@ -32,6 +34,20 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WORDLIKE = re.compile(r"\w+")
 _OPENING = frozenset({TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE, TokenType.CASE})
 _CLOSING = frozenset({TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE, TokenType.END})
+_OPERATORS = frozenset(
+    {
+        *(TokenType.PLUS, TokenType.DASH, TokenType.STAR, TokenType.SLASH, TokenType.DPIPE),
+        *(TokenType.AMP, TokenType.PIPE, TokenType.CARET, TokenType.TILDE),
+    }
+)
+_ENDS_OF_EXPRESSIONS = frozenset(
+    {
+        *(TokenType.COMMA, TokenType.SELECT, TokenType.FROM, TokenType.WHERE, TokenType.UNION),
+        *(TokenType.AND, TokenType.OR, TokenType.ON, TokenType.WHEN, TokenType.THEN),
+        *(TokenType.GROUP_BY, TokenType.HAVING, TokenType.QUALIFY, TokenType.ORDER_BY),
+        *(TokenType.INTERSECT, TokenType.EXCEPT, TokenType.ELSE),
+    }
+)
 _LIKE_OF_A_LOAD = (
     "`cdp run` replaces the rows of a day; `cdp db migrate` brings tables to their schema"
 )
@@ -56,6 +72,7 @@ def parse(sql: str) -> exp.Query:
     tokens = _tokens(sql)
     _check_kind(tokens)
     _check_nesting(tokens)
+    _check_operators(tokens)
     try:
         trees = BigQuery().parser().parse(_mark_variables(tokens), sql)
     except ParseError as error:
@@ -172,6 +189,27 @@ def _check_nesting(tokens: Sequence[Token]) -> None:
                 at=_token_place(token),
                 hint="name the parts with WITH",
             )
+
+
+def _check_operators(tokens: Sequence[Token]) -> None:
+    """Before anything is built of them: a sum of thousands would cost seconds, to be refused."""
+    counts = [0]
+    for token in tokens:
+        kind = token.token_type
+        if kind in _OPENING:
+            counts.append(0)
+        elif kind in _CLOSING and len(counts) > 1:
+            counts.pop()
+        elif kind in _ENDS_OF_EXPRESSIONS:
+            counts[-1] = 0
+        elif kind in _OPERATORS:
+            counts[-1] += 1
+            if counts[-1] > MAX_OPERATORS:
+                raise refused(
+                    f"more than {MAX_OPERATORS} operators in one expression",
+                    at=_token_place(token),
+                    hint="sum the elements of an array, or name the parts with WITH",
+                )
 
 
 def _mark_variables(tokens: list[Token]) -> list[Token]:
