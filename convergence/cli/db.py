@@ -129,7 +129,14 @@ def backup(
         raise typer.Exit(ERROR)
 
 
-@command(app, "restore", examples=("cdp db restore .cdp/backups/20250301T030000Z --home new",))
+@command(
+    app,
+    "restore",
+    examples=(
+        "cdp db restore .cdp/backups/20250301T030000Z --home new",
+        "cdp db restore /mnt/backups/monday --home /srv/cdp-new",
+    ),
+)
 def restore(
     call: Call, folder: Annotated[Path, typer.Argument(help="What `cdp db backup` made.")]
 ) -> None:
