@@ -112,7 +112,8 @@ class Settings(BaseModel):
     keep_events_days: int = Field(
         90,
         ge=0,
-        description="Days that a run's events and log stay after its end; 0: for ever.",
+        description="Days that a run's events and log stay after its end, and notifications "
+        "that were sent or given up; 0: for ever.",
     )
     keep_runs_days: int = Field(
         400,

@@ -8,6 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
+WORKERS = "4"
+"""More than cores: many tests wait for a program that they started."""
 CHECKS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
@@ -59,7 +61,7 @@ def main(arguments: list[str]) -> int:
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]
     start = time.monotonic()
     print(f"{'tests':<13}{tier.removeprefix('--')}", flush=True)
-    pytest = [sys.executable, "-m", "pytest", "-n", "2", *TIERS[tier], *rest]
+    pytest = [sys.executable, "-m", "pytest", "-n", WORKERS, *TIERS[tier], *rest]
     environment = os.environ | ({"CDP_TEST_BROWSER": "required"} if tier == "--browser" else {})
     if subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode != 0:
         failed.append("tests")

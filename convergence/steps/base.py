@@ -1,23 +1,19 @@
 """What a step type is, and what it is handed. The engine builds the context; steps use it."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from convergence.model.cancel import CancelToken
-from convergence.model.check import MAX_CHECKS, Check
+from convergence.model.check import Check
 from convergence.model.event import Level
 from convergence.model.source import GrantedSource
-from convergence.model.table import TableSchema
 from convergence.model.unit import Survey
-from convergence.model.validation import findings_error
 from convergence.outside.notify import Mailer
 from convergence.warehouse.base import Scope, StageRequest, Value
-from convergence.warehouse.sql.quality_faults import find_faults
-from convergence.warehouse.suites import load_suite
 
 
 class Settings(BaseModel):
@@ -27,35 +23,6 @@ class Settings(BaseModel):
 
     needs_warehouse: ClassVar[bool] = True
     """Whether only a worker that reaches the tenants' tables can do the step."""
-
-
-class CheckedSettings(Settings):
-    """The keys of a step whose rows are checked: those of the table's own suite, and more."""
-
-    quality: Annotated[tuple[Check, ...], Field(max_length=MAX_CHECKS)] = Field(
-        default=(), description="Checks of the rows, beside those of the table's suite"
-    )
-    quality_suite: Literal["default", "none"] = Field(
-        default="default", description="none: without the checks that the table has by itself"
-    )
-
-    def checked_schema(self) -> TableSchema | None:
-        """The shape of the table whose rows are checked, if it is said anywhere."""
-        raise NotImplementedError
-
-    @property
-    def suite(self) -> tuple[Check, ...]:
-        """All checks to make, the table's own first."""
-        schema = self.checked_schema()
-        is_default = self.quality_suite == "default" and schema is not None
-        return (*(load_suite(schema.name) if schema and is_default else ()), *self.quality)
-
-    @model_validator(mode="after")
-    def _checks_fit(self) -> Self:
-        found = find_faults(self.quality, self.checked_schema())
-        if found:
-            raise findings_error([replace(each, path=("quality", *each.path)) for each in found])
-        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 import stat
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,16 @@ from convergence.model.sample.catalog import EUR
 from convergence.model.sample.export import Sample
 from convergence.store import keys, runs, tenants
 from convergence.wiring import export_writer
+from tests.fakes import FakeClock
 
 SHORT = Sample(first=date(2025, 10, 1), days=2, seed=1)
 Make = Callable[..., Made]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """After the bills' days: usage that has not been yet is refused."""
+    return FakeClock(datetime(2026, 2, 1, 8, tzinfo=UTC))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,9 +21,16 @@ from convergence.model.sample.export import Sample
 from convergence.model.source import Grant, Kind, Source
 from convergence.wiring import export_writer
 from tests.engine.conftest import now
+from tests.fakes import FakeClock
 
 SHORT = Sample(first=date(2025, 10, 25), days=4, seed=1)
 BROKEN = Sample(first=date(2025, 10, 1), days=84, seed=1)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """After the bills' days: usage that has not been yet is refused."""
+    return FakeClock(datetime(2026, 2, 1, 8, tzinfo=UTC))
 
 
 def make(folder: Path, wanted: Sample, *, mend: bool = False) -> Made:

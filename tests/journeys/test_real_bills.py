@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,12 +17,19 @@ from convergence.engine.service import Service
 from convergence.model.run import LaunchRequest, Status
 from convergence.store import runs, tenants
 from tests.conftest import grant_export
+from tests.fakes import FakeClock
 
 DATA = Path(__file__).parent.parent / "data"
 BY_INVOICE_MONTH = """
     SELECT invoice_month, currency, COUNT(*), SUM(cost), SUM(credits_total)
     FROM billing_cost_daily GROUP BY 1, 2 ORDER BY 1
 """
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """After the bills' days: usage that has not been yet is refused."""
+    return FakeClock(datetime(2026, 2, 1, 8, tzinfo=UTC))
 
 
 @pytest.fixture

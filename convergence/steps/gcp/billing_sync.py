@@ -14,13 +14,13 @@ from convergence.model.source import GrantedSource
 from convergence.model.table import TableSchema
 from convergence.model.unit import Survey, UnitDay
 from convergence.steps.base import (
-    CheckedSettings,
     LoadOptions,
     Report,
     Settings,
     StepContext,
     StepPlace,
 )
+from convergence.steps.checked import CheckedSettings
 from convergence.steps.gcp.bq_etl import Destination, one_source, said_schema, schema_of
 from convergence.warehouse.base import StageRequest, Surveyed, Value
 from convergence.warehouse.schemas import billing_query

@@ -9,13 +9,13 @@ from convergence.errors import StepFailed
 from convergence.model.load import NO_SOURCE, LoadKey
 from convergence.model.table import TableSchema
 from convergence.steps.base import (
-    CheckedSettings,
     LoadOptions,
     Report,
     Settings,
     StepContext,
     StepPlace,
 )
+from convergence.steps.checked import CheckedSettings
 from convergence.warehouse.base import StageRequest, Value, WriteMode
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill, names

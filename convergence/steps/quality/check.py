@@ -8,7 +8,8 @@ from pydantic import Field
 from typing_extensions import override
 
 from convergence.model.table import TableSchema
-from convergence.steps.base import CheckedSettings, Inspection, Report, Settings, StepContext
+from convergence.steps.base import Inspection, Report, Settings, StepContext
+from convergence.steps.checked import CheckedSettings
 from convergence.warehouse.schemas import tenant_schemas
 
 Table = Annotated[str, Field(min_length=1, max_length=300)]
