@@ -81,8 +81,9 @@ class Seen:
         self.sizes[response.url] = int(response.headers.get("content-length", 0))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """Not for the session: Playwright keeps an event loop, beside which no worker starts."""
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         reason = "THE DASHBOARD IS NOT TESTED IN A BROWSER: chromium is not installed"
@@ -96,7 +97,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     (folder / "export").mkdir()
