@@ -140,7 +140,7 @@ def test_a_running_run_ends_soon_after_the_cancel(
         "step_id: b, ps_type: test.act, note: never",
         'step_id: told, ps_type: test.act, trigger: on_completion, note: "{status}"',
     )
-    wait_for(service, run, Status.RUNNING)
+    wait_for_diary(act, 1)
     cancel(service, "acme", run.run_id)
     ended = wait_for(service, run, Status.CANCELLED, Status.FAILED, Status.COMPLETED)
     assert (ended.status, ended.error) == (Status.CANCELLED, "a: the run was cancelled")

@@ -29,7 +29,7 @@ def check_paused_worker(ground: Ground, acme: Caller, *, runs: int) -> None:
     paused = fleet.work()
     sink.hold()
     ids = [acme.accepted(ground.server.url, number) for number in range(runs)]
-    wait_until(lambda: sink.waiting >= runs)
+    wait_until(lambda: sink.holds(*ids))
     paused.send(signal.SIGSTOP)
     for name in paused.names:
         fleet.query(AGE, worker=name)

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ class Sink(MessageHandler):
         self.ids: dict[str, set[str]] = defaultdict(set)
         """The Message-IDs of each run's mails."""
         self.loop: asyncio.AbstractEventLoop | None = None
-        self.waiting = 0
-        """Mails that are held, and whose senders wait for an answer."""
+        self.waiting: Counter[str] = Counter()
+        """Of each run: mails whose senders wait for an answer."""
         self.lag = 0.0
         """Seconds that each mail takes."""
         self._open = asyncio.Event()
@@ -68,11 +69,20 @@ class Sink(MessageHandler):
 
     @override
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        self.waiting += 1
-        await self._open.wait()
-        await asyncio.sleep(self.lag)
-        self.waiting -= 1
+        content = envelope.content
+        assert isinstance(content, bytes)
+        run_id = str(message_from_bytes(content)["Subject"])
+        self.waiting[run_id] += 1
+        try:
+            await self._open.wait()
+            await asyncio.sleep(self.lag)
+        finally:  # also when the sender hangs up
+            self.waiting[run_id] -= 1
         return str(await super().handle_DATA(server, session, envelope))
+
+    def holds(self, *run_ids: str) -> bool:
+        """Whether a mail of each of these runs waits."""
+        return all(self.waiting[run_id] > 0 for run_id in run_ids)
 
     @override
     def handle_message(self, message: Message) -> None:

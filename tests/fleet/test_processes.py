@@ -64,7 +64,7 @@ def test_a_stopped_worker_hands_over_at_once(
     first = fleet.work()
     ground.sink.hold()
     run_id = acme.accepted(server.url, 1)
-    wait_until(lambda: ground.sink.waiting >= 1)
+    wait_until(lambda: ground.sink.holds(run_id))
     first.stop()
     ((waiting,),) = fleet.query(
         "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = :id", id=run_id
