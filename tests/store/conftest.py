@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from convergence.model.load import Load, LoadKey, LoadStatus
 from convergence.model.money import MoneyKey, Total
@@ -16,10 +17,24 @@ from convergence.model.run import Run, Status, Trigger
 from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus
 from convergence.store import migrate, tenants
 from convergence.store.database import Database, WriteTx
+from convergence.store.tables import tenant_usage_quotas
 from tests.conftest import Admin, postgres_url
 
 NOW = datetime(2024, 11, 2, 3, 4, 5, 678901, tzinfo=UTC)
 DAY = NOW.date()
+NINE = {
+    "pipelines_cancelled_today": (7, 0),
+    "max_concurrent_reached": (7, 0),
+    "quota_exceeded": (True, False),
+    "quota_warning_sent": (True, False),
+    "quota_exceeded_at": (NOW, None),
+    "total_api_calls_today": (7, 0),
+    "total_storage_used_gb": (Decimal("7.50"), Decimal("0.00")),
+    "last_pipeline_started_at": (NOW, None),
+    "last_pipeline_completed_at": (NOW, None),
+}
+"""The columns that were lost once: what the row has, and what it gets when it has nothing."""
+USED = {name: used for name, (used, _) in NINE.items()}
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +80,24 @@ def database(url: str) -> Iterator[Database]:
     opened = Database(url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def used(database: Database) -> Database:
+    """With a tenant, and a usage row of it that says something in each column."""
+    with database.write() as tx:
+        add_tenant(tx, "acme")
+        row = {
+            "usage_id": "u1",
+            "tenant_id": "acme",
+            "usage_date": DAY,
+            "daily_limit": 6,
+            "pipelines_run_today": 3,
+            "last_updated": NOW,
+            "created_at": NOW,
+        }
+        tx.write(sa.insert(tenant_usage_quotas), row | USED)
+    return database
 
 
 @pytest.fixture

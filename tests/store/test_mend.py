@@ -1,8 +1,6 @@
 """A store whose tables differ from the schema is brought back to it, and keeps its rows."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
-from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
@@ -13,42 +11,11 @@ from convergence.model.drift import DriftKind, Verdict
 from convergence.store import catalogue, mend
 from convergence.store.database import Database
 from convergence.store.tables import ledger_dirty, tenant_usage_quotas
-from tests.store.conftest import NOW, add_tenant
+from tests.store.conftest import NINE, USED
 from tests.store.test_migrate import shape
 
-NINE = {
-    "pipelines_cancelled_today": (7, 0),
-    "max_concurrent_reached": (7, 0),
-    "quota_exceeded": (True, False),
-    "quota_warning_sent": (True, False),
-    "quota_exceeded_at": (NOW, None),
-    "total_api_calls_today": (7, 0),
-    "total_storage_used_gb": (Decimal("7.50"), Decimal("0.00")),
-    "last_pipeline_started_at": (NOW, None),
-    "last_pipeline_completed_at": (NOW, None),
-}
-"""The columns that were lost once: what the row has, and what it gets when it has nothing."""
-USED = {name: used for name, (used, _) in NINE.items()}
 SUBSETS = [lost for size in range(10) for lost in combinations(NINE, size)]
 SAMPLE = [*SUBSETS[::41], SUBSETS[-1]]
-
-
-@pytest.fixture
-def used(database: Database) -> Database:
-    """With a tenant, a run of it, and a usage row that says something in each column."""
-    with database.write() as tx:
-        add_tenant(tx, "acme")
-        row = {
-            "usage_id": "u1",
-            "tenant_id": "acme",
-            "usage_date": date(2024, 11, 2),
-            "daily_limit": 6,
-            "pipelines_run_today": 3,
-            "last_updated": NOW,
-            "created_at": NOW,
-        }
-        tx.write(sa.insert(tenant_usage_quotas), row | USED)
-    return database
 
 
 def usage_row(database: Database) -> dict[str, Any]:

@@ -1,0 +1,103 @@
+"""Bringing datasets to their schemas: killed anywhere, and beside broken ones."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from convergence.engine import migrate
+from convergence.engine.migrate import State
+from convergence.engine.onboard import Onboarded, onboard
+from convergence.engine.service import Service
+from convergence.settings import Settings
+from convergence.wiring import build
+from tests.conftest import application
+
+HARM = (
+    "ALTER TABLE tenants.tenant_usage_quotas DROP COLUMN quota_exceeded",
+    "ALTER TABLE tenants.tenant_usage_quotas DROP COLUMN max_concurrent_reached",
+    "ALTER TABLE x_meta_step_logs DROP COLUMN row_count",
+    "DROP TABLE x_meta_dq_results",
+)
+
+
+def harm(home: Path, dataset: str, *statements: str) -> None:
+    with duckdb.connect(home / "warehouse" / f"{dataset}.duckdb") as opened:
+        for statement in statements:
+            opened.execute(statement)
+
+
+@pytest.fixture
+def lacking(service: Service, tenant: Onboarded) -> Path:
+    """A home whose tenant's tables lack columns and one of themselves."""
+    assert {state.state for state in migrate.bring(service)} == {State.CURRENT}
+    service.close()
+    harm(service.home.path, "acme", *HARM)
+    return service.home.path
+
+
+def is_killed(home: Path, number: int) -> bool:
+    child = subprocess.run(
+        [sys.executable, Path(__file__).with_name("killed_migrate.py"), home, str(number)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+        timeout=50,
+    )
+    assert child.returncode in {0, -signal.SIGKILL}
+    return child.returncode != 0
+
+
+def check_killed(lacking: Path, number: int) -> bool:
+    """In a copy of the home: each table is as it was or as it shall be, then all as they shall."""
+    home = shutil.copytree(lacking, lacking.with_name(f"killed-{number}"))
+    killed = is_killed(home, number)
+    again = build(Settings(home=home))
+    before = migrate.status(again)
+    assert {state.state for state in before} <= {State.CURRENT, State.DRIFTED}
+    assert {len(state.drifts) for state in before if state.drifts} <= {1, 2}
+    assert {state.state for state in migrate.bring(again)} == {State.CURRENT}
+    assert all(not state.statements for state in migrate.bring(again))
+    again.close()
+    shutil.rmtree(home)
+    return killed
+
+
+def test_a_bringing_killed_in_its_middle_is_done_by_the_next(lacking: Path) -> None:
+    assert check_killed(lacking, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_bringing_killed_before_any_of_its_statements_is_done_by_the_next(lacking: Path) -> None:
+    last = next(number for number in range(1, 1000) if not check_killed(lacking, number))
+    assert last > 3 * len(HARM)
+
+
+@pytest.mark.parametrize(
+    "count", [4, pytest.param(1000, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+)
+def test_three_broken_tenants_are_told_and_all_others_are_brought(
+    service: Service, count: int
+) -> None:
+    names = [f"tenant_{number}" for number in range(count)]
+    for name in names:
+        onboard(service, application(name))
+    service.close()
+    home = service.home.path
+    for name in names:
+        harm(home, name, HARM[-1])
+    for name in names[:3]:
+        (home / "warehouse" / f"{name}.duckdb").write_bytes(b"not a database" * 1000)
+    again = build(Settings(home=home))
+    brought = migrate.bring(again)
+    assert {state.place for state in brought if state.state is State.FAILED} == set(names[:3])
+    mended = [state.place for state in brought if state.statements]
+    assert sorted(mended) == sorted(names[3:])
+    assert {state.state for state in brought} == {State.FAILED, State.CURRENT}
+    assert not any(state.statements for state in migrate.bring(again))
+    again.close()
