@@ -5,7 +5,7 @@ name of a physical table any more, only numbers; what the engine reads is put in
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
@@ -88,14 +88,19 @@ def resolve(tree: exp.Query, scope: Scope) -> Resolved:
     """
     tree = tree.copy()
     check_allowed(tree)
-    refs: dict[TableRef, int] = {}
-    for table in _physical_tables(tree):
-        ref = _ref(table, scope)
-        number = refs.setdefault(ref, len(refs))
-        _number(table, number)
+    refs = number_tables(tree, lambda table: _ref(table, scope))
     if scope.tenant_id is None:
         _check_one_dataset(refs)
-    return Resolved(tree=tree, refs=tuple(refs), project=scope.project)
+    return Resolved(tree=tree, refs=refs, project=scope.project)
+
+
+def number_tables(tree: exp.Expr, ref_of: Callable[[exp.Table], TableRef]) -> tuple[TableRef, ...]:
+    """Put a number in the place of each physical table's name; what the numbers stand for."""
+    refs: dict[TableRef, int] = {}
+    for table in _physical_tables(tree):
+        number = refs.setdefault(ref_of(table), len(refs))
+        _number(table, number)
+    return tuple(refs)
 
 
 def path_of(table: exp.Table) -> tuple[str, ...]:
@@ -103,7 +108,7 @@ def path_of(table: exp.Table) -> tuple[str, ...]:
     return tuple(".".join(part.name for part in table.parts).split("."))
 
 
-def _physical_tables(tree: exp.Query) -> list[exp.Table]:
+def _physical_tables(tree: exp.Expr) -> list[exp.Table]:
     """Tables that no visible WITH defines. A WITH name is seen after it, and in its query.
 
     The names of WITH are replaced by numbers: where DuckDB sees one less widely than BigQuery, it
@@ -210,7 +215,7 @@ def _not_readable(table: exp.Table) -> Invalid:
     )
 
 
-def _check_one_dataset(refs: dict[TableRef, int]) -> None:
+def _check_one_dataset(refs: Iterable[TableRef]) -> None:
     datasets = sorted({ref.dataset for ref in refs if ref.kind is not TableKind.SOURCE})
     if len(datasets) > 1:
         raise refused(
