@@ -77,10 +77,11 @@ def bring(
         _end([before])
         return
     with alone(settings) as service:
+        accepted = _approve_migrations(settings) if approve and not plan else ""
         mended = migrate.bring_store(service.database, approved=approve, is_plan=plan)
         rows = [_brought(state) for state in mended]
-        if before["state"] != CURRENT:
-            rows[0] |= {"state": MENDED, "detail": f"{before['detail']}; {rows[0]['detail']}"}
+        done = [accepted, before["detail"] if before["state"] != CURRENT else ""]
+        rows[0] = _also(rows[0], [said for said in done if said])
         tables = migrate.bring(service, tenant, approved=approve, is_plan=plan)
         rows += [_brought(state) for state in tables]
     show_rows(rows, COLUMNS, call.format)
@@ -178,6 +179,16 @@ def _is_unmade(settings: "Settings") -> bool:
     return settings.database_url is None and not (settings.home / "control.db").exists()
 
 
+def _approve_migrations(settings: "Settings") -> str:
+    """Before the store is opened to be worked with: that would migrate it, or be refused."""
+    from convergence.engine.migrate import approve_migrations
+
+    if _is_unmade(settings):
+        return ""
+    with _opened(settings) as database:
+        return "; ".join(approve_migrations(database))
+
+
 @contextmanager
 def _opened(settings: "Settings") -> Iterator["Database"]:
     from convergence.store.database import Database
@@ -234,6 +245,13 @@ def _brought(state: "TableState") -> Row:
     if row["state"] == CURRENT and done:
         return row | {"state": MENDED, "detail": done}
     return row | {"detail": "; ".join(part for part in (row["detail"], done) if part)}
+
+
+def _also(row: Row, done: Sequence[str]) -> Row:
+    if not done:
+        return row
+    state = MENDED if row["state"] == CURRENT else row["state"]
+    return row | {"state": state, "detail": "; ".join([*done, row["detail"]])}
 
 
 def _drifts(state: "TableState") -> list[Row]:

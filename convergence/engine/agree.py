@@ -21,7 +21,7 @@ def check_pepper(database: Database, secrets: Secrets) -> None:
         if deployment.agree(database, f"{PEPPER}{version}", fingerprint) != fingerprint:
             raise _other_pepper(f"version {version} of it is another")
     with database.read() as tx:
-        known = len(deployment.names(tx, PEPPER))
+        known = len(deployment.values(tx, PEPPER))
     if known > len(secrets.fingerprints):
         raise _other_pepper(f"it lacks version {known}")
 

@@ -12,10 +12,11 @@ from enum import StrEnum
 
 from convergence.engine.service import Service
 from convergence.errors import CdpError, NotFound, StepFailed, Unavailable
-from convergence.model.drift import Drift, Verdict, compare
+from convergence.model.drift import Drift, DriftKind, Verdict, compare
 from convergence.model.table import TableSchema
 from convergence.outside.logs import Log
 from convergence.store import catalogue, fleet, mend, tenants
+from convergence.store import migrate as store_migrations
 from convergence.store.database import Database
 from convergence.warehouse import history
 from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas
@@ -90,7 +91,7 @@ def check_tables(service: Service, dataset: str, schema: TableSchema | None) -> 
 def store_states(database: Database) -> list[TableState]:
     """The store's tables that differ; one row without a difference when none does."""
     with database.read() as tx:
-        found = catalogue.drifts(tx.connection)
+        found = [*catalogue.drifts(tx.connection), *map(_other, store_migrations.changed(tx))]
     differing = list(dict.fromkeys(drift.table for drift in found))
     return [
         TableState(
@@ -100,12 +101,26 @@ def store_states(database: Database) -> list[TableState]:
     ] or [TableState(place=STORE, table="(all)")]
 
 
+def _other(revision: str) -> Drift:
+    """Nobody but the operator can tell whether it did the same."""
+    kind, verdict = DriftKind.MIGRATION, Verdict.APPROVAL
+    return Drift(table=f"migration {revision}", kind=kind, verdict=verdict)
+
+
+def approve_migrations(database: Database) -> list[str]:
+    """Take this program's migrations for those that were applied; what was approved so."""
+    return [f"approved migration {each}" for each in store_migrations.approve(database)]
+
+
 def bring_store(
     database: Database, *, approved: bool = False, is_plan: bool = False
 ) -> list[TableState]:
     """Mend the store, all of it or nothing. Raises CdpError."""
     act = mend.plan if is_plan else mend.mend
     statements = tuple(act(database, approved=approved))
+    if not is_plan:
+        with database.write() as tx:
+            store_migrations.record(tx)
     seen = store_states(database)
     return [replace(seen[0], statements=statements), *seen[1:]]
 

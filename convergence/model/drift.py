@@ -32,6 +32,8 @@ class DriftKind(StrEnum):
     CONSTRAINT = "missing constraint"
     INDEX = "missing index"
     RETIRED = "retired name"
+    MIGRATION = "other migration"
+    """One that was applied had another text."""
 
 
 class Verdict(StrEnum):
@@ -67,6 +69,7 @@ _HARMLESS = {
     DriftKind.CLUSTERING,
     DriftKind.INDEX,
     DriftKind.RETIRED,
+    DriftKind.MIGRATION,
 }
 
 

@@ -11,6 +11,9 @@ FILES = "files"
 """Whose home has the tenants' files."""
 ENGINE = "dbos"
 """The major version of the durable engine, whose rows others cannot read."""
+MIGRATION = "migration."
+"""Begins the names of the checksums of applied migrations; their revision follows."""
+TABLE = deployment.name
 
 
 def value(tx: ReadTx, name: str) -> str | None:
@@ -18,10 +21,17 @@ def value(tx: ReadTx, name: str) -> str | None:
     return tx.connection.execute(query).scalar_one_or_none()
 
 
-def names(tx: ReadTx, prefix: str) -> list[str]:
-    """Those that begin so."""
-    query = sa.select(deployment.c.name).where(deployment.c.name.startswith(prefix))
-    return list(tx.connection.execute(query.order_by(deployment.c.name)).scalars())
+def values(tx: ReadTx, prefix: str) -> dict[str, str]:
+    """Those whose names begin so, by the rest of the name."""
+    query = sa.select(deployment).where(deployment.c.name.startswith(prefix))
+    found = tx.connection.execute(query.order_by(deployment.c.name))
+    return {row.name.removeprefix(prefix): row.value for row in found}
+
+
+def put_first(tx: WriteTx, name: str, wanted: str) -> None:
+    """Say a value, unless it was said."""
+    statement = insert_into(deployment, tx.dialect).on_conflict_do_nothing()
+    tx.write(statement, {"name": name, "value": wanted})
 
 
 def agree(database: Database, name: str, wanted: str) -> str:
@@ -31,8 +41,7 @@ def agree(database: Database, name: str, wanted: str) -> str:
     if found is not None:
         return found
     with database.write() as write:
-        statement = insert_into(deployment, write.dialect).on_conflict_do_nothing()
-        write.write(statement, {"name": name, "value": wanted})
+        put_first(write, name, wanted)
         return value(write, name) or wanted
 
 

@@ -14,6 +14,7 @@ from convergence.model.drift import Drift, DriftKind, Verdict
 from convergence.model.table import TableSchema
 from convergence.store import catalogue
 from convergence.store.adopt import adopt
+from convergence.store.alone import enter_alone, patiently
 from convergence.store.database import SCHEMA, Database
 from convergence.store.tables import metadata
 
@@ -23,11 +24,16 @@ Statement = sa.schema.ExecutableDDLElement | sa.Insert | sa.Select[Any]
 
 
 def mend(database: Database, *, approved: bool = False) -> list[str]:
-    """Everything that may be mended; the statements. `approved`: what needs approval, too."""
+    """Everything that may be mended; the statements. `approved`: what needs approval, too.
+
+    Raises Unavailable, Conflict; then nothing is changed.
+    """
+    return patiently(lambda: _mend(database, approved=approved))
+
+
+def _mend(database: Database, *, approved: bool) -> list[str]:
     with database.rebuild() as tx:
-        if not database.is_sqlite:
-            lock = sa.func.pg_advisory_xact_lock(sa.func.hashtext(SCHEMA))
-            tx.connection.execute(sa.select(lock))
+        enter_alone(tx)
         done = []
         for statement in _statements(tx.connection, approved=approved):
             tx.connection.execute(statement)

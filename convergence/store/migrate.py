@@ -3,7 +3,9 @@
 Tables that are not ours (the durable engine keeps its own beside them) are left alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,7 +15,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from convergence.errors import Unavailable
-from convergence.store.database import SCHEMA, Database, WriteTx
+from convergence.store import deployment
+from convergence.store.alone import enter_alone, patiently
+from convergence.store.database import SCHEMA, Database, ReadTx, WriteTx
+from convergence.store.deployment import MIGRATION
 
 _SCRIPTS = str(Path(__file__).with_name("migrations"))
 
@@ -36,16 +41,33 @@ def upgrade(database: Database) -> list[str]:
     """Apply what is missing, all or nothing; the revisions applied, oldest first.
 
     Safe to repeat, and in several processes at once. Raises Unavailable for a database that a
-    newer program has migrated.
+    newer program has migrated, or one whose migrations were others.
     """
+    return patiently(lambda: _upgrade(database))
+
+
+def changed(tx: ReadTx) -> list[str]:
+    """Revisions that were applied with another text than this program has for them."""
+    if not sa.inspect(tx.connection).has_table(deployment.TABLE):
+        return []
+    found = deployment.values(tx, MIGRATION)
+    return [each for each, text in _checksums().items() if found.get(each, text) != text]
+
+
+def approve(database: Database) -> list[str]:
+    """Take the texts of this program for those that were applied; the revisions concerned."""
     with database.write() as tx:
-        if not database.is_sqlite:
-            _enter_alone(tx)
-        config = _config()
-        missing = _missing(ScriptDirectory.from_config(config), _current(tx.connection))
-        config.attributes["connection"] = tx.connection
-        command.upgrade(config, "head")
-        return missing
+        found = changed(tx)
+        for revision in found:
+            deployment.forget(tx, MIGRATION + revision)
+            deployment.put_first(tx, MIGRATION + revision, _checksums()[revision])
+        return found
+
+
+def record(tx: WriteTx) -> None:
+    """Keep the checksum of each migration of a store that is at the newest, unless it is kept."""
+    for revision, text in _checksums().items():
+        deployment.put_first(tx, MIGRATION + revision, text)
 
 
 def status(database: Database) -> MigrationStatus:
@@ -56,6 +78,37 @@ def status(database: Database) -> MigrationStatus:
     known = {script.revision for script in scripts.walk_revisions()}
     is_behind = current != head and (current is None or current in known)
     return MigrationStatus(current=current, head=head, is_behind=is_behind)
+
+
+def _upgrade(database: Database) -> list[str]:
+    with database.write() as tx:
+        enter_alone(tx)
+        if not database.is_sqlite:
+            tx.connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
+        config = _config()
+        missing = _missing(ScriptDirectory.from_config(config), _current(tx.connection))
+        if found := changed(tx):
+            raise _unlike(found)
+        config.attributes["connection"] = tx.connection
+        command.upgrade(config, "head")
+        record(tx)
+        return missing
+
+
+def _unlike(found: list[str]) -> Unavailable:
+    return Unavailable(
+        f"Migration {', '.join(found)} was another when it was applied to this control store",
+        code="migration_changed",
+        hint="use the program that applied it; or take this one's for good: "
+        "cdp db migrate --approve, then cdp db check",
+    )
+
+
+def _checksums() -> Mapping[str, str]:
+    """By revision, oldest first; however its lines end."""
+    scripts = list(ScriptDirectory.from_config(_config()).walk_revisions())[::-1]
+    texts = {script.revision: Path(script.path).read_text("utf-8") for script in scripts}
+    return {revision: sha256(text.encode()).hexdigest() for revision, text in texts.items()}
 
 
 def _config() -> Config:
@@ -78,9 +131,3 @@ def _missing(scripts: ScriptDirectory, current: str | None) -> list[str]:
 
 def _current(connection: sa.Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
-
-
-def _enter_alone(tx: WriteTx) -> None:
-    """PostgreSQL: one migration at a time (the lock ends with the transaction), in our schema."""
-    tx.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(SCHEMA))))
-    tx.connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))

@@ -123,6 +123,21 @@ def test_a_store_of_a_newer_program_is_an_error(acme: Cdp, home: Path) -> None:
         assert "newer version" in refused.err
 
 
+def test_a_migration_that_was_another_is_told_and_taken_with_approval(
+    acme: Cdp, home: Path
+) -> None:
+    with store(home) as database:
+        database.execute("UPDATE deployment SET value = 'x' WHERE name = 'migration.0002'")
+    checked = acme("db", "check")
+    assert checked.code == 2
+    assert "migration 0002" in checked.out
+    assert acme("db", "migrate").code == 2
+    approved = acme("db", "migrate", "--approve", "--json")
+    assert approved.code == 0, approved.out
+    assert "approved migration 0002" in approved.json[0]["detail"]
+    assert acme("db", "check").code == 0
+
+
 def test_an_extra_column_is_told_kept_and_dropped_with_approval(acme: Cdp, home: Path) -> None:
     with tables(home) as warehouse:
         warehouse.execute("ALTER TABLE billing_cost_daily ADD COLUMN surprise VARCHAR")

@@ -35,6 +35,7 @@ ALL_TENANTS = {
     "catalogue",
     "mend",
     "adopt",
+    "alone",
     "copy",
     "tables",
     "gate",

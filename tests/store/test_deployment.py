@@ -21,6 +21,6 @@ def test_what_is_forgotten_is_decided_again(database: Database) -> None:
     for version in ("1", "2"):
         deployment.agree(database, f"pepper.{version}", "a")
     with database.write() as tx:
-        assert deployment.names(tx, "pepper.") == ["pepper.1", "pepper.2"]
+        assert list(deployment.values(tx, "pepper.")) == ["1", "2"]
         assert deployment.forget(tx, "pepper.") == 2
     assert deployment.agree(database, "pepper.1", "b") == "b"

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from convergence.errors import Unavailable
-from convergence.store import migrate
+from convergence.store import deployment, migrate
 from convergence.store.database import Database
 from convergence.store.tables import REVISION, metadata
 
@@ -88,6 +88,26 @@ def test_a_store_from_a_newer_program_is_refused(database: Database) -> None:
     with pytest.raises(Unavailable, match="revision 9999") as refusal:
         migrate.upgrade(database)
     assert "newer version" in refusal.value.hint
+
+
+def test_a_migration_that_is_another_than_was_applied_stops_the_next_one(
+    database: Database,
+) -> None:
+    with database.read() as tx:
+        assert max(deployment.values(tx, "migration.")) == REVISION
+        assert migrate.changed(tx) == []
+    with database.write() as tx:
+        for statement in (
+            "UPDATE deployment SET value = 'another' WHERE name = 'migration.0003'",
+            "UPDATE alembic_version SET version_num = '0009'",
+        ):
+            tx.connection.exec_driver_sql(statement)
+    with pytest.raises(Unavailable, match="Migration 0003") as refusal:
+        migrate.upgrade(database)
+    assert "--approve" in refusal.value.hint
+    assert migrate.approve(database) == ["0003"]
+    with database.read() as tx:
+        assert migrate.changed(tx) == []
 
 
 def test_our_tables_live_in_a_schema_of_their_own(database: Database) -> None:
