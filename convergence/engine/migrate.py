@@ -10,8 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from convergence.engine import adopt
 from convergence.engine.service import Service
 from convergence.errors import CdpError, NotFound, StepFailed, Unavailable
+from convergence.model import retired
 from convergence.model.drift import Drift, DriftKind, Verdict, compare
 from convergence.model.table import TableSchema
 from convergence.outside.logs import Log
@@ -127,11 +129,12 @@ def bring_store(
 
 def status(service: Service, tenant_id: str | None = None) -> list[TableState]:
     """Every table of every dataset beside its schema; nothing is changed."""
-    return [
+    seen = [
         _look(service, dataset, schema)
         for dataset in _datasets(service, tenant_id)
         for schema in _schemas(dataset)
     ]
+    return seen if tenant_id else [*seen, *_retired_states(service)]
 
 
 def bootstrap(service: Service) -> tuple[bool, list[TableState]]:
@@ -151,11 +154,59 @@ def bring(
     is_plan: bool = False,
 ) -> list[TableState]:
     """Make and reshape what is not current; every table as it is then."""
-    return [
+    seen = [
         state
         for dataset in _datasets(service, tenant_id)
         for state in _bring_dataset(service, dataset, approved=approved, is_plan=is_plan)
     ]
+    if tenant_id:
+        return seen
+    return [*seen, *(_retired_states(service) if is_plan else _adopt(service))]
+
+
+def _retired_states(service: Service) -> list[TableState]:
+    """The tables of the dataset under its retired name, if that is there."""
+    try:
+        found = adopt.retired_tables(service)
+    except CdpError as error:
+        broken = TableState(place=retired.DATASET, table="(all)")
+        return [replace(broken, error=error.detail, hint=error.hint)]
+    kind, verdict = DriftKind.RETIRED, Verdict.ADDITIVE
+    return [
+        TableState(
+            place=retired.DATASET,
+            table=old,
+            drifts=(Drift(table=old, kind=kind, verdict=verdict, wanted=schema.name),),
+        )
+        for old, schema in found.items()
+    ]
+
+
+def _adopt(service: Service) -> list[TableState]:
+    """Move all of its tables, then drop it; what stands in the way is told, and stays."""
+    seen = _retired_states(service)
+    if not seen or any(state.error for state in seen):
+        return seen
+    done = [_adopted(service, state) for state in seen]
+    if any(state.error for state in done):
+        return done
+    try:
+        adopt.drop_retired(service)
+    except CdpError as error:
+        kept = TableState(place=retired.DATASET, table="(all)")
+        return [*done, replace(kept, error=error.detail, hint=error.hint)]
+    return done
+
+
+def _adopted(service: Service, state: TableState) -> TableState:
+    schema = load_schema(state.drifts[0].wanted)
+    try:
+        moved = adopt.adopt(service, state.table, schema)
+    except CdpError as error:
+        return replace(state, error=error.detail, hint=error.hint)
+    said = f"moved {moved} rows to {CENTRAL_DATASET}.{schema.name}"
+    log.info("retired table moved", table=state.table, rows=moved)
+    return replace(state, drifts=(), statements=(said,))
 
 
 def _bring_dataset(

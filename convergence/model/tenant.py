@@ -13,6 +13,7 @@ TENANT_ID = re.compile(r"[a-z0-9][a-z0-9_]{2,49}")
 RESERVED = frozenset(
     {"tenants", "main", "temp", "system", "pg_catalog", "information_schema", "default", "public"}
     | {"gcp_silver_cost", "source", "sources", "operator", "admin", "control", "memory"}
+    | {"customers"}
 )
 
 

@@ -3,25 +3,22 @@
 For `mend.py`, whose transaction it is, and for `catalogue.py`, which tells that they are there.
 """
 
-import re
 from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from convergence.errors import Conflict
+from convergence.model.retired import no_place, present_name, retired_name
 from convergence.store.database import insert_into
 from convergence.store.tables import metadata
-
-_RETIRED, _NAME = "customer_", "tenant_"
 
 
 def retired_tables(connection: sa.Connection) -> list[tuple[str, sa.Table]]:
     """Retired names that are there, with the table that each became; parents first."""
     there = set(sa.inspect(connection).get_table_names())
     names = [
-        (table.name.replace(_NAME, _RETIRED, 1), table)
+        (retired_name(table.name), table)
         for table in metadata.sorted_tables
-        if table.name.startswith(_NAME)
+        if retired_name(table.name) != table.name
     ]
     return [(name, table) for name, table in names if name in there]
 
@@ -34,7 +31,7 @@ def adopt(connection: sa.Connection) -> Iterator[sa.Insert | sa.schema.DropTable
     found = retired_tables(connection)
     for old, table in found:
         names = {
-            _renamed(column["name"]): column["name"]
+            present_name(column["name"]): column["name"]
             for column in sa.inspect(connection).get_columns(old)
         }
         _check(old, table, set(names))
@@ -46,10 +43,6 @@ def adopt(connection: sa.Connection) -> Iterator[sa.Insert | sa.schema.DropTable
         yield sa.schema.DropTable(sa.Table(old, sa.MetaData()))
 
 
-def _renamed(name: str) -> str:
-    return re.sub(f"^{_RETIRED}", _NAME, name)
-
-
 def _check(old: str, table: sa.Table, given: set[str]) -> None:
     needed = {
         column.name
@@ -58,8 +51,4 @@ def _check(old: str, table: sa.Table, given: set[str]) -> None:
     }
     wrong = sorted((given - set(table.columns.keys())) | (needed - given))
     if wrong:
-        raise Conflict(
-            f"{old} cannot become {table.name}: {', '.join(wrong)} is in one of them alone",
-            code="retired_table",
-            hint=f"give {old} the columns of {table.name}, and run cdp db migrate again",
-        )
+        raise no_place(old, table.name, wrong)

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from convergence.engine import migrate
+from convergence.engine import adopt, costs, migrate
 from convergence.engine.migrate import State
 from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
@@ -24,10 +24,28 @@ HARM = (
     "ALTER TABLE x_meta_step_logs DROP COLUMN row_count",
     "DROP TABLE x_meta_dq_results",
 )
+RETIRED = (
+    (
+        "CREATE TABLE customer_usage_quotas (usage_id VARCHAR, customer_id VARCHAR,"
+        " usage_date DATE, pipelines_run_today BIGINT, daily_limit BIGINT)"
+    ),
+    (
+        "INSERT INTO customer_usage_quotas VALUES ('u1', 'acme', DATE '2024-01-01', 5, 6),"
+        " ('u2', 'long_gone', DATE '2024-01-01', 7, 6)"
+    ),
+)
+USAGE = (
+    "SELECT usage_id, tenant_id, pipelines_run_today, quota_exceeded FROM {}.tenant_usage_quotas"
+    " WHERE usage_date = '2024-01-01' ORDER BY 1"
+)
 
 
 def harm(home: Path, dataset: str, *statements: str) -> None:
-    with duckdb.connect(home / "warehouse" / f"{dataset}.duckdb") as opened:
+    """By hand, in the file as it is; a new one is of the version that the service writes."""
+    path = home / "warehouse" / f"{dataset}.duckdb"
+    with duckdb.connect() as opened:
+        opened.execute(f"ATTACH '{path}' AS own (STORAGE_VERSION 'v1.5.0')")
+        opened.execute("USE own")
         for statement in statements:
             opened.execute(statement)
 
@@ -101,3 +119,59 @@ def test_three_broken_tenants_are_told_and_all_others_are_brought(
     assert {state.state for state in brought} == {State.FAILED, State.CURRENT}
     assert not any(state.statements for state in migrate.bring(again))
     again.close()
+
+
+def usage_of(service: Service, tenant_id: str | None) -> list[tuple[object, ...]]:
+    return list(costs.query(service, tenant_id, USAGE.format("tenants")).rows)
+
+
+@pytest.fixture
+def customers(service: Service, tenant: Onboarded) -> Service:
+    """A home that has the dataset of the time when tenants were customers."""
+    migrate.bring(service)
+    harm(service.home.path, "customers", *RETIRED)
+    return service
+
+
+def test_rows_of_the_dataset_customers_move_and_no_retired_name_is_left(
+    customers: Service,
+) -> None:
+    (told,) = [state for state in migrate.status(customers) if state.drifts]
+    assert (told.place, told.table) == ("customers", "customer_usage_quotas")
+    moved = migrate.bring(customers)[-1]
+    assert moved.state is State.CURRENT
+    assert moved.statements == ("moved 2 rows to tenants.tenant_usage_quotas",)
+    assert usage_of(customers, None) == [("u1", "acme", 5, False), ("u2", "long_gone", 7, False)]
+    assert usage_of(customers, "acme") == [("u1", "acme", 5, False)]
+    assert not (customers.home.path / "warehouse" / "customers.duckdb").exists()
+    assert {state.state for state in migrate.bring(customers)} == {State.CURRENT}
+
+
+def test_a_move_that_was_cut_off_is_done_by_the_next_and_doubles_nothing(
+    customers: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before_the_drop:
+        before_the_drop.setattr(adopt, "drop_retired", lambda _: None)
+        migrate.bring(customers)
+    moved = migrate.bring(customers)[-1]
+    assert moved.statements == ("moved 0 rows to tenants.tenant_usage_quotas",)
+    assert len(usage_of(customers, None)) == 2
+    assert not (customers.home.path / "warehouse" / "customers.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("ALTER TABLE customer_usage_quotas ADD COLUMN region VARCHAR", "region"),
+        ("CREATE TABLE notes (text VARCHAR)", "notes"),
+    ],
+)
+def test_what_has_no_place_stays_and_is_told(
+    customers: Service, statement: str, named: str
+) -> None:
+    customers.warehouse.close()
+    harm(customers.home.path, "customers", statement)
+    left = migrate.bring(customers)[-1]
+    assert left.state is State.FAILED
+    assert named in left.error
+    assert (customers.home.path / "warehouse" / "customers.duckdb").exists()
