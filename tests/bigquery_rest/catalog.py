@@ -22,7 +22,9 @@ _SETTINGS = (
     "SET GLOBAL ieee_floating_point_ops=false",
     "SET threads=1",
     "SET memory_limit='512MB'",
+    "CREATE MACRO farm_fingerprint(x) AS CAST(hash(x) % 1099511627776 AS BIGINT)",
 )
+"""A fingerprint has 40 bits here, so that sums of many fit where a BIGNUMERIC holds 20 digits."""
 
 
 @dataclass(kw_only=True)

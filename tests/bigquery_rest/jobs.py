@@ -168,6 +168,8 @@ class Jobs:
                 raise not_found(f"{dataset} was not found in location {job.location}")
 
     def _prepare_query(self, job: Job, settings: Json) -> Callable[[], None]:
+        if not str(settings.get("maximumBytesBilled") or 0).isdecimal():
+            raise invalid("Invalid value for maximum_bytes_billed")
         trees = parse(settings["query"], settings.get("queryParameters") or ())
         dataset = (settings.get("defaultDataset") or {}).get("datasetId")
         reader = Reader(catalog=self._catalog, project=job.project, default_dataset=dataset)
