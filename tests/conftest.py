@@ -1,7 +1,10 @@
 """What every room's tests may use: a real service on a fresh home, and exports to load from."""
 
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -58,9 +61,34 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Homes to be copied: making one takes longer than most tests."""
+
+    bare: Path
+    with_acme: Path
+    acme: Onboarded
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    folder = tmp_path_factory.mktemp("prepared")
+    for name in ("bare", "with_acme"):
+        with closing(build(Settings(home=folder / name))) as built:
+            built.clock = FakeClock()
+            _ = built.database, built.queue
+            if name == "with_acme":
+                acme = onboard(built, application("acme", plan="SCALE"))
+    return Prepared(bare=folder / "bare", with_acme=folder / "with_acme", acme=acme)
+
+
 @pytest.fixture
-def service(tmp_path: Path, clock: FakeClock) -> Iterator[Service]:
+def service(
+    request: pytest.FixtureRequest, prepared: Prepared, tmp_path: Path, clock: FakeClock
+) -> Iterator[Service]:
     """A real service: SQLite, DuckDB and DBOS' tables in a home of its own; the clock is ours."""
+    has_tenant = "tenant" in request.fixturenames
+    shutil.copytree(prepared.with_acme if has_tenant else prepared.bare, tmp_path / "home")
     built = build(Settings(home=tmp_path / "home"))
     built.clock = clock
     yield built
@@ -68,8 +96,9 @@ def service(tmp_path: Path, clock: FakeClock) -> Iterator[Service]:
 
 
 @pytest.fixture
-def tenant(service: Service) -> Onboarded:
-    return onboard(service, application("acme", plan="SCALE"))
+def tenant(service: Service, prepared: Prepared) -> Onboarded:
+    """Its dataset and its row are in the home of `service`."""
+    return prepared.acme
 
 
 def application(tenant_id: str, *, plan: str = "STARTER") -> Application:
