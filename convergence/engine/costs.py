@@ -61,17 +61,18 @@ def summary(
     question: CostQuery,
     *,
     without: Mapping[str, Sequence[date]] | None = None,
+    from_rows: bool = False,
 ) -> Result:
     """Rows, gross, credits and net by the question's groups and currency; exact decimals.
 
     `without` are days, by source, whose rows are left out. Where each rate is a group, the
-    amounts in dollars come last. An answer is kept until the tenant's next load: to sum millions
-    of rows takes too long for a page.
+    amounts in dollars come last. An answer is kept until the tenant's next load. Sums that are
+    kept beside the rows are used, unless the answer shall be `from_rows`.
     """
 
     def ask() -> Result:
         scope = _scope(service, tenant_id)
-        query = _grouped(service, scope, question, without)
+        query = _grouped(service, scope, question, without=without, from_rows=from_rows)
         limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_GROUPS)
         result = service.warehouse.query(scope, query.sql("bigquery"), limits)
         return _in_dollars(result) if question.with_rates else result
@@ -80,7 +81,7 @@ def summary(
     with service.database.read() as tx:
         state = loads.state(tx, tenant_id)
     left_out = tuple(sorted((name, tuple(days)) for name, days in (without or {}).items()))
-    return service.answers.get((tenant_id, state, question.key, left_out), ask)
+    return service.answers.get((tenant_id, state, question.key, left_out, from_rows), ask)
 
 
 def by_load(service: Service, tenant_id: str, question: CostQuery) -> Result:
@@ -155,7 +156,9 @@ def _grouped(
     service: Service,
     scope: Scope,
     question: CostQuery,
+    *,
     without: Mapping[str, Sequence[date]] | None = None,
+    from_rows: bool = False,
 ) -> exp.Select:
     """The question in SQL; which types of credits there are is asked first."""
     (dataset,) = scope.datasets
@@ -165,7 +168,9 @@ def _grouped(
         types = cost_queries.credit_types(question, **place).sql("bigquery")
         limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_CREDIT_TYPES)
         found = tuple(name for (name,) in service.warehouse.query(scope, types, limits).rows)
-    return cost_queries.summary(question, **place, credit_types=found, without=without)
+    return cost_queries.summary(
+        question, **place, credit_types=found, without=without, from_rows=from_rows
+    )
 
 
 def _in_dollars(result: Result) -> Result:

@@ -29,6 +29,8 @@ class TableSchema:
     """A table: columns in order, the partition column (a DATE or TIMESTAMP), cluster columns.
 
     `is_billing` tables hold money: they are loaded by replacing (day, x_source) and reconciled.
+    A table with a `query`, BigQuery SQL over one other table of its dataset, always holds the
+    rows of its answer: they change in one act with that table's.
     """
 
     name: str
@@ -38,6 +40,7 @@ class TableSchema:
     cluster_by: tuple[str, ...] = ()
     description: str = ""
     is_billing: bool = False
+    query: str = ""
 
     @property
     def column_names(self) -> tuple[str, ...]:

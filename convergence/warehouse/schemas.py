@@ -114,6 +114,7 @@ def _table(name: str, body: Mapping[str, Any]) -> TableSchema:
         cluster_by=tuple(body.get("cluster_by", ())),
         description=body["description"],
         is_billing=body.get("is_billing", False),
+        query=body.get("query", ""),
     )
 
 

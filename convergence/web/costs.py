@@ -92,9 +92,11 @@ def _sections(service: Service, tenant_id: str, chosen: Chosen) -> list[Section]
         costs.lines(service, tenant_id, chosen.before().question(chosen.group))
     )
     ids = {group.group_id for lines in now.values() for group in spend.ranked(lines)[: chosen.most]}
-    of_day = chosen.question(Dimension.DAY, chosen.group, only=sorted(ids))
+    is_whole = ids == {line.group_id for lines in now.values() for line in lines}
+    only = () if is_whole else sorted(ids)
+    of_day = chosen.question(Dimension.DAY, chosen.group, only=only)
     series = spend.by_currency(costs.lines(service, tenant_id, of_day)) if ids else {}
-    days = spend.by_currency(costs.lines(service, tenant_id, chosen.question(Dimension.DAY)))
+    days = series if is_whole else _days(service, tenant_id, chosen)
     return [
         _section(
             chosen,
@@ -108,6 +110,10 @@ def _sections(service: Service, tenant_id: str, chosen: Chosen) -> list[Section]
         )
         for currency, lines in now.items()
     ]
+
+
+def _days(service: Service, tenant_id: str, chosen: Chosen) -> dict[str, list[CostLine]]:
+    return spend.by_currency(costs.lines(service, tenant_id, chosen.question(Dimension.DAY)))
 
 
 def _section(

@@ -52,6 +52,29 @@ PARTITION BY ingestion_date
 CLUSTER BY billing_account_id, service_id, project_id, location_region
 OPTIONS (description = "The cloud bill by usage day, exact, one row per row of the export", partition_expiration_days = 730);
 
+CREATE TABLE IF NOT EXISTS `TENANT`.`billing_cost_summary` (
+  ingestion_date DATE NOT NULL,
+  x_source STRING NOT NULL,
+  x_run_id STRING NOT NULL,
+  invoice_month STRING,
+  cost_type STRING,
+  currency STRING,
+  service_id STRING,
+  service_description STRING,
+  sku_id STRING,
+  sku_description STRING,
+  project_id STRING,
+  project_name STRING,
+  location_region STRING,
+  row_count INT64 NOT NULL,
+  cost NUMERIC NOT NULL,
+  credits_total NUMERIC,
+  x_source_export_time TIMESTAMP OPTIONS (description = "of the newest row")
+)
+PARTITION BY ingestion_date
+CLUSTER BY service_id, project_id
+OPTIONS (description = "Sums of billing_cost_daily, which change in one act with its rows; made for pages", partition_expiration_days = 730);
+
 CREATE TABLE IF NOT EXISTS `TENANT`.`x_meta_api_keys` (
   api_key STRING NOT NULL OPTIONS (description = "the public key id, never the key"),
   tenant_id STRING NOT NULL,

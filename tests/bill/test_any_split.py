@@ -20,6 +20,8 @@ from convergence.engine.service import Service
 from convergence.model.run import LaunchRequest, Run, RunFilter, Status
 from convergence.settings import Settings
 from convergence.store import loads, runs, units
+from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sql.cost_queries import SUMMARY_TABLE
 from convergence.wiring import build
 from tests.bill.killers import Row, killers
 from tests.conftest import EXPORT, application, grant_export
@@ -39,6 +41,7 @@ EVERYTHING = (
     "SELECT * EXCEPT (x_run_id, x_ingested_at, x_source) FROM billing_cost_daily"
     " ORDER BY usage_start_time, service_id, cost, currency, x_source_export_time, x_credits_json"
 )
+SUMS = load_schema(SUMMARY_TABLE)
 POINTS = ("stage", "totals", "publish", "publish_together", "mark_published", "settle")
 EVENTS = ("nothing", "sync", "repeat", "together", "one_day", *(f"crash_{p}" for p in POINTS))
 
@@ -79,6 +82,12 @@ def join(service: Service, home: Path, tenant_id: str) -> None:
 
 def table(service: Service, tenant_id: str) -> list[tuple[object, ...]]:
     return list(costs.query(service, tenant_id, EVERYTHING).rows)
+
+
+def sums(service: Service, tenant_id: str, kept: str) -> list[tuple[object, ...]]:
+    names = ", ".join(SUMS.column_names)
+    sql = f"SELECT {names} FROM {kept} ORDER BY {names}"  # noqa: S608 - names of the schema
+    return list(costs.query(service, tenant_id, sql).rows)
 
 
 def act(service: Service, tenant_id: str, event: str) -> None:
@@ -149,6 +158,8 @@ def check_split(stage: Stage, parts: Sequence[int], events: Sequence[str]) -> No
     last = run_sync(stage.service, tenant_id=tenant_id)
     assert last.status is Status.COMPLETED, last.error
     assert table(stage.service, tenant_id) == stage.whole
+    kept = sums(stage.service, tenant_id, SUMS.name)
+    assert kept == sums(stage.service, tenant_id, f"({SUMS.query})")
     assert all(i.is_equal for i in reconcile.reconciliation(stage.service, tenant_id, None))
     with stage.service.database.read() as tx:
         assert not [

@@ -7,12 +7,13 @@ from typing import Any
 
 import duckdb
 import pytest
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
 from convergence.errors import Invalid
 from convergence.model.cost import CostQuery, Dimension
 from convergence.warehouse.base import Scope
-from convergence.warehouse.sql.cost_queries import summary
+from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sql.cost_queries import SUMMARY_TABLE, summary
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import resolve
 from convergence.warehouse.sql.statement import parse
@@ -23,6 +24,8 @@ NAMES = str.split(
     "ingestion_date service_id service_description sku_id sku_description project_id project_name"
     " invoice_month cost_type location_region currency cost credits_total"
 )
+
+MORE = {"x_source": "VARCHAR", "x_run_id": "VARCHAR", "x_source_export_time": "TIMESTAMPTZ"}
 
 
 def bill_row(number: int) -> tuple[Any, ...]:
@@ -49,11 +52,18 @@ def engine() -> Iterator[duckdb.DuckDBPyConnection]:
         connection.execute(f"CREATE TABLE billing_cost_daily ({fields})")
         marks = ", ".join("?" * len(NAMES))
         connection.executemany(f"INSERT INTO billing_cost_daily VALUES ({marks})", ROWS)  # noqa: S608 - marks
+        for name, type_ in MORE.items():
+            connection.execute(f"ALTER TABLE billing_cost_daily ADD COLUMN {name} {type_}")
+        answer = parse_one(load_schema(SUMMARY_TABLE).query, dialect="bigquery").sql("duckdb")
+        connection.execute(f"CREATE TABLE {SUMMARY_TABLE} AS {answer}")
         yield connection
 
 
-def ask(engine: duckdb.DuckDBPyConnection, question: CostQuery) -> list[dict[str, Any]]:
-    sql = summary(question, project="p-1", dataset="acme").sql("bigquery")
+def ask(
+    engine: duckdb.DuckDBPyConnection, question: CostQuery, *, from_rows: bool = False
+) -> list[dict[str, Any]]:
+    query = summary(question, project="p-1", dataset="acme", from_rows=from_rows)
+    sql = query.sql("bigquery")
     translated = to_duckdb(
         resolve(parse(sql), SCOPE),
         place=lambda ref: exp.table_(ref.table, quoted=True),
@@ -89,7 +99,9 @@ def oracle(*keys: str) -> dict[tuple[Any, ...], tuple[int, Decimal, Decimal]]:
 def test_sums_are_exact_and_never_cross_currencies(
     group_by: tuple[Dimension, ...], keys: tuple[str, ...], engine: duckdb.DuckDBPyConnection
 ) -> None:
-    answer = ask(engine, CostQuery(date_from=FIRST, date_to=LAST, group_by=group_by))
+    question = CostQuery(date_from=FIRST, date_to=LAST, group_by=group_by)
+    answer = ask(engine, question)
+    assert answer == ask(engine, question, from_rows=True)
     shown = tuple("day" if key == "ingestion_date" else key for key in (*keys, "currency"))
     got = {
         tuple(row[key] for key in shown): (row["rows"], row["cost"], row["credits"])

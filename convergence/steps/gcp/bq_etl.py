@@ -17,7 +17,7 @@ from convergence.steps.base import (
 )
 from convergence.steps.checked import CheckedSettings
 from convergence.warehouse.base import StageRequest, Value, WriteMode
-from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.schemas import load_schema, tenant_schemas
 from convergence.warehouse.sql import fill, names
 
 SCHEMA_TEMPLATES = {"billing_cost": "billing_cost_daily"}
@@ -73,6 +73,8 @@ class Destination(_Part):
                 f"write_mode {self.write_mode} would double cost in a billing table; "
                 "use replace_partition, which replaces the day of this source and only that"
             )
+        if (known := tenant_schemas().get(self.table)) and known.query:
+            raise ValueError(f"{self.table} follows from another table's loads by itself")
         if self.recreate:
             raise ValueError("recreate would drop every other day; a load replaces its own")
         if self.write_mode is WriteMode.MERGE and not self.merge_keys:

@@ -16,7 +16,7 @@ from convergence.warehouse.duckdb import export, tables
 from convergence.warehouse.duckdb.export import Sight
 from convergence.warehouse.duckdb.files import Shapes, match_files
 from convergence.warehouse.duckdb.types import bigquery_columns
-from convergence.warehouse.schemas import View, central_views, gcp_export, views
+from convergence.warehouse.schemas import View, central_views, gcp_export, tenant_schemas, views
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import Resolved, TableKind, TableRef, resolve
 from convergence.warehouse.sql.notes import notes
@@ -52,14 +52,16 @@ def prepare(
     sources = {ref.source for ref in resolved.refs if ref.source is not None}
     sights = {source: look(cursor, source, shapes, day) for source in sources}
 
+    view_of = {ref: _view(cursor, dataset, ref) for ref in resolved.refs}
+
     def place(ref: TableRef) -> exp.Expr:
         if ref.source is not None:
             return export.relation(sights[ref.source]).subquery(copy=False)
-        view = _view(ref)
+        view = view_of[ref]
         return _answer(cursor, dataset, view, resolved.project) if view else _own(dataset, ref)
 
-    known = {ref: _columns(cursor, dataset, ref) for ref in resolved.refs}
-    if resolved.text and not sources and not any(map(_view, resolved.refs)):
+    known = {ref: _columns(cursor, dataset, ref, view_of[ref]) for ref in resolved.refs}
+    if resolved.text and not sources and not any(view_of.values()):
         sql, found = _translated(_Statement(resolved.text, dataset, tuple(known.items()), resolved))
     else:
         sql = to_duckdb(resolved, place=place, columns=known.__getitem__)
@@ -111,11 +113,13 @@ def _own(dataset: str, ref: TableRef) -> exp.Table:
     return tables.table(dataset, ref.table, schema=schema)
 
 
-def _columns(cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef) -> tuple[Column, ...]:
+def _columns(
+    cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef, view: View | None
+) -> tuple[Column, ...]:
     """Empty for a table that is not there."""
     if ref.source is not None:
         return gcp_export().columns
-    if (view := _view(ref)) is not None:
+    if view is not None:
         return view.columns
     try:
         return tables.columns(cursor, _own(dataset, ref)) if ref.table else ()
@@ -123,10 +127,18 @@ def _columns(cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef) -> 
         return ()
 
 
-def _view(ref: TableRef) -> View | None:
+def _view(cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef) -> View | None:
+    """A derived table that is not there whole, as in a dataset of an earlier version, is a view."""
     if ref.source is not None or ref.view:
         return None
-    return (central_views() if ref.kind is TableKind.CENTRAL else views()).get(ref.table)
+    if ref.kind is TableKind.CENTRAL:
+        return central_views().get(ref.table)
+    schema = tenant_schemas().get(ref.table)
+    if schema is None or not schema.query:
+        return views().get(ref.table)
+    if tables.holds(cursor, _own(dataset, ref), schema):
+        return None
+    return View(columns=schema.columns, query=schema.query)
 
 
 def _answer(

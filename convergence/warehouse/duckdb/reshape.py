@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from sqlglot import exp, parse_one
 
 from convergence.model.drift import is_in_place, same_default
 from convergence.model.table import Column, Mode, TableSchema
+from convergence.warehouse.duckdb import derived
 from convergence.warehouse.duckdb.types import duck_type
 
 _NEW = "x_new_{}"
@@ -15,14 +17,16 @@ _NEW = "x_new_{}"
 def statements(place: exp.Table, live: TableSchema | None, aimed: TableSchema) -> list[str]:
     """From what is there, `live`, to `aimed`; they belong into one transaction.
 
-    Rows that are there get the default of an added column.
+    Rows that are there get the default of an added column. What is derived from them is dropped,
+    to be made again: a table that is not there is worked out.
     """
-    if live is None:
+    if aimed.query:
+        found = _derived(place, aimed)
+    elif live is None:
         found = _made(place, aimed)
-    elif is_in_place(aimed, live):
-        found = _altered(place, live, aimed)
     else:
-        found = _written_anew(place, live, aimed)
+        change = _altered if is_in_place(aimed, live) else _written_anew
+        found = chain(change(place, live, aimed), _dropped(place))
     return [statement.sql("duckdb") for statement in found]
 
 
@@ -30,6 +34,19 @@ def _made(place: exp.Table, aimed: TableSchema) -> Iterator[exp.Expr]:
     parent = exp.Table(db=place.args["db"], catalog=place.args["catalog"]).copy()
     yield exp.Create(this=parent, kind="SCHEMA", exists=True)
     yield _table(place, aimed, exists=True)
+
+
+def _derived(place: exp.Table, aimed: TableSchema) -> Iterator[exp.Expr]:
+    """Its rows are worked out, not kept: whatever differed, it is made again."""
+    yield exp.Drop(tables=[place.copy()], kind="TABLE", exists=True)
+    yield from _made(place, aimed)
+    yield derived.filled(place, aimed)
+
+
+def _dropped(place: exp.Table) -> Iterator[exp.Expr]:
+    for schema in derived.of(place.name):
+        beside = derived.beside(place, schema.name)
+        yield exp.Drop(tables=[beside], kind="TABLE", exists=True)
 
 
 def _altered(place: exp.Table, live: TableSchema, aimed: TableSchema) -> Iterator[exp.Expr]:

@@ -13,7 +13,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import LoadKey, SourceState
 from convergence.model.money import Totals, totals_to_json
 from convergence.model.restatement import Change
-from convergence.model.table import Column
+from convergence.model.table import Column, TableSchema
 from convergence.warehouse.base import (
     LoadRecord,
     Result,
@@ -21,7 +21,7 @@ from convergence.warehouse.base import (
     StageRequest,
     WriteMode,
 )
-from convergence.warehouse.duckdb import changes, parts, tables
+from convergence.warehouse.duckdb import changes, derived, parts, tables
 from convergence.warehouse.duckdb.files import Shapes
 from convergence.warehouse.duckdb.instances import Instances
 from convergence.warehouse.duckdb.interrupt import interruptible
@@ -87,13 +87,21 @@ class Loads:
             else:
                 self._check_open(after)
                 cursor = after.cursor
-            is_new = not tables.exists(cursor, parts.target(request))
-            holds.enter_context(self._locks.hold(_part(request, is_new=is_new), cancel.check))
+            self._make_tables(request, cursor, cancel)
+            holds.enter_context(self._locks.hold(_part(request), cancel.check))
             prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, day=day)
             with self._explained(request, prepared, cursor), interruptible(cursor, cancel):
                 staged = _write(request, prepared, cursor, statement, begins=after is None)
             staged.holds = holds.pop_all()
             return staged
+
+    def _make_tables(
+        self, request: StageRequest, cursor: duckdb.DuckDBPyConnection, cancel: CancelToken
+    ) -> None:
+        """What is missing, while nobody writes to the table; a day of it is held afterwards."""
+        if request.schema is not None and not _are_there(cursor, parts.target(request)):
+            with self._locks.hold(Part(request.dataset, request.table), cancel.check):
+                _ensure_tables(request, {}, cursor)
 
     def totals(self, staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
         """The sums of both sides. When they cannot be taken, the load is discarded."""
@@ -134,6 +142,7 @@ class Loads:
                 for staged, record in loads:
                     self._check_open(staged)
                     _insert_record(staged, _proven(staged), record)
+                derived.refresh(last.cursor, parts.target(last.request), _replaced(loads))
                 last.cursor.execute("COMMIT")
             for staged, _ in loads:
                 staged.is_published = True
@@ -168,6 +177,13 @@ class Loads:
             raise explain_failure(cursor, error, where, prepared.sights) from error
 
 
+def _replaced(loads: Sequence[tuple[StagedLoad, LoadRecord]]) -> exp.Expr | None:
+    """Which rows of a bill are other ones now; None for loads that are not by its days."""
+    if not all(parts.is_billing_day(staged.request) for staged, _ in loads):
+        return None
+    return exp.or_(*(parts.written(staged.request, staged.columns) for staged, _ in loads))
+
+
 def _proven(staged: StagedLoad) -> StagedTotals:
     if staged.totals is None:
         raise WarehouseError("publish before totals: nothing is proven", code="not_proven")
@@ -184,11 +200,22 @@ def is_published(cursor: duckdb.DuckDBPyConnection, dataset: str, load_id: str) 
     return bool(cursor.execute(query.sql("duckdb"), [load_id]).fetchall()[0][0])
 
 
-def _part(request: StageRequest, *, is_new: bool) -> Part:
+def _are_there(cursor: duckdb.DuckDBPyConnection, target: exp.Table) -> bool:
+    """Whether the table is there, with all that is derived from it."""
+    return tables.exists(cursor, target) and not any(_missing(cursor, target))
+
+
+def _missing(cursor: duckdb.DuckDBPyConnection, target: exp.Table) -> Iterator[TableSchema]:
+    """What is derived from the table and not there whole."""
+    for schema in derived.of(target.name):
+        if not tables.holds(cursor, derived.beside(target, schema.name), schema):
+            yield schema
+
+
+def _part(request: StageRequest) -> Part:
     """A day where the table stays as it is; otherwise the whole table."""
     is_day = request.mode is WriteMode.REPLACE_PARTITION and request.schema is not None
-    day = request.key.day if is_day and not is_new else None
-    return Part(request.dataset, request.table, day)
+    return Part(request.dataset, request.table, request.key.day if is_day else None)
 
 
 def _write(
@@ -246,6 +273,8 @@ def _ensure_tables(
         tables.create(cursor, target, schema)
     elif request.schema is None:
         tables.widen(cursor, target, schema)
+    for each in _missing(cursor, target):
+        tables.create(cursor, derived.beside(target, each.name), each)
     return tables.columns(cursor, target)
 
 

@@ -30,7 +30,7 @@ from convergence.warehouse.base import (
     StageRequest,
     Warehouse,
 )
-from convergence.warehouse.duckdb import export, parts, reshape, staging, tables
+from convergence.warehouse.duckdb import derived, export, parts, reshape, staging, tables
 from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
@@ -40,7 +40,7 @@ from convergence.warehouse.duckdb.reading import Prepared, explained, fetched, p
 from convergence.warehouse.duckdb.staging import Loads, StagedLoad
 from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.types import bigquery_columns
-from convergence.warehouse.schemas import central_schemas
+from convergence.warehouse.schemas import central_schemas, load_schema
 from convergence.warehouse.sql import dialect, fill, names
 from convergence.warehouse.sql.faults import sql_fault
 from convergence.warehouse.sql.statement import parse, pointing
@@ -118,9 +118,11 @@ class DuckdbWarehouse(Warehouse):
         self, dataset: str, schema: TableSchema, *, approved: bool = False, is_plan: bool = False
     ) -> Sequence[str]:
         place = _place(dataset, schema.name)
+        if schema.query and not is_plan:
+            self.ensure_table(dataset, load_schema(derived.base_of(schema)))
         with (
             self._instances.lend(dataset) as cursor,
-            self._locks.hold(Part(dataset, schema.name)),
+            self._locks.hold(Part(dataset, derived.base_of(schema))),
             _told(),
         ):
             live = _live(cursor, place, schema)
@@ -284,9 +286,13 @@ class DuckdbWarehouse(Warehouse):
         place = _place(dataset, schema.name)
         if tables.exists(cursor, place):
             return False
-        with self._locks.hold(Part(dataset, schema.name)):
+        base = derived.base_of(schema)
+        if base != schema.name:
+            self._ensure(cursor, dataset, load_schema(base))
+        with self._locks.hold(Part(dataset, base)):
             is_new = not tables.exists(cursor, place)
-            tables.create(cursor, place, schema)
+            if is_new:
+                tables.create(cursor, place, schema)
             return is_new
 
     @contextmanager
@@ -298,10 +304,7 @@ class DuckdbWarehouse(Warehouse):
         `most` limits the rows of a statement without a LIMIT. Errors are told of what was sent.
         """
         with pointing(sql):
-            resolved = names.read(sql, scope)
-            if most is not None and resolved.tree.args.get("limit") is None:
-                text = f"{resolved.text}\nLIMIT {most}" if resolved.text else ""
-                resolved = replace(resolved, tree=resolved.tree.limit(most), text=text)
+            resolved = names.read(sql, scope, most=most)
             dataset = _dataset_of(scope, resolved)
             if dataset == OPERATOR:
                 self.ensure_operator()

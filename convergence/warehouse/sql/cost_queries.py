@@ -2,21 +2,24 @@
 
 Rows are first added up by the columns that are asked for, as they are; only then are values made of
 those, of a label's JSON or of an hour in another zone: there are far fewer of them than of rows.
+Where the sums that are kept beside the bill have these columns, they are added up in place of rows.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
+from functools import partial
 
 from sqlglot import exp, parse_one
 
 from convergence.model.cost import Calendar, CostQuery
-from convergence.warehouse.schemas import views
+from convergence.warehouse.schemas import load_schema, views
 from convergence.warehouse.sql import cost_axes
 from convergence.warehouse.sql.cost_axes import CREDIT_TYPE, Axis, axis, column
 from convergence.warehouse.sql.statement import parse
 
 BILLING_TABLE = "billing_cost_daily"
+SUMMARY_TABLE = "billing_cost_summary"
 FOCUS = "focus_gcp"
 """The view whose columns are those of FOCUS."""
 RATE = "currency_conversion_rate"
@@ -34,21 +37,23 @@ _IS_LIST = f"COALESCE(`{_CREDITS_JSON}`, '') LIKE '[%{{%'"
 def summary(
     query: CostQuery,
     *,
-    table: str = BILLING_TABLE,
     project: str = "",
     dataset: str = "",
     credit_types: Sequence[str] = (),
     without: Mapping[str, Sequence[date]] | None = None,
+    from_rows: bool = False,
 ) -> exp.Select:
     """Ids and names of the groups, currency, rows, cost, credits and net: exact NUMERIC sums.
 
     The day is called `day`. Ordered by the periods that are asked for, then by net, largest first.
     Without project and dataset the table is the caller's own. Each of `credit_types` has a column
-    of its own. `without` are days, by source, whose rows are left out.
+    of its own. `without` are days, by source, whose rows are left out. `from_rows`: the bill itself
+    is added up.
     """
     axes = _axes(query)
     is_divided = query.is_divided_by_type
-    part = _part(query, _table(table, project, dataset), with_credits=bool(credit_types))
+    place = partial(_table, project=project, dataset=dataset)
+    part = _part(query, place, with_credits=bool(credit_types), from_rows=from_rows)
     part = part.where(*_left_out(without or {}))
     by_type = is_divided or bool(credit_types)
     lines = _lines(part) if by_type else exp.select("*").from_(_named("part"))
@@ -66,7 +71,7 @@ def summary(
 
 def credit_types(query: CostQuery, *, project: str = "", dataset: str = "") -> exp.Select:
     """The types of all credits that the question is about, in order."""
-    part = _part(query, _table(BILLING_TABLE, project, dataset), with_credits=True)
+    part = _part(query, partial(_table, project=project, dataset=dataset), with_credits=True)
     found = column(CREDIT_TYPE)
     return (
         exp.select(found)
@@ -83,10 +88,28 @@ def credit_column(credit_type: str) -> str:
     return f"credits_{re.sub(r'[^A-Za-z0-9_]', '_', credit_type)}"
 
 
-def lines(query: CostQuery, *, project: str, dataset: str) -> exp.Select:
+def lines(
+    query: CostQuery, *, project: str, dataset: str, table: str = BILLING_TABLE
+) -> exp.Select:
     """The rows that the question is about, all columns, in no order."""
-    rows = exp.select("*").from_(_table(BILLING_TABLE, project, dataset))
+    rows = exp.select("*").from_(_table(table, project, dataset))
     return rows.where(*_plain(query), *_derived(query))
+
+
+def smallest(query: CostQuery, columns: Iterable[str]) -> str:
+    """The table with the fewest rows that has these columns, and those that the question filters
+    by.
+    """
+    conditions = [*_plain(query), *_derived(query)]
+    filtered = {each.name for it in conditions for each in it.find_all(exp.Column)}
+    is_summed = filtered.union(columns) <= set(load_schema(SUMMARY_TABLE).column_names)
+    return SUMMARY_TABLE if is_summed else BILLING_TABLE
+
+
+def count_of(table: str) -> exp.Expr:
+    """How many rows of the bill some rows of the table stand for."""
+    is_summed = table == SUMMARY_TABLE
+    return exp.Sum(this=column("row_count")) if is_summed else exp.Count(this=exp.Star())
 
 
 def focus(query: CostQuery, *, project: str, dataset: str) -> exp.Query:
@@ -101,7 +124,7 @@ def focus(query: CostQuery, *, project: str, dataset: str) -> exp.Query:
 def newest_export_time(*, project: str, dataset: str) -> exp.Select:
     """The largest export time of all rows."""
     newest = exp.Max(this=column("x_source_export_time"))
-    return exp.select(exp.alias_(newest, "newest")).from_(_table(BILLING_TABLE, project, dataset))
+    return exp.select(exp.alias_(newest, "newest")).from_(_table(SUMMARY_TABLE, project, dataset))
 
 
 def _axes(query: CostQuery) -> list[Axis]:
@@ -112,7 +135,13 @@ def _filters(query: CostQuery) -> list[tuple[Axis, tuple[str, ...]]]:
     return [(axis(group, query.calendar), ids) for group, ids in query.filters.items() if ids]
 
 
-def _part(query: CostQuery, table: exp.Table, *, with_credits: bool) -> exp.Select:
+def _part(
+    query: CostQuery,
+    place: Callable[[str], exp.Table],
+    *,
+    with_credits: bool,
+    from_rows: bool = False,
+) -> exp.Select:
     """Sums by the columns that the question reads."""
     axes = [*_axes(query), *(each for each, _ in _filters(query) if not each.is_plain)]
     keys = [name for each in axes for name in each.read]
@@ -123,15 +152,16 @@ def _part(query: CostQuery, table: exp.Table, *, with_credits: bool) -> exp.Sele
     keys += [_CREDITS_JSON] if with_credits or query.is_divided_by_type else []
     names = {each.name for each in axes if each.name} - set(keys)
     keys = list(dict.fromkeys(keys))
+    table = BILLING_TABLE if from_rows else smallest(query, (*keys, *names))
     return (
         exp.select(
             *map(column, keys),
             *(_as(exp.Max(this=column(name)), name) for name in sorted(names)),
-            _as(exp.Count(this=exp.Star()), "rows"),
+            _as(count_of(table), "rows"),
             _as(exp.Sum(this=column("cost")), "cost"),
             _as(exp.Sum(this=column("credits_total")), "credits"),
         )
-        .from_(table)
+        .from_(place(table))
         .where(*_plain(query))
         .group_by(*map(column, keys))
     )

@@ -68,16 +68,26 @@ class Resolved:
         return None if number is None else self.refs[number]
 
 
-def read(sql: str, scope: Scope) -> Resolved:
-    """The statement, checked. What was asked lately is not read again. Raises Invalid."""
+def read(sql: str, scope: Scope, *, most: int | None = None) -> Resolved:
+    """The statement, checked; `most` limits its rows where it has no LIMIT itself.
+
+    What was asked lately is not read again. Raises Invalid.
+    """
     if len(sql) > KEPT_CHARACTERS:
-        return resolve(parse(sql), scope)
-    return _read(sql, scope)
+        return _limited(resolve(parse(sql), scope), most)
+    return _read(sql, scope, most)
 
 
 @lru_cache(maxsize=512)
-def _read(sql: str, scope: Scope) -> Resolved:
-    return replace(resolve(parse(sql), scope), text=sql)
+def _read(sql: str, scope: Scope, most: int | None) -> Resolved:
+    resolved = _limited(resolve(parse(sql), scope), most)
+    return replace(resolved, text=f"{sql}\nLIMIT {most}")
+
+
+def _limited(resolved: Resolved, most: int | None) -> Resolved:
+    if most is None or resolved.tree.args.get("limit") is not None:
+        return resolved
+    return replace(resolved, tree=resolved.tree.limit(most))
 
 
 def resolve(tree: exp.Query, scope: Scope) -> Resolved:
