@@ -70,15 +70,21 @@ class Prepared:
     acme: Onboarded
 
 
+def made(home: Path) -> Service:
+    """With its databases."""
+    built = build(Settings(home=home))
+    built.clock = FakeClock()
+    _ = built.database, built.queue
+    return built
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("prepared")
-    for name in ("bare", "with_acme"):
-        with closing(build(Settings(home=folder / name))) as built:
-            built.clock = FakeClock()
-            _ = built.database, built.queue
-            if name == "with_acme":
-                acme = onboard(built, application("acme", plan="SCALE"))
+    with closing(made(folder / "bare")):
+        pass
+    with closing(made(folder / "with_acme")) as built:
+        acme = onboard(built, application("acme", plan="SCALE"))
     return Prepared(bare=folder / "bare", with_acme=folder / "with_acme", acme=acme)
 
 
