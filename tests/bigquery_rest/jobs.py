@@ -19,6 +19,8 @@ from tests.bigquery_rest.writes import Rows, Target
 
 MEBIBYTE = 1 << 20
 LEAST_BILLED = 10 * MEBIBYTE
+SHORT_SECONDS = 0.5
+"""A job that is done so soon is told as done by the answer that it was begun."""
 
 
 @dataclass(kw_only=True)
@@ -33,6 +35,7 @@ class Job:
     rows: Rows | None = None
     facts: Json = field(default_factory=dict)
     """Of `statistics`, beside its times; `query` in it is the part about the query."""
+    interrupt: Callable[[], None] = lambda: None
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -83,9 +86,7 @@ class Jobs:
             self._to_hold = 0
             held, self._held = self._held, []
             for job, work in held:
-                if job.ended is None:
-                    _run(job, work)
-            self._changed.notify_all()
+                self._begin(job, work)
 
     def insert(self, project: str, body: Json, content: bytes = b"") -> Job:
         """Raises ApiError: 409 for a known id, 400 for a query that cannot be read."""
@@ -103,15 +104,30 @@ class Jobs:
                 job.ended = now_ms()
                 return job
             self._jobs[project, id_] = job
-            self._start(job, work)
+            if self._to_hold:
+                self._to_hold -= 1
+                self._held.append((job, work))
+            else:
+                self._begin(job, work)
+                self._changed.wait_for(lambda: job.ended is not None, SHORT_SECONDS)
         return job
 
-    def _start(self, job: Job, work: Callable[[], None]) -> None:
-        if self._to_hold:
-            self._to_hold -= 1
-            self._held.append((job, work))
-        else:
-            _run(job, work)
+    def _begin(self, job: Job, work: Callable[[], None]) -> None:
+        threading.Thread(target=self._run, args=(job, work), daemon=True).start()
+
+    def _run(self, job: Job, work: Callable[[], None]) -> None:
+        error: ApiError | None = None
+        try:
+            if job.ended is None:
+                work()
+        except ApiError as refused:
+            error = refused
+        except duckdb.Error as broken:
+            error = bad_query(broken)
+        with self._changed:
+            if job.ended is None:
+                job.error, job.ended = error, now_ms()
+            self._changed.notify_all()
 
     def all(self, project: str) -> list[Job]:
         return [job for (owner, _), job in reversed(self._jobs.items()) if owner == project]
@@ -138,6 +154,7 @@ class Jobs:
             if job.ended is None:
                 words = "Job execution was cancelled: User requested cancellation"
                 job.fail(ApiError(400, "stopped", words))
+                job.interrupt()
             self._changed.notify_all()
 
     def forget(self, project: str, id_: str) -> None:
@@ -178,7 +195,7 @@ class Jobs:
             return lambda: self._script(job, reader, trees)
         (tree,) = trees
         if ddl.is_ddl(tree):
-            return lambda: ddl.run(reader, tree)
+            return lambda: self._define(reader, tree)
         prepared = reader.prepare(tree)
         names = [table.name for table in prepared.tables]
         if "destinationTable" in settings:
@@ -187,13 +204,20 @@ class Jobs:
         _measure(job, prepared)
         return lambda: self._query(job, prepared, settings)
 
+    def _define(self, reader: Reader, tree: exp.Expr) -> None:
+        with self._catalog.lock:
+            ddl.run(reader, tree)
+
     def _script(self, job: Job, reader: Reader, trees: list[exp.Expr]) -> None:
-        with self._catalog.transaction():
+        with self._catalog.lock, self._catalog.transaction():
             for tree in trees:
                 if ddl.is_ddl(tree):
                     ddl.run(reader, tree)
+                elif isinstance(tree, exp.Query):
+                    prepared = reader.prepare(tree)
+                    self._keep(job, prepared, self._catalog.connection)
                 elif not isinstance(tree, exp.Transaction | exp.Commit):
-                    self._query(job, reader.prepare(tree), {})
+                    self._change(job, reader.prepare(tree))
 
     def _query(self, job: Job, prepared: Prepared, settings: Json) -> None:
         limit = int(settings.get("maximumBytesBilled") or 0)
@@ -204,16 +228,24 @@ class Jobs:
         if not isinstance(prepared.tree, exp.Query):
             self._change(job, prepared)
             return
-        name = self._catalog.new_name()
-        self._catalog.execute(f"CREATE TABLE {name} AS {prepared.sql}")
-        job.rows = Rows(name=name, columns=prepared.columns, is_query=True)
+        with self._catalog.connection.cursor() as cursor:
+            job.interrupt = cursor.interrupt
+            rows = self._keep(job, prepared, cursor)
         if "destinationTable" in settings:
             target = Target.of(settings["destinationTable"])
-            writes.write(self._catalog, target, job.rows, settings, default="WRITE_EMPTY")
+            with self._catalog.lock:
+                writes.write(self._catalog, target, rows, settings, default="WRITE_EMPTY")
+
+    def _keep(self, job: Job, prepared: Prepared, cursor: duckdb.DuckDBPyConnection) -> Rows:
+        """Nobody waits for the lock meanwhile: it may take long, and be cancelled."""
+        name = self._catalog.new_name()
+        cursor.execute(f"CREATE TABLE {name} AS {prepared.sql}")
+        job.rows = Rows(name=name, columns=prepared.columns, is_query=True)
+        return job.rows
 
     def _change(self, job: Job, prepared: Prepared) -> None:
         table = _target(prepared)
-        with self._catalog.changing(table):
+        with self._catalog.lock, self._catalog.changing(table):
             row = self._catalog.execute(prepared.sql).fetchone()
             if table.has_pseudo_columns:
                 now = "date_trunc('day', now())"
@@ -224,32 +256,24 @@ class Jobs:
         job.facts["query"]["numDmlAffectedRows"] = str(row[0] if row else 0)
 
     def _load(self, job: Job, target: Target, settings: Json, content: bytes) -> None:
-        rows = writes.of_file(self._catalog, content, settings)
-        writes.write(self._catalog, target, rows, settings, default="WRITE_APPEND")
+        with self._catalog.lock:
+            rows = writes.of_file(self._catalog, content, settings)
+            writes.write(self._catalog, target, rows, settings, default="WRITE_APPEND")
+            count = self._catalog.count(rows.name)
         job.facts["load"] = {
-            "outputRows": str(self._catalog.count(rows.name)),
+            "outputRows": str(count),
             "inputFiles": "1",
             "inputFileBytes": str(len(content)),
             "outputBytes": str(len(content)),
         }
 
     def _copy(self, job: Job, target: Target, sources: list[Target], settings: Json) -> None:
-        rows = writes.of_tables(self._catalog, sources)
-        source = self._catalog.table(sources[0].name)
-        shape = {"timePartitioning": source.partitioning} if source.partitioning else {}
-        writes.write(self._catalog, target, rows, shape | settings, default="WRITE_EMPTY")
+        with self._catalog.lock:
+            rows = writes.of_tables(self._catalog, sources)
+            source = self._catalog.table(sources[0].name)
+            shape = {"timePartitioning": source.partitioning} if source.partitioning else {}
+            writes.write(self._catalog, target, rows, shape | settings, default="WRITE_EMPTY")
         job.facts["copy"] = {"copiedRows": "0"}
-
-
-def _run(job: Job, work: Callable[[], None]) -> None:
-    try:
-        work()
-    except ApiError as error:
-        job.fail(error)
-    except duckdb.Error as error:
-        job.fail(bad_query(error))
-    else:
-        job.ended = now_ms()
 
 
 def _measure(job: Job, prepared: Prepared) -> None:

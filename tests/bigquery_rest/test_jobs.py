@@ -214,3 +214,15 @@ def test_permissions_are_told(
     bigquery_rest.fake.denied.add("bigquery.tables.getData")
     wanted = ["bigquery.tables.get", "bigquery.tables.getData"]
     assert client.test_iam_permissions(table, wanted)["permissions"] == wanted[:1]
+
+
+def test_a_query_without_an_end_is_cancelled_and_holds_up_nobody(
+    client: bigquery.Client, ask: Ask
+) -> None:
+    numbers = "UNNEST(GENERATE_ARRAY(1, 10000))"
+    endless = f"SELECT COUNT(*) FROM {numbers}, {numbers}, {numbers}, {numbers}"  # noqa: S608 - ours
+    job = client.query(endless, job_retry=None)
+    assert (job.state, ask("SELECT 1")) == ("RUNNING", [(1,)])
+    job.cancel()
+    with pytest.raises(GoogleAPICallError, match="cancelled"):
+        job.result(retry=QUICK, job_retry=None)
