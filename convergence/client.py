@@ -16,6 +16,10 @@ class Client(Protocol):
 
     def close(self) -> None: ...
 
+    def backup(self) -> Json:
+        """Copy all that a home has into a folder of it; the folder and its files."""
+        ...
+
     def onboard(self, application: Json) -> Json: ...
     def tenants(self, *, limit: int) -> list[Json]: ...
     def tenant(self, tenant_id: str) -> Json: ...
@@ -95,6 +99,10 @@ class Client(Protocol):
 
 class HttpClient(Remote, Client):
     """Asks a running server."""
+
+    @override
+    def backup(self) -> Json:
+        return self._operate("POST", "/backups")
 
     @override
     def onboard(self, application: Json) -> Json:

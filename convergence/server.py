@@ -22,6 +22,7 @@ from typing_extensions import override
 from convergence import __version__
 from convergence.api import (
     auth,
+    backups,
     bills,
     costs,
     docs,
@@ -62,7 +63,7 @@ WORKER_ROOMS = (health,)
 """What a worker answers: whether it is well, and what it counts."""
 ROOMS = (
     *(docs, health, runs, events, tenants, usage, schedules, scheduler),
-    *(sources, templates, costs, bills, quality, query, signin),
+    *(sources, templates, costs, bills, quality, query, backups, signin),
 )
 log = Log(__name__)
 PAGES = (assets, web_signin, overview, web_costs, web_quality, lineage, web_runs, run, live)

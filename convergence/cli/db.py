@@ -11,6 +11,7 @@ import typer
 
 from convergence.cli.command import AnyTenant, Call, command, group
 from convergence.cli.output import Format, say, show_rows
+from convergence.errors import Invalid
 
 if TYPE_CHECKING:
     from convergence.engine.migrate import TableState
@@ -114,18 +115,22 @@ def backup(
         Path | None, typer.Argument(help="A new folder; else one in backups/ of the home.")
     ] = None,
 ) -> None:
-    """Copy store, tenants' files, pepper and key into a folder, with a manifest of their sums."""
-    from convergence.cli.homes import alone
-    from convergence.engine.backup import backup as copy_all
+    """Copy store, tenants' files, pepper and key into a folder, with a manifest of their sums.
 
-    settings = call.settings()
-    with alone(settings) as service:
-        name = f"{service.clock.now():%Y%m%dT%H%M%SZ}"
-        target = folder or service.home.ensure("backups") / name
-        kept = copy_all(service, target)
-    show_rows([asdict(each) for each in kept], KEPT, call.format)
-    say(f"backed up into {target.absolute()}")
-    if any(each.error for each in kept):
+    A server that runs in the home does it, and goes on meanwhile.
+    """
+    from convergence.engine.backup import check_new, move
+
+    if folder is not None and call.server:
+        raise Invalid("a folder of this machine is not the server's: leave FOLDER out")
+    target = folder and check_new(folder)
+    with call.client() as client:
+        made = client.backup()
+    if target is not None:
+        move(Path(made["folder"]), target)
+    show_rows(made["files"], KEPT, call.format)
+    say(f"backed up into {target or made['folder']}")
+    if not made["complete"]:
         say("not everything could be copied")
         raise typer.Exit(ERROR)
 

@@ -49,6 +49,12 @@ class EmbeddedClient:
             self._lock.release()
         self._logs.close()
 
+    def backup(self) -> Json:
+        from convergence.engine.backup import backup_at_home
+
+        self._take_home()
+        return wire.backup_out(*backup_at_home(self._service)).model_dump(mode="json")
+
     def onboard(self, application: Json) -> Json:
         from convergence.engine import ledger, onboard
 
@@ -269,15 +275,9 @@ class EmbeddedClient:
         yield from _pieces(file)
 
     def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
-        from convergence.store import restatements
-
-        asked = wire.checked(wire.RestatementsQuery, chosen)
-        first, last = asked.days
-        wanted = restatements.Wanted(date_from=first, date_to=last, since=asked.since_moment)
-        with self._service.database.read() as tx:
-            tenants.get(tx, tenant_id)
-            found = restatements.page(tx, tenant_id, wanted, limit=limit)
-        return [wire.restatement_out(item).model_dump(mode="json") for item in found]
+        return findings.restated(
+            self._service, tenant_id, wire.checked(wire.RestatementsQuery, chosen), limit
+        )
 
     def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]:
         from convergence.engine import reconcile

@@ -1,4 +1,4 @@
-"""What `embedded.py` answers about quality and lineage, in the shapes of the wire."""
+"""What `embedded.py` answers about quality, lineage and restatements, in the shapes of the wire."""
 
 from typing import Any
 
@@ -15,6 +15,19 @@ def lineage(service: Service, tenant_id: str, asked: wire.LineageQuery, limit: i
 
     found = trace(service, tenant_id, asked.to_question(), limit=limit)
     return [wire.origin_out(item).model_dump(mode="json") for item in found]
+
+
+def restated(
+    service: Service, tenant_id: str, asked: wire.RestatementsQuery, limit: int
+) -> list[Json]:
+    from convergence.store import restatements
+
+    first, last = asked.days
+    wanted = restatements.Wanted(date_from=first, date_to=last, since=asked.since_moment)
+    with service.database.read() as tx:
+        tenants.get(tx, tenant_id)
+        found = restatements.page(tx, tenant_id, wanted, limit=limit)
+    return [wire.restatement_out(item).model_dump(mode="json") for item in found]
 
 
 def quality(service: Service, tenant_id: str, asked: wire.QualityQuery, limit: int) -> list[Json]:

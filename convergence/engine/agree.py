@@ -31,12 +31,13 @@ def claim_files(service: Service) -> bool:
 
     The caller holds the home's lock. On SQLite there is one home.
     """
-    if service.database.is_sqlite:
-        return True
-    home = service.home
+    return service.database.is_sqlite or claim_for(service.home, service.database)
+
+
+def claim_for(home: Home, database: Database) -> bool:
+    """The same for a home on PostgreSQL."""
     home.identify(f"{uuid4()} {socket.gethostname()}:{home.path}")
-    agreed = deployment.agree(service.database, FILES, home.identity or "")
-    return agreed == home.identity
+    return deployment.agree(database, FILES, home.identity or "") == home.identity
 
 
 def holds_files(database: Database, home: Home) -> bool:

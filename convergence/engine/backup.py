@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from convergence import __version__
+from convergence.engine.agree import claim_for
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Conflict, Invalid, NotFound
+from convergence.errors import CdpError, Conflict, Invalid, NotFound, Unavailable
 from convergence.outside.home import Home
 from convergence.store import copy, fleet
 from convergence.store.database import Database
@@ -39,16 +40,17 @@ class Kept:
 
 
 def backup(service: Service, folder: Path) -> list[Kept]:
-    """Copy everything into a new folder. The caller holds the home: nothing is written meanwhile.
+    """Copy everything into a new folder. The caller holds the home, and may work in it meanwhile.
 
-    A tenant's file that is missing or damaged does not stop the others. Raises Conflict, CdpError.
+    The store is copied first, as of one moment; then each tenant's file, as of one that may be
+    later. So the files may be ahead of the store, as they are after a crash, and are taken for
+    that after a restore: a load that is in its file and STAGED in the store becomes PUBLISHED, a
+    day that the store does not know of is loaded again.
+    A tenant's file that is missing, damaged or long in use does not stop the others. Raises
+    Conflict, CdpError.
     """
-    folder = folder.absolute()
-    if folder.exists():
-        raise Conflict(
-            f"{folder} is there already", code="backup_exists", hint="name a folder that is not"
-        )
-    part = folder.with_name(f".{folder.name}.part")
+    folder = check_new(folder)
+    part = _part(folder)
     shutil.rmtree(part, ignore_errors=True)
     (part / "warehouse").mkdir(mode=0o700, parents=True)
     try:
@@ -59,6 +61,41 @@ def backup(service: Service, folder: Path) -> list[Kept]:
         shutil.rmtree(part, ignore_errors=True)
         raise
     return kept
+
+
+def backup_at_home(service: Service) -> tuple[Path, list[Kept]]:
+    """The same into a new folder of the home; the folder, and what it holds."""
+    folder = service.home.ensure("backups") / f"{service.clock.now():%Y%m%dT%H%M%SZ}"
+    return folder, backup(service, folder)
+
+
+def move(folder: Path, target: Path) -> None:
+    """Put a backup elsewhere, on another disk too; there it is whole or not there.
+
+    Raises Unavailable, and then it is where it was.
+    """
+    part = _part(target)
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder, part)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise Unavailable(
+            f"the backup is whole in {folder}, and cannot be put into {target}: {error}",
+            code="backup_not_moved",
+            hint="copy it by hand, as a user who may read the one and write the other",
+        ) from error
+    part.rename(target)
+
+
+def check_new(folder: Path) -> Path:
+    """Its whole path. Raises Conflict when something is there."""
+    if folder.exists():
+        raise Conflict(
+            f"{folder} is there already", code="backup_exists", hint="name a folder that is not"
+        )
+    return folder.absolute()
 
 
 def restore(folder: Path, home: Home, database_url: str | None) -> list[Kept]:
@@ -80,6 +117,10 @@ def restore(folder: Path, home: Home, database_url: str | None) -> list[Kept]:
     if database_url is not None:
         _fill(folder / STORE, home, database_url)
     return kept
+
+
+def _part(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.part")
 
 
 def _store(service: Service, part: Path) -> Kept:
@@ -165,12 +206,13 @@ def _broken(folder: Path, why: str) -> Invalid:
 
 
 def _fill(path: Path, home: Home, database_url: str) -> None:
-    """From a copy of the file: opening it may migrate it."""
+    """From a copy of the file: opening it may migrate it. The files are in this home now."""
     scratch = home.path / f".{STORE}.part"
     _copy(path, scratch)
     database = Database(database_url)
     try:
         copy.read_copy(scratch, database)
+        claim_for(home, database)
     finally:
         database.close()
         for name in (scratch.name, f"{scratch.name}-wal", f"{scratch.name}-shm"):

@@ -25,6 +25,7 @@ def write_copy(database: Database, path: Path) -> None:
     """Write the store into a new file."""
     if database.is_sqlite:
         with database.read() as tx, closing(sqlite3.connect(path)) as target:
+            tx.connection.execute(sa.select(sa.literal(1)).select_from(tenant_profiles).limit(1))
             source = tx.connection.connection.driver_connection
             if not isinstance(source, sqlite3.Connection):
                 raise TypeError(f"not a connection to SQLite: {source!r}")
@@ -62,8 +63,8 @@ def _opened(path: Path) -> Database:
 def _copy_rows(source: ReadTx, target: WriteTx) -> None:
     for table in metadata.sorted_tables:
         target.connection.execute(sa.delete(table))
-        result = source.connection.execute(sa.select(table))
-        for part in result.mappings().partitions(ROWS):
+        result = source.connection.execution_options(yield_per=ROWS).execute(sa.select(table))
+        for part in result.mappings().partitions():
             _insert(target, table, [dict(row) for row in part])
 
 

@@ -1,20 +1,23 @@
 """The restore drill: everything is lost, and comes back from a backup."""
 
 import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server, onboard
-from tests.conftest import postgres_url
+from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server, onboard, program, serve
+from tests.conftest import HEADER, export_line, postgres_url
 
 COUNT = "SELECT COUNT(*), SUM(cost) FROM billing_cost_daily"
 
 
-def loaded(cdp: Cdp) -> tuple[object, object]:
+def loaded(cdp: Cdp, tenant: str = "acme", *place: str) -> tuple[object, object]:
     """What the tenant has: its rows, and its runs."""
-    sums = cdp("sql", "-t", "acme", COUNT, "--json")
-    runs = cdp("runs", "ls", "-t", "acme", "--json")
+    sums = cdp("sql", "-t", tenant, COUNT, "--json", *place)
+    runs = cdp("runs", "ls", "-t", tenant, "--json", *place)
     assert sums.code == runs.code == 0, sums.err + runs.err
     return sums.json, runs.json
 
@@ -25,11 +28,11 @@ def used(cdp: Cdp, export: Path) -> tuple[Cdp, str]:
     return _used(cdp, export)
 
 
-def _used(cdp: Cdp, export: Path) -> tuple[Cdp, str]:
-    onboard(cdp, export)
-    key = cdp("tenants", "keys", "create", "acme", "--name", "drill", "--json")
+def _used(cdp: Cdp, export: Path, tenant: str = "acme") -> tuple[Cdp, str]:
+    onboard(cdp, export, tenant)
+    key = cdp("tenants", "keys", "create", tenant, "--name", "drill", "--json")
     assert key.code == 0, key.err
-    assert cdp("run", TEMPLATE, "-t", "acme", "--date", DAY).code == 0
+    assert cdp("run", TEMPLATE, "-t", tenant, "--date", DAY).code == 0
     return cdp, key.json["api_key"]
 
 
@@ -117,28 +120,114 @@ def test_a_missing_tenant_is_told_and_the_others_are_copied(
     assert errors["warehouse/other.duckdb"] == ""
 
 
-def test_beside_a_server_a_backup_is_refused_with_what_to_do(server: Server, cdp: Cdp) -> None:
-    refused = cdp("db", "backup")
+def test_a_server_backs_up_its_home_and_goes_on(
+    server: Server, cdp: Cdp, export: Path, tmp_path: Path
+) -> None:
+    _used(cdp, export, "saved_beside")
+    before = loaded(cdp, "saved_beside")
+    kept = cdp("db", "backup", str(tmp_path / "saved"), "--json")
+    assert "warehouse/saved_beside.duckdb" in {row["path"] for row in kept.json}, kept.err
+    assert list((server.home / "backups").iterdir()) == []
+    assert cdp("run", TEMPLATE, "-t", "saved_beside", "--date", "2025-03-02").code == 0
+    fresh = ("--home", str(tmp_path / "fresh"))
+    assert cdp("db", "restore", str(tmp_path / "saved"), *fresh).code == 0
+    assert loaded(cdp, "saved_beside", *fresh) == before
+
+
+def test_a_folder_of_this_machine_is_none_of_a_server_elsewhere(server: Server, cdp: Cdp) -> None:
+    refused = cdp("db", "backup", "here", "--server", server.url)
+    assert refused.code == 2
+    assert "leave FOLDER out" in refused.err
+
+
+def test_a_place_that_cannot_be_written_leaves_the_backup_where_it_is(
+    used: tuple[Cdp, str], home: Path, tmp_path: Path
+) -> None:
+    cdp, _ = used
+    (tmp_path / "file").write_text("no folder")
+    refused = cdp("db", "backup", str(tmp_path / "file" / "saved"))
     assert refused.code == 6
-    assert "stop it" in refused.err
+    (folder,) = (home / "backups").iterdir()
+    assert str(folder) in refused.err
+    assert (folder / "manifest.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_backups_in_the_middle_of_loads_come_back_to_the_whole_bill(
+    home: Path, cdp: Cdp, export: Path, tmp_path: Path
+) -> None:
+    """The server of the restored home ends what the backup found under way; then all is there."""
+    days = [f"2025-04-{day:02}" for day in range(1, 31)]
+    lines = [HEADER, *(export_line(day, "1.5", "", "202504") for day in days)]
+    (export / "april.csv").write_text("\n".join(lines) + "\n")
+    onboard(cdp, export)
+    assert cdp("quota", "set", "acme", "--daily", "200", "--monthly", "200").code == 0
+    span = ("--from", days[0], "--to", days[-1], "-t", "acme")
+    with started(home), ThreadPoolExecutor(1) as pool:
+        filling = pool.submit(program, "backfill", TEMPLATE, *span)
+        saved = [tmp_path / f"saved-{number}" for number in range(4)]
+        for folder in saved:
+            assert cdp("db", "backup", str(folder), "--json").code == 0
+        assert filling.result(200).code == 0
+    for folder in saved:
+        fresh = ("--home", str(tmp_path / f"fresh-{folder.name}"))
+        assert cdp("db", "restore", str(folder), *fresh).code == 0
+        with started(Path(fresh[1])):
+            again = program("backfill", TEMPLATE, *span, *fresh)
+            assert again.code == 0, again.err
+            runs = cdp("runs", "ls", "-t", "acme", *fresh, "--json").json
+        assert {run["status"] for run in runs} == {"COMPLETED"}
+        april = f"{COUNT} WHERE invoice_month = '202504'"
+        (row,) = cdp("sql", "-t", "acme", april, *fresh, "--json").json
+        assert list(row.values()) == [30, "45.000000000"]
+
+
+@contextmanager
+def started(home: Path) -> Iterator[None]:
+    server = serve(home)
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def choose_store(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    def choose(store: str) -> None:
+        if store == "postgres":
+            monkeypatch.setenv("CDP_DATABASE_URL", next(postgres_url(request)))
+        else:
+            monkeypatch.delenv("CDP_DATABASE_URL", raising=False)
+
+    return choose
 
 
 @pytest.mark.postgres
-def test_a_store_on_postgresql_comes_back_in_an_empty_database(
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("sqlite", "postgres"),
+        pytest.param(("postgres", "postgres"), marks=pytest.mark.slow),
+        pytest.param(("postgres", "sqlite"), marks=pytest.mark.slow),
+    ],
+)
+def test_a_store_comes_back_in_an_empty_one_of_either_database(
     cdp: Cdp,
     export: Path,
     home: Path,
     tmp_path: Path,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
+    choose_store: Callable[[str], None],
+    way: tuple[str, str],
 ) -> None:
-    first, second = (next(urls) for urls in (postgres_url(request), postgres_url(request)))
-    monkeypatch.setenv("CDP_DATABASE_URL", first)
+    choose_store(way[0])
     _used(cdp, export)
     before = loaded(cdp)
     assert cdp("db", "backup", str(tmp_path / "saved")).code == 0
     shutil.rmtree(home)
-    monkeypatch.setenv("CDP_DATABASE_URL", second)
+    choose_store(way[1])
     restored = cdp("db", "restore", str(tmp_path / "saved"))
     assert restored.code == 0, restored.err
     assert loaded(cdp) == before

@@ -4,6 +4,7 @@
 ISO 8601 in UTC with Z, decimals exact texts. Knows no HTTP framework.
 """
 
+from convergence.api.wire.backup import BackupOut, KeptOut, backup_out
 from convergence.api.wire.bill import (
     ReconciliationOut,
     ReconciliationQuery,
@@ -113,6 +114,7 @@ __all__ = [
     "Alive",
     "ApiKeyIn",
     "ApiKeyOut",
+    "BackupOut",
     "CleanedOut",
     "CleanupOut",
     "CostItem",
@@ -125,6 +127,7 @@ __all__ = [
     "FaultOut",
     "GrantIn",
     "Health",
+    "KeptOut",
     "LimitsOut",
     "LimitsPatch",
     "LineageQuery",
@@ -179,6 +182,7 @@ __all__ = [
     "VariableIn",
     "VariableOut",
     "accepted_out",
+    "backup_out",
     "check_stored",
     "check_whole",
     "checked",
