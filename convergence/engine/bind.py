@@ -24,6 +24,14 @@ class UnseenError(Exception):
         self.source = source
 
 
+class NoSourceError(Invalid):
+    """Which source `variable` is cannot be told: the tenant has none that fits, or several."""
+
+    def __init__(self, variable: str, detail: str, *, code: str, hint: str) -> None:
+        super().__init__(detail, code=code, hint=hint)
+        self.variable = variable
+
+
 def bind_run(
     service: Service,
     tx: ReadTx,
@@ -36,7 +44,8 @@ def bind_run(
     """The PENDING run, not stored yet. `kinds` are those of AUTO sources, by table; one that stays
     AUTO fits any template.
 
-    Raises Invalid (names, values), and UnseenError for a kind that is not in `kinds`.
+    Raises Invalid (names, values), NoSourceError, and UnseenError for a kind that is not in
+    `kinds`.
     """
     now, tenant = service.clock.now(), terms.tenant
     stored = {name: value for name, value in terms.variables.items() if name in template.variables}
@@ -99,14 +108,16 @@ def _kind(source: GrantedSource, kinds: Mapping[str, Kind]) -> Kind:
     return kinds[source.table]
 
 
-def _source_problem(name: str, family: SourceFamily, fitting: Sequence[str]) -> Invalid:
+def _source_problem(name: str, family: SourceFamily, fitting: Sequence[str]) -> NoSourceError:
     if not fitting:
-        return Invalid(
+        return NoSourceError(
+            name,
             f"{name}: no source of kind {family} is granted to this tenant",
             code="source_not_found",
             hint="the operator adds one: cdp sources add PROJECT.DATASET.TABLE --files GLOB",
         )
-    return Invalid(
+    return NoSourceError(
+        name,
         f"{name}: several sources of kind {family} fit: {', '.join(fitting)}",
         code="source_ambiguous",
         hint=f"name one of them as the variable {name}, for example {fitting[0]}",

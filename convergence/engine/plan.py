@@ -1,11 +1,11 @@
 """Say what a run would do, and what would stop it. Nothing is written, and no row is read."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convergence.engine.attempt import checked_settings
-from convergence.engine.bind import bind_run
+from convergence.engine.bind import NoSourceError, bind_run
 from convergence.engine.launch import check_may_run, with_kinds
 from convergence.engine.names import built_ins, late_names
 from convergence.engine.service import Service
@@ -23,13 +23,17 @@ from convergence.warehouse.base import Explained, Scope, Value
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 """What `{run_id}` is in a plan."""
+NO_SOURCE = "no.such.source"
+"""What a source variable is in a plan when none fits, or several do."""
 
 _OUTCOME = {StepTrigger.ON_FAILURE: Status.FAILED, StepTrigger.ALWAYS: Status.RUNNING}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedValue:
-    """What `{name}` would be, and who says so: built-in, template, tenant, request, only source."""
+    """What `{name}` would be, and who says so: built-in, template, tenant, request, only source;
+    or nobody, where that is missing.
+    """
 
     name: str
     value: str
@@ -83,6 +87,8 @@ class _Found:
     last_run: Run | None
     last_steps: Sequence[StepRun]
     scope: Scope
+    sourceless: Mapping[str, Obstacle] = field(default_factory=dict)
+    """By variable: why it is not known which source it is."""
 
 
 def plan(service: Service, request: LaunchRequest) -> RunPlan:
@@ -93,7 +99,7 @@ def plan(service: Service, request: LaunchRequest) -> RunPlan:
     """
     binding.check_trigger_by(request.trigger_by)
     template = service.library.get(request.template)
-    found = with_kinds(service, lambda kinds: _find(service, request, template, kinds))
+    found = _find(service, request, template)
     steps = [_step_plan(service, found, template, step) for step in _in_order(template)]
     stopping = [*_refusals(service, found), *(each.obstacle for each in steps if each.obstacle)]
     return RunPlan(
@@ -107,7 +113,23 @@ def plan(service: Service, request: LaunchRequest) -> RunPlan:
     )
 
 
-def _find(
+def _find(service: Service, request: LaunchRequest, template: Template) -> _Found:
+    """A source variable that cannot be told gets a name that no source has."""
+    sourceless: dict[str, Obstacle] = {}
+    while True:
+        unknown = dict.fromkeys(sourceless, NO_SOURCE)
+        asked = replace(request, variables={**request.variables, **unknown})
+
+        def find(kinds: Mapping[str, Kind], asked: LaunchRequest = asked) -> _Found:
+            return _look(service, asked, template, kinds)
+
+        try:
+            return replace(with_kinds(service, find), sourceless=sourceless)
+        except NoSourceError as error:
+            sourceless[error.variable] = _obstacle(error)
+
+
+def _look(
     service: Service, request: LaunchRequest, template: Template, kinds: Mapping[str, Kind]
 ) -> _Found:
     tenant_id = request.tenant_id
@@ -168,7 +190,9 @@ def _values(
 ) -> Iterator[NamedValue]:
     run, stored = found.run, found.terms.variables
     for name, variable in template.variables.items():
-        if name in request.variables:
+        if name in found.sourceless:
+            origin = "missing"
+        elif name in request.variables:
             origin = "request"
         elif name in stored:
             origin = "tenant"
@@ -199,6 +223,7 @@ def _refusals(service: Service, found: _Found) -> Iterator[Obstacle]:
             "it would be returned, and nothing begun",
             hint=f"cdp runs watch {found.live.run_id}",
         )
+    yield from found.sourceless.values()
     try:
         check_may_run(found.terms, service.clock.now().date())
         quota.check_quota(found.terms.limits, found.use)
@@ -214,7 +239,7 @@ def _step_plan(service: Service, found: _Found, template: Template, step: Step) 
         names = _names(service, found, template, step)
         tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
         filled = replace(bare, settings=tree)
-        if not isinstance(step_type, Loading):
+        if found.sourceless or not isinstance(step_type, Loading):
             return filled
         settings = checked_settings(step, step_type.settings, tree)
         request = step_type.request(settings, _place(found, names))

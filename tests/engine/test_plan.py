@@ -142,8 +142,19 @@ def test_what_a_run_would_refuse_is_refused(service: Service, tenant: Onboarded)
         plan(service, replace(REQUEST, template="gcp/cost/absent"))
     with pytest.raises(NotFound):
         plan(service, replace(REQUEST, tenant_id="absent"))
-    with pytest.raises(Invalid, match="no source of kind gcp"):
-        plan(service, REQUEST)
+
+
+def test_a_source_that_cannot_be_told_stops_the_plan(
+    service: Service, tenant: Onboarded, export: Export
+) -> None:
+    export(ROW)
+    grant_export(service, Path("/nowhere/*.csv"), "acme", table="billing.exports.gcp_billing_2")
+    planned = plan(service, REQUEST)
+    assert codes(planned) == ["source_ambiguous"]
+    assert "billing.exports.gcp_billing_2" in planned.obstacles[0].detail
+    assert {each.name: each.origin for each in planned.values}["source_billing_table"] == "missing"
+    onboard(service, application("bare"))
+    assert codes(plan(service, replace(REQUEST, tenant_id="bare"))) == ["source_not_found"]
 
 
 def test_a_variable_that_nobody_declares_is_refused(service: Service, export: Export) -> None:

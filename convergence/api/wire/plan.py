@@ -28,7 +28,7 @@ class Explained(Protocol):
 
 
 class ValueOut(Out):
-    """`origin`: built-in, template, tenant, request, or only source (the one there is)."""
+    """`origin`: built-in, template, tenant, request, only source (the one there is), or missing."""
 
     name: str
     value: str
