@@ -57,6 +57,11 @@ def test_views_are_listed_and_read_like_tables(service: Service, tenant: Onboard
     listed = "SELECT table_name FROM INFORMATION_SCHEMA.TABLES WHERE table_type = 'VIEW'"
     named = {row["table_name"] for row in rows(service, "acme", listed)}
     assert named == set(views())
+    columns = "SELECT table_name, column_name FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1, {}"
+    described = rows(service, "acme", columns.format("ordinal_position"))
+    for name, view in views().items():
+        wanted = [column.name for column in view.columns]
+        assert [each["column_name"] for each in described if each["table_name"] == name] == wanted
     joined = """
         WITH recent_pipeline_runs AS (SELECT 1 AS mine)
         SELECT mine, d.* FROM recent_pipeline_runs LEFT JOIN dq_failures AS d ON TRUE"""

@@ -58,7 +58,7 @@ def test_a_mending_killed_in_its_middle_is_done_by_the_next(used: Database, url:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_a_mending_killed_before_any_of_its_statements_is_done_by_the_next(
     used: Database, url: str
 ) -> None:
@@ -74,7 +74,7 @@ def test_a_migration_killed_in_its_middle_is_done_by_the_next(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_migration_killed_before_any_of_its_statements_is_done_by_the_next(
     database: Database, empty_url: str
 ) -> None:

@@ -49,7 +49,7 @@ def test_a_sample_of_lost_columns_comes_back_in_place(used: Database) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_all_512_subsets_of_the_nine_columns_come_back_in_place(used: Database) -> None:
     assert len(SUBSETS) == 512
     check_subsets(used, SUBSETS)

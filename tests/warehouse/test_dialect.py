@@ -395,3 +395,5 @@ def test_columns_without_a_name_are_numbered_as_bigquery_does(
 ) -> None:
     engine.execute(translate("SELECT COUNT(*), 1 AS one, MAX(n), MAX(n) AS n FROM t"))
     assert [column[0] for column in engine.description or ()] == ["f0_", "one", "f1_", "n"]
+    engine.execute(translate("SELECT CAST('Infinity' AS FLOAT64), CAST(n AS STRING), n, 7 FROM t"))
+    assert [column[0] for column in engine.description or ()] == ["f0_", "f1_", "n", "f2_"]

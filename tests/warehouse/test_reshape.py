@@ -116,7 +116,7 @@ def test_a_sample_of_lost_columns_comes_back_in_place(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_all_512_subsets_of_the_nine_columns_come_back_in_place(warehouse: Warehouse) -> None:
     assert len(SUBSETS) == 512
     for lost in SUBSETS:

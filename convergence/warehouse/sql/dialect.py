@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import count
 
 import duckdb
 from sqlglot import ErrorLevel, exp
@@ -18,9 +19,12 @@ from convergence.warehouse.sql.views import information_schema
 
 Place = Callable[[TableRef], exp.Expr]
 Columns = Callable[[TableRef], tuple[Column, ...]]
+Weight = Callable[[exp.Expr], int]
 
 MAX_SIZE = 200_000
-MAX_READS = 500
+MAX_READS = 250
+MAX_JOINS = 100
+"""Of a whole statement: at these numbers the engine plans for less than a second or two."""
 _COPIES: dict[type[exp.Expr], int] = {
     **dict.fromkeys((exp.Div, exp.Mod, exp.IntDiv, exp.SafeDivide, exp.Greatest, exp.Least), 2),
     **dict.fromkeys((exp.Left, exp.Right, exp.Corr, exp.ParseJSON, exp.Unicode), 2),
@@ -51,9 +55,9 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
         annotate(resolved, tree, known)
         rewrite_arrays(tree)
         apply_rules(tree)
+        _name_columns(tree, resolved.tree)
         _place_tables(tree, resolved, placed)
         _order_unpivoted(tree)
-        _name_columns(tree)
         return tree.sql("duckdb", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
         raise refused(str(error).splitlines()[0], hint="write it another way") from None
@@ -67,11 +71,16 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
         raise refused("the statement is nested too deeply") from None
 
 
-def _name_columns(tree: exp.Query) -> None:
-    """A column of the result that has no name is f0_, f1_ … to BigQuery."""
-    unnamed = (column for column in tree.selects if not column.output_name and not column.is_star)
-    for number, column in enumerate(unnamed):
-        column.replace(exp.alias_(column.copy(), f"f{number}_"))
+def _name_columns(tree: exp.Query, written: exp.Query) -> None:
+    """A column of the result that is neither named nor a column is f0_, f1_ … to BigQuery."""
+    number = count()
+    for column, as_written in zip(list(tree.selects), written.selects, strict=True):
+        if as_written.is_star or isinstance(column, exp.Alias):
+            continue
+        is_named = isinstance(as_written, exp.Column | exp.Dot)
+        name = as_written.output_name if is_named else f"f{next(number)}_"
+        if not (is_named and column.output_name == name):
+            column.replace(exp.alias_(column.copy(), name))
 
 
 def _order_unpivoted(tree: exp.Query) -> None:
@@ -118,21 +127,39 @@ def _check_reads(tree: exp.Query) -> None:
     The engine's planner heeds neither its limit of memory nor an interruption.
     """
     parts = {cte.alias: cte.this for cte in tree.find_all(exp.CTE)}
-    if _reads(tree, parts, {}) > MAX_READS:
-        raise refused(
-            f"the statement reads tables more than {MAX_READS} times",
-            hint="a part of WITH counts as often as it is named",
-        )
+    for what, most, weight in (
+        ("reads tables", MAX_READS, _is_read),
+        ("joins tables", MAX_JOINS, _is_join),
+    ):
+        if _total(tree, parts, {}, weight) > most:
+            raise refused(
+                f"the statement {what} more than {most} times",
+                hint="a part of WITH counts as often as it is named, a SELECT without FROM "
+                "as a table",
+            )
 
 
-def _reads(node: exp.Expr, parts: Mapping[str, exp.Expr], known: dict[str, int]) -> int:
-    """Tables that are read in `node`, each part of WITH in place of its name; itself counts 1."""
+def _is_read(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Table) or (
+        isinstance(node, exp.Select) and not node.args.get("from_")
+    )
+
+
+def _is_join(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Join)
+
+
+def _total(
+    node: exp.Expr, parts: Mapping[str, exp.Expr], known: dict[str, int], weight: Weight
+) -> int:
+    """The weights of a node, each part of WITH in place of its name; in itself it is a table."""
     total = 0
-    for table in node.find_all(exp.Table):
-        if table.name in parts and table.name not in known:
-            known[table.name] = 1
-            known[table.name] = _reads(parts[table.name], parts, known)
-        total += known.get(table.name, 1)
+    for found in node.find_all(exp.Table, exp.Select, exp.Join):
+        name = found.name if isinstance(found, exp.Table) else ""
+        if name in parts and name not in known:
+            known[name] = weight(found)
+            known[name] = _total(parts[name], parts, known, weight)
+        total += known.get(name, weight(found))
     return total
 
 

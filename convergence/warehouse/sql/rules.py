@@ -34,6 +34,7 @@ _DATE_PARTS = {
 }
 _DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
 _WHOLE = "[+-]?([0-9]+|0[xX][0-9a-fA-F]+)"
+_INT64_END, _DIGITS = 1 << 63, 19
 _FORMATS = set("YmdHMSbBaAyjpI%")
 _HINT = "it has no exact form here: write it another way"
 
@@ -279,6 +280,7 @@ RULES: dict[type[exp.Expr], Rule] = {
 def apply_rules(tree: exp.Query) -> None:
     """Run every rule over the tree, operands before what holds them."""
     for literal in list(tree.find_all(exp.Literal)):
+        _check_integer(literal)
         _keep_float(literal)
     for node in reversed(list(tree.walk(bfs=False))):
         rule = RULES.get(type(node))
@@ -290,6 +292,19 @@ def apply_rules(tree: exp.Query) -> None:
         if new is not node and not isinstance(node, exp.DataType):
             new.type = node.type
         place.replace(new)
+
+
+def _check_integer(literal: exp.Literal) -> None:
+    """A whole number that no INT64 holds is an error to BigQuery; DuckDB has wider integers."""
+    if literal.is_string or len(literal.name) < _DIGITS or not literal.name.isdecimal():
+        return
+    if int(literal.name) >= _INT64_END + isinstance(literal.parent, exp.Neg):
+        raise refused(
+            f"the integer {literal.name[:60]} does not fit INT64",
+            at=literal,
+            code="sql_syntax",
+            hint=f"write NUMERIC '{literal.name[:60]}'",
+        )
 
 
 def _keep_float(literal: exp.Literal) -> None:

@@ -40,10 +40,11 @@ _OPERATORS = frozenset(
         *(TokenType.AMP, TokenType.PIPE, TokenType.CARET, TokenType.TILDE),
     }
 )
+_CONNECTIVES = frozenset({TokenType.AND, TokenType.OR})
 _ENDS_OF_EXPRESSIONS = frozenset(
     {
         *(TokenType.COMMA, TokenType.SELECT, TokenType.FROM, TokenType.WHERE, TokenType.UNION),
-        *(TokenType.AND, TokenType.OR, TokenType.ON, TokenType.WHEN, TokenType.THEN),
+        *(TokenType.ON, TokenType.WHEN, TokenType.THEN),
         *(TokenType.GROUP_BY, TokenType.HAVING, TokenType.QUALIFY, TokenType.ORDER_BY),
         *(TokenType.INTERSECT, TokenType.EXCEPT, TokenType.ELSE),
     }
@@ -192,24 +193,37 @@ def _check_nesting(tokens: Sequence[Token]) -> None:
 
 
 def _check_operators(tokens: Sequence[Token]) -> None:
-    """Before anything is built of them: a sum of thousands would cost seconds, to be refused."""
-    counts = [0]
+    """Before anything is built of them: a sum of thousands would cost seconds, to be refused; and
+    the engine's time to plan conditions grows with their square, and heeds no limit.
+    """
+    counts = [(0, 0)]
     for token in tokens:
         kind = token.token_type
+        operators, conditions = counts[-1]
         if kind in _OPENING:
-            counts.append(0)
+            counts.append((0, 0))
         elif kind in _CLOSING and len(counts) > 1:
             counts.pop()
         elif kind in _ENDS_OF_EXPRESSIONS:
-            counts[-1] = 0
+            counts[-1] = (0, 0)
+        elif kind in _CONNECTIVES:
+            counts[-1] = (0, conditions + 1)
         elif kind in _OPERATORS:
-            counts[-1] += 1
-            if counts[-1] > MAX_OPERATORS:
-                raise refused(
-                    f"more than {MAX_OPERATORS} operators in one expression",
-                    at=_token_place(token),
-                    hint="sum the elements of an array, or name the parts with WITH",
-                )
+            counts[-1] = (operators + 1, conditions)
+        _check_count(counts[-1], token)
+
+
+def _check_count(count: tuple[int, int], token: Token) -> None:
+    operators, conditions = count
+    if max(operators, conditions) > MAX_OPERATORS:
+        raise refused(
+            f"more than {MAX_OPERATORS} {'operators' if operators else 'conditions'} "
+            "in one expression",
+            at=_token_place(token),
+            hint="sum the elements of an array, or name the parts with WITH"
+            if operators
+            else "write x IN (…), or join a list: UNNEST([…])",
+        )
 
 
 def _mark_variables(tokens: list[Token]) -> list[Token]:

@@ -2,7 +2,8 @@
 
 from sqlglot import exp, parse_one
 
-from convergence.warehouse.schemas import central_views, views
+from convergence.model.table import Column, Mode
+from convergence.warehouse.schemas import View, central_views, views
 from convergence.warehouse.sql.names import TableKind, TableRef
 
 _VIEWS = {
@@ -43,13 +44,30 @@ def information_schema(home: exp.Expr, *, ref: TableRef, project: str) -> exp.Su
         database=exp.Literal.string(home.text("catalog")),
         schema=exp.Literal.string(home.text("db")),
     )
-    if ref.view == "TABLES":
-        is_central = ref.kind is TableKind.CENTRAL
-        for name in central_views() if is_central else views():
-            rows = exp.union(rows, _row_of(name), distinct=False)
+    found = central_views() if ref.kind is TableKind.CENTRAL else views()
+    for name, view in found.items():
+        row = _row_of(name) if ref.view == "TABLES" else _columns_of(name, view)
+        rows = exp.union(rows, row, distinct=False)
     names = {"table_catalog": project, "table_schema": ref.dataset}
     fixed = [exp.alias_(exp.Literal.string(text), name) for name, text in names.items()]
     return exp.select(*fixed, exp.Star()).from_(exp.Subquery(this=rows)).subquery()
+
+
+def _columns_of(name: str, view: View) -> exp.Select:
+    """As many rows as it has columns, in one relation."""
+    rows = [
+        (name, c.name, number, "YES", _type_of(c), "NO", "NO", None)
+        for number, c in enumerate(view.columns, start=1)
+    ]
+    names = (
+        *("table_name", "column_name", "ordinal_position", "is_nullable", "data_type"),
+        *("is_hidden", "is_system_defined", "column_default"),
+    )
+    return exp.select(*names).from_(exp.values(rows, alias="columns_", columns=names))
+
+
+def _type_of(column: Column) -> str:
+    return f"ARRAY<{column.type}>" if column.mode is Mode.REPEATED else column.type
 
 
 def _row_of(view: str) -> exp.Select:
