@@ -37,6 +37,7 @@ class Client(Protocol):
     def sources(self) -> list[Json]: ...
     def add_source(self, source: Json) -> Json: ...
     def remove_source(self, table: str) -> None: ...
+    def check_source(self, table: str) -> list[Json]: ...
 
     def templates(self) -> list[Json]: ...
     def template(self, ref: str) -> Json: ...
@@ -155,6 +156,11 @@ class HttpClient(Remote, Client):
     @override
     def remove_source(self, table: str) -> None:
         self._operate("DELETE", f"/sources/{segment(table)}")
+
+    @override
+    def check_source(self, table: str) -> list[Json]:
+        found = self._operate("GET", "/sources/check", params={"table": table})
+        return list(found["items"])
 
     @override
     def templates(self) -> list[Json]:

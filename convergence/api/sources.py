@@ -8,7 +8,7 @@ from convergence.api import paging, wire
 from convergence.api.auth import Operator
 from convergence.api.once import Sending
 from convergence.api.paging import Cursor, Limit
-from convergence.engine import administer
+from convergence.engine import administer, inspect
 from convergence.store import fleet
 
 router = APIRouter(prefix="/api/v1/sources", tags=["sources"])
@@ -33,6 +33,14 @@ def list_sources(
         everything = fleet.sources(tx)
     found = paging.after_name(everything, limit, cursor, name=lambda each: each.table)
     return paging.page_of(found, limit, key=lambda each: (each.table,), show=wire.source_out)
+
+
+@router.get("/check", operation_id="check_source")
+def check_source(
+    door: Operator, table: Annotated[str, Query(max_length=500)]
+) -> wire.SourceCheckOut:
+    """What each tenant sees of a source: kind, currencies, how far it reaches. Reads all of it."""
+    return wire.source_check_out(table, inspect.inspect(door.service, table))
 
 
 @router.delete("", status_code=204, operation_id="remove_source")

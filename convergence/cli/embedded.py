@@ -22,7 +22,7 @@ from convergence.model.tenant import Tenant
 from convergence.outside.home import HomeLock
 from convergence.outside.logs import Logs
 from convergence.settings import Settings
-from convergence.store import events, fleet, keys, runs, schedules, tenants, workers
+from convergence.store import events, fleet, keys, runs, schedules, tenants
 
 if TYPE_CHECKING:
     from convergence.client import Tell
@@ -131,6 +131,13 @@ class EmbeddedClient:
     def remove_source(self, table: str) -> None:
         administer.remove_source(self._service, table)
 
+    def check_source(self, table: str) -> list[Json]:
+        from convergence.engine.inspect import inspect
+
+        self._take_home()
+        found = wire.source_check_out(table, inspect(self._service, table))
+        return [each.model_dump(mode="json") for each in found.items]
+
     def templates(self) -> list[Json]:
         found = self._service.library.valid()
         return [wire.template_out(template).model_dump(mode="json") for template in found]
@@ -192,7 +199,7 @@ class EmbeddedClient:
         from convergence.engine.deliver import deliver
         from convergence.engine.execute import Executor
 
-        if self._has_worker():
+        if not self.is_alone():
             from convergence.client import follow_events
 
             return follow_events(self, run_id, tell)
@@ -332,14 +339,16 @@ class EmbeddedClient:
             after = part[-1].tenant_id
 
     def is_alone(self) -> bool:
-        return not self._has_worker()
+        from convergence.engine.workers import is_any_elsewhere
+
+        return not is_any_elsewhere(self._service)
 
     def _prepare_to_execute(self) -> None:
         """Take the home first, so that no run is admitted that this process cannot execute; and
         open here what several threads will use.
         """
         self._take_home()
-        if not self._has_worker():
+        if self.is_alone():
             self._need_files()
             _ = self._service.warehouse
 
@@ -373,15 +382,6 @@ class EmbeddedClient:
 
         agree.claim_files(self._service)
         agree.check_files(self._service.database, self._service.home)
-
-    def _has_worker(self) -> bool:
-        """Whether a worker in another place lives: on SQLite the home's holder is the only one."""
-        if self._service.database.is_sqlite:
-            return False
-        from convergence.engine.workers import LEASE
-
-        with self._service.database.read() as tx:
-            return bool(workers.living(tx, LEASE))
 
     def _tenant_of(self, run_id: str) -> str:
         with self._service.database.read() as tx:

@@ -13,6 +13,11 @@ from convergence.cli.output import say, show_record, show_rows
 
 COLUMNS = ("table", "files", "kind", "tenants")
 
+CHECK_COLUMNS = (
+    *("tenant", "kind", "currency", "rows", "billing_accounts", "first_day", "last_day"),
+    *("days_without_rows", "oldest_export_time", "newest_export_time", "code"),
+)
+
 app = group("Sources: the billing exports that tenants may read.")
 
 
@@ -73,6 +78,32 @@ def ls(call: Call) -> None:
     """List the sources with the tenants that may read them."""
     with call.client() as client:
         show_rows(client.sources(), COLUMNS, call.format)
+
+
+@command(
+    app,
+    "check",
+    examples=(
+        "cdp sources check local.billing.export",
+        "cdp sources check my-project.billing.gcp_billing_export_v1_0A1B2C -o json",
+    ),
+)
+def check(call: Call, *, table: Table) -> None:
+    """Read a source as each of its tenants sees it: kind, currencies, how far it reaches.
+
+    Exit 1 when one cannot load it. Where reading is billed, it reads some columns of all rows.
+    """
+    with call.client() as client:
+        found = client.check_source(table)
+    rows = [{**each, **reach} for each in found for reach in each["reaches"] or [{}]]
+    show_rows(rows, CHECK_COLUMNS, call.format)
+    failed = [each for each in found if each["code"]]
+    for each in failed:
+        say(f"{each['tenant']}: {each['detail']} (try: {each['hint']})")
+    if not found:
+        say(f"no tenant may read it: cdp sources add {table} --tenant T")
+    if failed:
+        raise typer.Exit(1)
 
 
 @command(

@@ -41,3 +41,11 @@ def others_alive(service: Service, worker: str) -> dict[str, WorkerRow]:
     with service.database.write() as tx:
         workers.bury(tx, lease, but=worker)
         return {row.worker: row for row in workers.living(tx, lease) if row.worker != worker}
+
+
+def is_any_elsewhere(service: Service) -> bool:
+    """Whether a worker in another place lives: on SQLite the home's holder is the only one."""
+    if service.database.is_sqlite:
+        return False
+    with service.database.read() as tx:
+        return bool(workers.living(tx, LEASE))

@@ -81,8 +81,10 @@ class Remote:
     ) -> Json:
         return self._send(method, path, params=params, json=body, headers=self._caller)
 
-    def _operate(self, method: str, path: str, body: Json | None = None) -> Json:
-        return self._send(method, path, json=body, headers=self._operator)
+    def _operate(
+        self, method: str, path: str, body: Json | None = None, params: Json | None = None
+    ) -> Json:
+        return self._send(method, path, params=params, json=body, headers=self._operator)
 
     def _pages(
         self, path: str, params: Json, limit: int, headers: dict[str, str]

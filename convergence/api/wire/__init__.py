@@ -76,7 +76,14 @@ from convergence.api.wire.schedule import (
 )
 from convergence.api.wire.shape import Page, checked
 from convergence.api.wire.signin import SignInLinkIn, SignInLinkOut
-from convergence.api.wire.source import GrantIn, SourceIn, SourceOut, source_out
+from convergence.api.wire.source import (
+    GrantIn,
+    SourceCheckOut,
+    SourceIn,
+    SourceOut,
+    source_check_out,
+    source_out,
+)
 from convergence.api.wire.subscription import (
     SubscriptionOut,
     SubscriptionPatch,
@@ -166,6 +173,7 @@ __all__ = [
     "SchedulerStatusOut",
     "SignInLinkIn",
     "SignInLinkOut",
+    "SourceCheckOut",
     "SourceIn",
     "SourceOut",
     "SubscriptionOut",
@@ -208,6 +216,7 @@ __all__ = [
     "run_with_steps",
     "schedule_out",
     "schedule_shown",
+    "source_check_out",
     "source_out",
     "subscription_out",
     "template_out",

@@ -1,11 +1,16 @@
 """Sources: billing exports, their files, and who may read how much of them."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from convergence.api.wire.shape import In, Out
 from convergence.model.source import Grant, Kind, Source
+
+if TYPE_CHECKING:
+    from convergence.engine.inspect import Inspected
 
 Ids = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=1000)]
 
@@ -69,6 +74,41 @@ def source_out(source: Source) -> SourceOut:
         kind=source.kind,
         tenants=[_grant_out(grant) for grant in source.grants],
     )
+
+
+class ReachOut(Out):
+    """In one currency: rows, and how far they reach. `days` have rows, of those between."""
+
+    currency: str
+    rows: int
+    billing_accounts: int
+    first_day: date
+    last_day: date
+    days: int
+    days_without_rows: int
+    oldest_export_time: AwareDatetime
+    newest_export_time: AwareDatetime
+
+
+class InspectedOut(Out):
+    """What a tenant sees of a source; `code`, `detail` and `hint` when it cannot be loaded."""
+
+    tenant: str = Field(validation_alias="tenant_id")
+    kind: Kind | None
+    reaches: list[ReachOut]
+    code: str
+    detail: str
+    hint: str
+
+
+class SourceCheckOut(Out):
+    table: str
+    items: list[InspectedOut]
+
+
+def source_check_out(table: str, inspected: Sequence["Inspected"]) -> SourceCheckOut:
+    items = [InspectedOut.model_validate(each) for each in inspected]
+    return SourceCheckOut(table=table, items=items)
 
 
 def _grant(item: str | GrantIn) -> Grant:
