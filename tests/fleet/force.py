@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 import httpx2
@@ -116,14 +116,15 @@ def check_kills(ground: Ground, *, kills: int, runs: int, seed: int | None = Non
     """Workers are killed at random moments while runs pass; a killed one is started again."""
     chance, fleet, acme = rolled(seed), ground.fleet, ground.caller()
     crew = [fleet.start("worker") for _ in range(2)]
-    with feeding(ground, acme, ground.urls, runs) as accepted:
-        for _ in range(kills):
+    with feeding(ground, acme, runs) as feed:
+        for blow in range(1, kills + 1):
             victim = chance.randrange(len(crew))
             wait_until(crew[victim].is_working)
+            feed.due = runs * blow // kills
             time.sleep(chance.uniform(0, 2 * PACE))
             crew[victim].kill()
             crew[victim] = fleet.start("worker", home=crew[victim].home)
-    return check_kept(ground, acme, accepted)
+    return check_kept(ground, acme, feed.accepted)
 
 
 def check_outages(ground: Ground, *, stops: int, runs: int, seed: int | None = None) -> Outcome:
@@ -131,53 +132,66 @@ def check_outages(ground: Ground, *, stops: int, runs: int, seed: int | None = N
     chance, fleet, acme = rolled(seed), ground.fleet, ground.caller()
     for _ in range(2):
         fleet.work()
-    with feeding(ground, acme, ground.urls, runs) as accepted:
-        for _ in range(stops):
+    with feeding(ground, acme, runs) as feed:
+        for blow in range(1, stops + 1):
+            feed.due = runs * blow // stops
             time.sleep(chance.uniform(0, 2 * PACE))
             ground.postgres.stop()
             ground.postgres.start()
     assert all(not process.has_ended() for process in fleet.processes[-2:])
-    return check_kept(ground, acme, accepted)
+    return check_kept(ground, acme, feed.accepted)
 
 
 def check_rolling(ground: Ground, *, restarts: int, seed: int | None = None) -> Outcome:
     """Two servers are restarted in turn under load; the client tries the other one."""
     chance, fleet, acme = rolled(seed), ground.fleet, ground.caller()
     fleet.work()
-    with feeding(ground, acme, ground.urls, ENDLESS) as accepted:
+    with feeding(ground, acme, ENDLESS) as feed:
+        feed.due = ENDLESS
         for number in range(restarts):
             time.sleep(chance.uniform(0, PACE))
             server = ground.servers[number % 2]
             server.stop()
             ground.servers[number % 2] = fleet.serve(like=server)
-    return check_kept(ground, acme, accepted)
+    return check_kept(ground, acme, feed.accepted)
+
+
+@dataclass(slots=True, kw_only=True)
+class Feed:
+    """Runs that are triggered meanwhile: the first `due` of them by now."""
+
+    accepted: list[str] = field(default_factory=list)
+    due: int = 0
 
 
 @contextmanager
-def feeding(ground: Ground, acme: Caller, urls: list[str], runs: int) -> Iterator[list[str]]:
+def feeding(ground: Ground, acme: Caller, runs: int) -> Iterator[Feed]:
     """Trigger runs, so many or until the block ends, and keep the ids of those accepted. A server
     that is away, or says 503 or 429, is asked again, or another; any other refusal is a failure.
     """
-    accepted: list[str] = []
+    fed = Feed()
     failures: list[str] = []
     is_over = threading.Event()
 
     def feed() -> None:
         for number in range(runs):
-            answer = _asked(acme, urls, number, is_over)
+            while number >= fed.due and not is_over.wait(0.02):
+                pass
+            answer = _asked(acme, ground.urls, number, is_over)
             if answer is None:
                 break
             if answer.status_code not in {200, 202}:
                 failures.append(answer.text)
-            accepted.append(answer.json().get("pipeline_logging_id"))
+            fed.accepted.append(answer.json().get("pipeline_logging_id"))
             time.sleep(0.05)
 
     ground.sink.lag = 0.2  # so that a blow finds runs under way
     feeder = threading.Thread(target=feed)
     feeder.start()
     try:
-        yield accepted
+        yield fed
     finally:
+        fed.due = runs
         if runs == ENDLESS:
             is_over.set()
         feeder.join()
