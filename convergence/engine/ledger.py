@@ -5,8 +5,8 @@ a place in a log: a run that changes while it is published stays in the set.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,10 +19,12 @@ from convergence.model.run import Run, StepRun
 from convergence.model.schedule import Schedule
 from convergence.model.subscription import Subscription
 from convergence.model.tenant import Limits, Tenant
+from convergence.model.usage import UsageRow
 from convergence.outside.logs import Log
 from convergence.store import fleet, keys, quality, runs, schedules, subscriptions, tenants, usage
 from convergence.store.database import ReadTx
 from convergence.store.fleet import Dirty
+from convergence.warehouse.base import Upsert
 from convergence.warehouse.schemas import load_schema
 
 BATCH = 500
@@ -53,8 +55,7 @@ def publish(service: Service) -> int:
                 failed.add(tenant_id)
                 continue
             with service.database.write() as tx:
-                for dirty in batch:
-                    fleet.clean(tx, dirty)
+                fleet.clean(tx, batch)
             published += len(batch)
     return published
 
@@ -71,58 +72,49 @@ def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) ->
     run_ids = [dirty.run_id for dirty in batch if dirty.run_id is not None]
     with service.database.read() as tx:
         tenant = tenants.get(tx, tenant_id)
-        run_rows = [_run_row(runs.get(tx, tenant_id, run_id)) for run_id in run_ids]
-        step_rows = [
-            _step_row(step) for run_id in run_ids for step in runs.steps(tx, tenant_id, run_id)
+        found = runs.some(tx, tenant_id, run_ids)
+        upserts = [
+            _own("x_meta_pipeline_runs", map(_run_row, found)),
+            _own("x_meta_step_logs", map(_step_row, runs.steps_of(tx, tenant_id, run_ids))),
+            _own("x_meta_dq_results", map(_quality_row, quality.of_runs(tx, tenant_id, run_ids))),
+            _central("tenant_usage_quotas", map(asdict, _usage(service, tx, tenant_id, found))),
         ]
-        quality_rows = [
-            _quality_row(result)
-            for run_id in run_ids
-            for result in quality.of_run(tx, tenant_id, run_id)
-        ]
-        central = _usage_rows(service, tx, tenant)
         if len(run_ids) < len(batch):
-            central |= _central_rows(tx, tenant)
+            upserts += _of_tenant(tx, tenant)
     catch_up(service, tenant.dataset)
-    upsert, dataset = service.warehouse.upsert, tenant.dataset
-    if run_rows:
-        runs_table = load_schema("x_meta_pipeline_runs")
-        upsert(dataset, runs_table, ("pipeline_logging_id",), run_rows)
-    if step_rows:
-        upsert(dataset, load_schema("x_meta_step_logs"), ("step_logging_id",), step_rows)
-    if quality_rows:
-        upsert(dataset, load_schema("x_meta_dq_results"), ("dq_result_id",), quality_rows)
-    for table, rows in central.items():
-        schema = load_schema(table)
-        key = (schema.column_names[0],)
-        if table.startswith("x_meta_"):
-            upsert(dataset, schema, key, rows)
-        else:
-            service.warehouse.upsert_central(dataset, schema, key, rows)
+    service.warehouse.upsert_all(tenant.dataset, upserts)
 
 
-def _usage_rows(service: Service, tx: ReadTx, tenant: Tenant) -> dict[str, list[Row]]:
-    """The latest days, which change with every run."""
+def _own(table: str, rows: Iterable[Row]) -> Upsert:
+    """Rows of a table of the tenant's. The first column of a ledger table is its key."""
+    schema = load_schema(table)
+    return Upsert(schema=schema, key=schema.column_names[:1], rows=list(rows))
+
+
+def _central(table: str, rows: Iterable[Row]) -> Upsert:
+    return replace(_own(table, rows), is_central=True)
+
+
+def _usage(service: Service, tx: ReadTx, tenant_id: str, changed: Iterable[Run]) -> list[UsageRow]:
+    """The rows of the latest days, and of those on which the runs were admitted."""
     today = service.clock.now().date()
-    days = [today - timedelta(days=back) for back in range(DAYS_BACK + 1)]
-    used = [usage.row(tx, tenant.tenant_id, day) for day in days]
-    return {"tenant_usage_quotas": [asdict(row) for row in used if row is not None]}
+    days = {today - timedelta(days=back) for back in range(DAYS_BACK + 1)}
+    return usage.some_days(tx, tenant_id, days | {run.created_at.date() for run in changed})
 
 
-def _central_rows(tx: ReadTx, tenant: Tenant) -> dict[str, list[Row]]:
+def _of_tenant(tx: ReadTx, tenant: Tenant) -> list[Upsert]:
+    """What changes with the tenant itself."""
     known = keys.of_tenant(tx, tenant.tenant_id)
     limits = tenants.limits(tx, tenant.tenant_id)
     subscription = subscriptions.get(tx, tenant.tenant_id)
-    return {
-        "tenant_profiles": [_profile_row(tenant)],
-        "tenant_subscriptions": [_subscription_row(tenant, limits, subscription)],
-        "tenant_api_keys": [_central_key_row(key) for key in known],
-        "tenant_pipeline_configs": [
-            _schedule_row(each)
-            for each in schedules.of_tenant(tx, tenant.tenant_id, with_deleted=True)
-        ],
-        "x_meta_api_keys": [_key_row(key) for key in known],
-    }
+    arranged = schedules.of_tenant(tx, tenant.tenant_id, with_deleted=True)
+    return [
+        _central("tenant_profiles", [_profile_row(tenant)]),
+        _central("tenant_subscriptions", [_subscription_row(tenant, limits, subscription)]),
+        _central("tenant_api_keys", map(_central_key_row, known)),
+        _central("tenant_pipeline_configs", map(_schedule_row, arranged)),
+        _own("x_meta_api_keys", map(_key_row, known)),
+    ]
 
 
 def _run_row(run: Run) -> Row:

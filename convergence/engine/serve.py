@@ -21,7 +21,8 @@ from convergence.outside.logs import Log
 SWEEP_SECONDS = 5.0
 MAIL_SECONDS = 2.0
 SCHEDULE_SECONDS = 1.0
-LEDGER_SECONDS = 1.0
+LEDGER_SECONDS = 2.0
+"""From one publishing of the copies to the next; they are there within 5 seconds."""
 DAY_SECONDS = 30.0
 DRAIN_SECONDS = 20
 

@@ -40,10 +40,10 @@ def first(tx: WriteTx, event: Event) -> None:
     tx.connection.execute(_insert(tx.dialect), {**values, "sequence": 1})
 
 
-def append(tx: WriteTx, event: Event) -> None:
-    """Write the run's next event. This transaction holds the row of the run."""
-    values = rows.event_values(event)
-    tx.connection.execute(_append(tx.dialect), {**values, "of_run": event.run_id})
+def append(tx: WriteTx, event: Event, *more: Event) -> None:
+    """Write the run's next events. This transaction holds the row of the run."""
+    values = [{**rows.event_values(each), "of_run": each.run_id} for each in (event, *more)]
+    tx.connection.execute(_append(tx.dialect), values)
 
 
 def page(

@@ -241,12 +241,13 @@ def dirty(tx: ReadTx, limit: int, *, but: Collection[str] = ()) -> list[Dirty]:
     ]
 
 
-def clean(tx: WriteTx, published: Dirty) -> None:
-    """Forget a mark, unless it was made again since it was read, or is being made right now."""
+def clean(tx: WriteTx, published: Collection[Dirty]) -> None:
+    """Forget marks, but those made again since they were read, or being made right now."""
     table = t.ledger_dirty
+    read = [(each.dirty_id, each.version) for each in published]
     unchanged = (
         sa.select(table.c.dirty_id)
-        .where(table.c.dirty_id == published.dirty_id, table.c.version == published.version)
+        .where(sa.tuple_(table.c.dirty_id, table.c.version).in_(read))
         .with_for_update(skip_locked=True)
     )
     tx.write(sa.delete(table).where(table.c.dirty_id.in_(unchanged)))

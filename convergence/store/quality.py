@@ -85,9 +85,10 @@ def page(
     return [_result(row) for row in tx.connection.execute(query.order_by(*order).limit(limit))]
 
 
-def of_run(tx: ReadTx, tenant_id: str, run_id: str) -> list[QualityResult]:
-    """All of a run, the oldest first."""
-    query = sa.select(dq_results).where(*_conditions(tenant_id, Wanted(run_id=run_id)))
+def of_runs(tx: ReadTx, tenant_id: str, run_ids: Collection[str]) -> list[QualityResult]:
+    """All of these runs, the oldest first."""
+    whose = (_COLUMNS.tenant_id == tenant_id, _COLUMNS.run_id.in_(run_ids))
+    query = sa.select(dq_results).where(*whose)
     query = query.order_by(_COLUMNS.executed_at, _COLUMNS.dq_result_id)
     return [_result(row) for row in tx.connection.execute(query)]
 

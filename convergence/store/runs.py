@@ -1,6 +1,7 @@
 """Runs and their steps. Every change is a compare-and-set: who comes second changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from typing import Any
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from convergence.errors import Conflict, NotFound
 from convergence.model import event
 from convergence.model.run import LIVE, MOVES, Run, RunFilter, Status, StepRun
-from convergence.store import events, listing, rows, tenants
+from convergence.store import events, listing, rows
 from convergence.store.column_types import UtcDateTime, kept
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.fleet import mark_dirty
@@ -68,7 +69,11 @@ _REQUEST_CANCEL = (
     .values(cancel_requested_at=_NOW)
     .returning(pipeline_runs)
 )
-_ATTEMPT = sa.select(_RUNS.attempt).where(_IS_RUN, IS_LIVE).with_for_update(key_share=True)
+_HOLD = (
+    sa.select(_RUNS.attempt, _RUNS.cancel_requested_at)
+    .where(_IS_RUN, IS_LIVE)
+    .with_for_update(key_share=True)
+)
 _STEPS = (
     sa.select(step_logs)
     .where(
@@ -77,6 +82,13 @@ _STEPS = (
     )
     .order_by(step_logs.c.step_index)
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """A live run at its present attempt; `is_cancelled` says that somebody asked it to end."""
+
+    is_cancelled: bool
 
 
 def insert(tx: WriteTx, run: Run) -> None:
@@ -106,6 +118,12 @@ def get(tx: ReadTx, tenant_id: str, run_id: str) -> Run:
             f"Pipeline run {run_id} not found for tenant {tenant_id}", code="run_not_found"
         )
     return rows.run(row)
+
+
+def some(tx: ReadTx, tenant_id: str, run_ids: Collection[str]) -> list[Run]:
+    """Those of these runs that there are."""
+    query = sa.select(pipeline_runs).where(_RUNS.tenant_id == tenant_id, _RUNS.run_id.in_(run_ids))
+    return [rows.run(row) for row in tx.connection.execute(query)]
 
 
 def page(
@@ -175,10 +193,11 @@ def finish(  # noqa: PLR0913 - the end of a run, all by name
     error_code: str | None = None,
     error: str | None = None,
 ) -> Run | None:
-    """End a run. None when it may not go there, is over, or has a newer attempt."""
+    """End a run. None when it may not go there, is over, or has a newer attempt. Who counts the
+    end in the same transaction holds the tenant before.
+    """
     if status in LIVE:
         raise ValueError(f"{status} is not an end")
-    tenants.hold(tx, tenant_id)
     expected = {
         **_of(tenant_id, run_id),
         "of_attempt": attempt,
@@ -202,8 +221,15 @@ def request_cancel(tx: WriteTx, tenant_id: str, run_id: str, *, now: datetime) -
 
 def hold(tx: WriteTx, tenant_id: str, run_id: str, *, attempt: int) -> bool:
     """Whether the run lives and this is its present attempt, until the transaction ends."""
-    holder = tx.connection.execute(_ATTEMPT, _of(tenant_id, run_id))
-    return holder.scalar_one_or_none() == attempt
+    return held(tx, tenant_id, run_id, attempt) is not None
+
+
+def held(tx: WriteTx, tenant_id: str, run_id: str, attempt: int) -> Hold | None:
+    """The same, and what is told to the attempt that is the present one."""
+    row = tx.connection.execute(_HOLD, _of(tenant_id, run_id)).one_or_none()
+    if row is None or row.attempt != attempt:
+        return None
+    return Hold(is_cancelled=row.cancel_requested_at is not None)
 
 
 def save_step(tx: WriteTx, step: StepRun) -> bool:
@@ -212,15 +238,27 @@ def save_step(tx: WriteTx, step: StepRun) -> bool:
     """
     if not hold(tx, step.tenant_id, step.run_id, attempt=step.attempt):
         return False
-    tx.connection.execute(_save_step(tx.dialect), rows.step_values(step))
-    events.append(tx, event.of_step(step))
-    mark_dirty(tx, step.tenant_id, step.run_id)
+    put_steps(tx, [step])
     return True
+
+
+def put_steps(tx: WriteTx, steps: Sequence[StepRun]) -> None:
+    """Write steps of one run as they are now. This transaction holds the run."""
+    tx.connection.execute(_save_step(tx.dialect), [rows.step_values(step) for step in steps])
+    events.append(tx, *(event.of_step(step) for step in steps))
+    mark_dirty(tx, steps[0].tenant_id, steps[0].run_id)
 
 
 def steps(tx: ReadTx, tenant_id: str, run_id: str) -> list[StepRun]:
     """In the order of the template."""
     return [rows.step(row) for row in tx.connection.execute(_STEPS, _of(tenant_id, run_id))]
+
+
+def steps_of(tx: ReadTx, tenant_id: str, run_ids: Collection[str]) -> list[StepRun]:
+    """The steps of all these runs."""
+    columns = step_logs.c
+    whose = (columns.tenant_id == tenant_id, columns.run_id.in_(run_ids))
+    return [rows.step(row) for row in tx.connection.execute(sa.select(step_logs).where(*whose))]
 
 
 @cache

@@ -5,6 +5,7 @@ drift. On PostgreSQL `use` and `record_admission` are right only under `tenants.
 writes here takes it, so that no two writers wait for one another.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -67,6 +68,13 @@ def row(tx: ReadTx, tenant_id: str, day: date) -> UsageRow | None:
     return UsageRow(**found._mapping) if found else None
 
 
+def some_days(tx: ReadTx, tenant_id: str, days: Collection[date]) -> list[UsageRow]:
+    """The rows of those of these days that have one."""
+    whose = (_USAGE.tenant_id == tenant_id, _USAGE.usage_date.in_(days))
+    found = tx.connection.execute(sa.select(tenant_usage_quotas).where(*whose))
+    return [UsageRow(**each._mapping) for each in found]
+
+
 def ensure_day(tx: WriteTx, tenant_id: str, day: date, limits: Limits, *, now: datetime) -> None:
     """The day has a row afterwards; one that is there stays as it is."""
     if row(tx, tenant_id, day) is not None:
@@ -91,11 +99,12 @@ def record_admission(
 
 
 def record_finish(tx: WriteTx, tenant_id: str, day: date, status: Status, *, now: datetime) -> None:
-    """Count the outcome on the day the run was admitted, and recount the slots of all days."""
+    """Count the outcome on the day the run was admitted, and recount the slots of all days. That
+    the published copies lack it is told by the run's own mark.
+    """
     tenants.hold(tx, tenant_id)
     moments = {"last_pipeline_completed_at": now, "last_updated": now}
     tx.connection.execute(_finish(status), {"of_tenant": tenant_id, "day": day, **moments})
-    mark_dirty(tx, tenant_id, None)
     tx.connection.execute(_RECOUNT, {"of_tenant": tenant_id, "last_updated": now})
 
 

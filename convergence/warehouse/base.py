@@ -20,6 +20,8 @@ from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
 
 Value = str | int | bool | date | datetime | None
+Rows = Sequence[Mapping[str, Any]]
+"""Of a ledger table, by column."""
 
 
 class WriteMode(StrEnum):
@@ -188,6 +190,19 @@ class Explained:
     reads: tuple[Read, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upsert:
+    """Rows of a ledger table, which replace those with the same key. Columns not given: NULL.
+
+    Those of a central table are found by the tenant and by the operator.
+    """
+
+    schema: TableSchema
+    key: tuple[str, ...]
+    rows: Rows
+    is_central: bool = False
+
+
 class Warehouse(Protocol):
     """Every adapter passes tests/warehouse/contract.py."""
 
@@ -292,25 +307,21 @@ class Warehouse(Protocol):
         """The same for the query of a load; nothing is made or changed. Raises as `stage` does."""
         ...
 
-    def upsert(
-        self,
-        dataset: str,
-        schema: TableSchema,
-        key: tuple[str, ...],
-        rows: Sequence[Mapping[str, Any]],
-    ) -> None:
+    def upsert(self, dataset: str, schema: TableSchema, key: tuple[str, ...], rows: Rows) -> None:
         """Put rows of a ledger table, replacing those with the same key."""
         ...
 
     def upsert_central(
-        self,
-        dataset: str,
-        schema: TableSchema,
-        key: tuple[str, ...],
-        rows: Sequence[Mapping[str, Any]],
+        self, dataset: str, schema: TableSchema, key: tuple[str, ...], rows: Rows
     ) -> None:
         """Put one tenant's rows of a `tenants` table, where it and the operator find them."""
         ...
+
+    def upsert_all(self, dataset: str, upserts: Sequence[Upsert]) -> None:
+        """Put one tenant's rows of several tables; a warehouse that can shows them all at once."""
+        for each in upserts:
+            put = self.upsert_central if each.is_central else self.upsert
+            put(dataset, each.schema, each.key, each.rows)
 
     def source_kind(self, source: GrantedSource) -> GrantedSource:
         """The source with `kind` AUTO replaced by what its columns or its name say."""

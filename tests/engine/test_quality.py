@@ -26,7 +26,7 @@ SHIPPED = Path(__file__).parents[2] / "configs/gcp/cost"
 
 def results(service: Service, run: Run) -> list[QualityResult]:
     with service.database.read() as tx:
-        return quality.of_run(tx, run.tenant_id, run.run_id)
+        return quality.of_runs(tx, run.tenant_id, [run.run_id])
 
 
 def told(service: Service, run: Run) -> str:

@@ -41,16 +41,15 @@ def test_marks_wait_in_the_order_they_were_first_made(tx: WriteTx) -> None:
 def test_a_mark_that_was_made_again_is_not_cleaned(tx: WriteTx) -> None:
     read, other = fleet.dirty(tx, 99)
     fleet.mark_dirty(tx, "acme", None)
-    fleet.clean(tx, read)
-    fleet.clean(tx, other)
+    fleet.clean(tx, [read, other])
     assert marks(tx) == [("acme", None, 2)]
 
 
 def test_a_mark_made_after_a_cleaning_is_not_taken_for_the_old_one(tx: WriteTx) -> None:
     for mark in fleet.dirty(tx, 99):
-        fleet.clean(tx, mark)
+        fleet.clean(tx, [mark])
         fleet.mark_dirty(tx, mark.tenant_id, mark.run_id)
-        fleet.clean(tx, mark)
+        fleet.clean(tx, [mark])
     assert marks(tx) == [("acme", None, 1), ("other", None, 1)]
 
 
@@ -65,6 +64,6 @@ def test_a_mark_being_made_right_now_is_neither_cleaned_nor_waited_for(
         (mark,) = fleet.dirty(marking, 9)
         fleet.mark_dirty(marking, "acme", None)
         with database.write() as cleaning:
-            fleet.clean(cleaning, mark)
+            fleet.clean(cleaning, [mark])
     with database.write() as tx:
         assert marks(tx) == [("acme", None, 2)]

@@ -35,8 +35,7 @@ def ended(tx: WriteTx, run_id: str, *, days_ago: int = 100, is_published: bool =
     runs.save_step(tx, step)
     runs.finish(tx, "acme", run_id, attempt=1, status=Status.COMPLETED, now=at)
     if is_published:
-        for mark in fleet.dirty(tx, 1000):
-            fleet.clean(tx, mark)
+        fleet.clean(tx, fleet.dirty(tx, 1000))
 
 
 def live(tx: WriteTx, run_id: str = "live") -> None:

@@ -1,7 +1,7 @@
 """Who writes which part of which table: DuckDB fails writers that meet, so they queue here."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from threading import Condition
 from typing import NamedTuple
@@ -43,3 +43,11 @@ class PartLocks:
             with self._changed:
                 self._held.remove(part)
                 self._changed.notify_all()
+
+    @contextmanager
+    def hold_all(self, parts: Iterable[Part]) -> Iterator[None]:
+        """Whole tables, in an order that all keep, so that no two wait for one another."""
+        with ExitStack() as held:
+            for part in sorted(set(parts)):
+                held.enter_context(self.hold(part))
+            yield

@@ -1,9 +1,11 @@
 """Tables in a DuckDB file, made from schemas: create, widen, describe, upsert."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -11,12 +13,17 @@ from sqlglot import exp
 
 from convergence.errors import NotFound
 from convergence.model.table import Column, Mode, TableSchema
+from convergence.warehouse.base import Upsert
 from convergence.warehouse.duckdb import reshape
 from convergence.warehouse.duckdb.types import bigquery_scalar, check_name
 
 OWN = "main"
 CENTRAL = "tenants"
 """The schema of a file that holds the published copies of the central tables."""
+ROWS_AT_ONCE = 25
+"""Of one INSERT: more take as long to plan as they save."""
+STATEMENTS = 1024
+"""That are kept as text: making one takes longer than running it."""
 
 
 def table(dataset: str, name: str, *, schema: str = OWN) -> exp.Table:
@@ -64,41 +71,59 @@ def widen(cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSche
 
 def run(cursor: duckdb.DuckDBPyConnection, statements: Sequence[str]) -> None:
     """All of them or none."""
-    cursor.execute("BEGIN")
-    try:
+    with _transaction(cursor):
         for statement in statements:
             cursor.execute(statement)
-    except duckdb.Error:
-        cursor.execute("ROLLBACK")
-        raise
-    cursor.execute("COMMIT")
 
 
-def upsert(
-    cursor: duckdb.DuckDBPyConnection,
-    place: exp.Table,
-    schema: TableSchema,
-    key: tuple[str, ...],
-    rows: Sequence[Mapping[str, Any]],
+def upsert(cursor: duckdb.DuckDBPyConnection, upserts: Sequence[tuple[exp.Table, Upsert]]) -> None:
+    """Put rows of several tables, replacing those with the same key: all of them or none."""
+    with _transaction(cursor):
+        for place, each in upserts:
+            _upsert(cursor, (place.catalog, place.db, place.name), each)
+
+
+def _upsert(
+    cursor: duckdb.DuckDBPyConnection, place: tuple[str, str, str], upsert_: Upsert
 ) -> None:
-    """Put rows in one transaction, replacing those with the same key. Columns not given: NULL."""
-    types = {column.name: column.type for column in schema.columns}
-    same_key = exp.and_(*(exp.column(name, quoted=True).eq(exp.Placeholder()) for name in key))
-    delete = exp.delete(place.copy(), where=same_key)
-    names = [name for name in schema.column_names if name in rows[0]]
-    values = exp.Values(expressions=[exp.Tuple(expressions=[exp.Placeholder() for _ in names])])
-    insert = exp.insert(
-        values, place.copy(), columns=[exp.to_identifier(n, quoted=True) for n in names]
-    )
+    rows = upsert_.rows
+    types = {column.name: column.type for column in upsert_.schema.columns}
+    replaced = [[_bound(row[name], types[name]) for row in rows] for name in upsert_.key]
+    cursor.execute(_delete(place, upsert_.key), replaced)
+    names = tuple(name for name in types if name in rows[0])
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        some = rows[start : start + ROWS_AT_ONCE]
+        values = [_bound(row[name], types[name]) for row in some for name in names]
+        cursor.execute(_insert(place, names, len(some)), values)
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _delete(place: tuple[str, str, str], key: tuple[str, ...]) -> str:
+    """Its parameters are a list of values for each column of the key."""
+    columns = [exp.column(name, quoted=True) for name in key]
+    given = [exp.Anonymous(this="UNNEST", expressions=[exp.Placeholder()]) for _ in key]
+    found = exp.In(this=exp.Tuple(expressions=columns), query=exp.select(*given).subquery())
+    return exp.delete(_named(place), where=found).sql("duckdb")
+
+
+@lru_cache(maxsize=STATEMENTS)
+def _insert(place: tuple[str, str, str], names: tuple[str, ...], count: int) -> str:
+    row = exp.Tuple(expressions=[exp.Placeholder() for _ in names])
+    values = exp.Values(expressions=[row.copy() for _ in range(count)])
+    columns = [exp.to_identifier(name, quoted=True) for name in names]
+    return exp.insert(values, _named(place), columns=columns).sql("duckdb")
+
+
+def _named(place: tuple[str, str, str]) -> exp.Table:
+    dataset, schema, name = place
+    return table(dataset, name, schema=schema)
+
+
+@contextmanager
+def _transaction(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
     cursor.execute("BEGIN")
     try:
-        cursor.executemany(
-            delete.sql("duckdb"), [[_bound(row[name], types[name]) for name in key] for row in rows]
-        )
-        cursor.executemany(
-            insert.sql("duckdb"),
-            [[_bound(row[name], types[name]) for name in names] for row in rows],
-        )
+        yield
     except duckdb.Error:
         cursor.execute("ROLLBACK")
         raise

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import duckdb
 from sqlglot import exp
@@ -24,10 +24,12 @@ from convergence.warehouse.base import (
     LoadRecord,
     QueryLimits,
     Result,
+    Rows,
     Scope,
     Staged,
     StagedTotals,
     StageRequest,
+    Upsert,
     Warehouse,
 )
 from convergence.warehouse.duckdb import derived, export, parts, reshape, staging, tables
@@ -214,31 +216,21 @@ class DuckdbWarehouse(Warehouse):
             return explained(cursor, tree, prepared)
 
     @override
-    def upsert(
-        self,
-        dataset: str,
-        schema: TableSchema,
-        key: tuple[str, ...],
-        rows: Sequence[Mapping[str, Any]],
-    ) -> None:
-        if not rows:
-            return
-        with self._instances.lend(dataset) as cursor, _told():
-            self._ensure(cursor, dataset, schema)
-            with self._locks.hold(Part(dataset, schema.name)):
-                tables.upsert(cursor, _place(dataset, schema.name), schema, key, rows)
+    def upsert(self, dataset: str, schema: TableSchema, key: tuple[str, ...], rows: Rows) -> None:
+        self._put(dataset, [Upsert(schema=schema, key=key, rows=rows)])
 
     @override
     def upsert_central(
-        self,
-        dataset: str,
-        schema: TableSchema,
-        key: tuple[str, ...],
-        rows: Sequence[Mapping[str, Any]],
+        self, dataset: str, schema: TableSchema, key: tuple[str, ...], rows: Rows
     ) -> None:
-        self.ensure_operator()
-        for place in (dataset, OPERATOR):
-            self.upsert(place, schema, key, rows)
+        self.upsert_all(dataset, [Upsert(schema=schema, key=key, rows=rows, is_central=True)])
+
+    @override
+    def upsert_all(self, dataset: str, upserts: Sequence[Upsert]) -> None:
+        self._put(dataset, upserts)
+        if central := [each for each in upserts if each.is_central]:
+            self.ensure_operator()
+            self._put(OPERATOR, central)
 
     def ensure_operator(self) -> None:
         """Make the file that holds all tenants' published copies, if it is not there."""
@@ -281,6 +273,20 @@ class DuckdbWarehouse(Warehouse):
     @override
     def close(self) -> None:
         self._instances.close()
+
+    def _put(self, dataset: str, upserts: Sequence[Upsert]) -> None:
+        """All in one transaction. Tables that are not there are made, and it is tried again."""
+        puts = [(_place(dataset, each.schema.name), each) for each in upserts if each.rows]
+        held = [Part(dataset, place.name) for place, _ in puts]
+        with self._instances.lend(dataset) as cursor, _told():
+            try:
+                with self._locks.hold_all(held):
+                    tables.upsert(cursor, puts)
+            except duckdb.CatalogException:
+                for _, each in puts:
+                    self._ensure(cursor, dataset, each.schema)
+                with self._locks.hold_all(held):
+                    tables.upsert(cursor, puts)
 
     def _ensure(self, cursor: duckdb.DuckDBPyConnection, dataset: str, schema: TableSchema) -> bool:
         place = _place(dataset, schema.name)
