@@ -5,8 +5,10 @@ is READ COMMITTED, and `tenants.lock` serialises what one tenant does. What the 
 refuses becomes `Unavailable` here, and nowhere else.
 """
 
+import math
 import sqlite3
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from convergence.errors import Conflict, Unavailable
 from convergence.store.gate import BUSY_SECONDS, GatedPool
@@ -42,6 +44,10 @@ UNAVAILABLE = "store_unavailable"
 CONNECTIONS = 20
 POOL_SECONDS = 5.0
 """How long a caller waits for one of the connections to PostgreSQL."""
+TRUSTED_SECONDS = 1.0
+"""One that was used so lately is not asked whether it lives, which takes as long as a statement.
+When it has died all the same, its caller learns so as from a death amid a statement.
+"""
 
 _CONNECTION = {
     # A lock that does not come, and a process that stopped inside a transaction, hold up nobody
@@ -281,12 +287,27 @@ def _sqlite(connection: object) -> sqlite3.Connection:
 
 
 def _postgresql(url: sa.URL, connections: int) -> sa.Engine:
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         isolation_level="READ COMMITTED",
         pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
-        pool_pre_ping=True,
         connect_args=_CONNECTION,
     )
+
+    @sa.event.listens_for(engine, "checkin")
+    def note(_: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+        entry.info["used"] = time.monotonic()
+
+    @sa.event.listens_for(engine, "checkout")
+    def ask(
+        connection: DBAPIConnection, entry: ConnectionPoolEntry, _: PoolProxiedConnection
+    ) -> None:
+        if time.monotonic() - entry.info.get("used", math.inf) > TRUSTED_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise sa.exc.DisconnectionError from error
+
+    return engine
