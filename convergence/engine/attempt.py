@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from operator import itemgetter
 
@@ -18,9 +19,11 @@ from convergence.model import binding
 from convergence.model.cancel import CancelToken
 from convergence.model.event import Level
 from convergence.model.run import Run
+from convergence.model.source import GrantedSource
 from convergence.model.template import Step, StepTrigger, Template
+from convergence.model.tenant import Tenant
 from convergence.steps.base import Report, Settings, StepContext, StepLog
-from convergence.store import sources, tenants
+from convergence.store import sources
 from convergence.warehouse.base import Scope, Value
 
 LEASE_SLACK_SECONDS = 30
@@ -28,14 +31,17 @@ LEASE_SLACK_SECONDS = 30
 RUN_TIMEOUT = "run_timeout"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A run as a worker has it: `run` carries its attempt."""
+
+    run: Run
+    tenant: Tenant
+    template: Template
+
+
 def attempt(
-    service: Service,
-    run: Run,
-    step: Step,
-    *,
-    template: Template,
-    names: Mapping[str, Value],
-    token: CancelToken,
+    service: Service, claim: Claim, step: Step, *, names: Mapping[str, Value], token: CancelToken
 ) -> Report:
     """Do the step's work, as often as its `retry` allows.
 
@@ -45,9 +51,9 @@ def attempt(
     step_type = service.step_types[step.ps_type]
     tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
     settings = checked_settings(step, step_type.settings, tree)
-    with token.part() as own, _deadlines(service, run, step, template=template, token=own):
-        tell = Teller(service=service, run=run, step_id=step.step_id)
-        context = _context(service, run, step, names=names, token=own, tell=tell)
+    with token.part() as own, _deadlines(service, claim, step, token=own):
+        tell = Teller(service=service, run=claim.run, step_id=step.step_id)
+        context = _context(service, claim, step, names=names, token=own, tell=tell)
         try:
             return _try(step, lambda: step_type.run(settings, context), own, tell)
         except Exception:
@@ -92,22 +98,15 @@ def checked_settings(step: Step, model: type[Settings], tree: object) -> Setting
 
 def _context(
     service: Service,
-    run: Run,
+    claim: Claim,
     step: Step,
     *,
     names: Mapping[str, Value],
     token: CancelToken,
     tell: StepLog,
 ) -> StepContext:
-    with service.database.read() as tx:
-        tenant = tenants.get(tx, run.tenant_id)
-        granted = sources.granted(tx, run.tenant_id)
-    scope = Scope(
-        project=service.config.project,
-        tenant_id=run.tenant_id,
-        datasets=frozenset({tenant.dataset}),
-        sources=granted,
-    )
+    run, tenant = claim.run, claim.tenant
+    scope = _scope(service, tenant, step)
     checker = Checker(
         service=service,
         run=run,
@@ -144,18 +143,30 @@ def _context(
     )
 
 
+def _scope(service: Service, tenant: Tenant, step: Step) -> Scope:
+    """What the step may read: nothing, when it needs no warehouse."""
+    granted: tuple[GrantedSource, ...] = ()
+    if service.step_types[step.ps_type].settings.needs_warehouse:
+        with service.database.read() as tx:
+            granted = sources.granted(tx, tenant.tenant_id)
+    return Scope(
+        project=service.config.project,
+        tenant_id=tenant.tenant_id,
+        datasets=frozenset({tenant.dataset}),
+        sources=granted,
+    )
+
+
 @contextmanager
-def _deadlines(
-    service: Service, run: Run, step: Step, *, template: Template, token: CancelToken
-) -> Iterator[None]:
+def _deadlines(service: Service, claim: Claim, step: Step, *, token: CancelToken) -> Iterator[None]:
     """Trip the token when the step's time, or what is left of the run's, is over.
 
     The steps that follow the run and tell of it have their own time alone.
     """
     limits = [(step.timeout_minutes * 60, _over("step_timeout", f"step {step.step_id}", step))]
     if step.trigger is StepTrigger.ALWAYS:
-        now = service.clock.now()
-        end = (run.started_at or now) + timedelta(minutes=template.timeout_minutes)
+        now, template = service.clock.now(), claim.template
+        end = (claim.run.started_at or now) + timedelta(minutes=template.timeout_minutes)
         limits.append(((end - now).total_seconds(), _over(RUN_TIMEOUT, "the run", template)))
     seconds, reason = min(limits, key=itemgetter(0))
     timer = threading.Timer(max(seconds, 0), token.trip, (reason,))

@@ -40,8 +40,8 @@ def end_within(
     now = service.clock.now()
     # The tenant before the run, as all do who take both: else two would wait for one another.
     tenants.hold(tx, run.tenant_id)
-    for step in last_steps:
-        runs.save_step(tx, step)
+    if last_steps and runs.hold(tx, run.tenant_id, run.run_id, attempt=run.attempt):
+        runs.put_steps(tx, last_steps)
     ended = runs.finish(
         tx,
         run.tenant_id,

@@ -81,7 +81,10 @@ class Fenced:
         self._sweeper = Sweeper(service=self._service, queue=self._queue, executor=self._executor)
         self._heard = time.monotonic()
         workers.enlist(self._service, self.name, engine=ENGINE_VERSION)
-        self._sweeper.sweep()
+        try:
+            self._sweeper.sweep()
+        except CdpError as error:
+            log.warning("the first sweep failed, the next one follows", error=error.detail)
         self._worker = Worker(self._executor, has_files=self._has_files)
         self._worker.start()
         self._is_working = True

@@ -1,4 +1,4 @@
-"""What is written of a step: when it starts, and how it ended. For `execute.py`."""
+"""What is written of a step: when it starts, and how it ended. For `walk`, `execute`, `recover`."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +12,7 @@ MAX_ERROR = 4000
 """Characters of an error that are kept."""
 
 
-def started(run: Run, step: Step, *, template: Template, attempt: int, now: datetime) -> StepRun:
+def started(run: Run, step: Step, *, template: Template, now: datetime) -> StepRun:
     return StepRun(
         run_id=run.run_id,
         tenant_id=run.tenant_id,
@@ -21,7 +21,7 @@ def started(run: Run, step: Step, *, template: Template, attempt: int, now: date
         ps_type=step.ps_type,
         index=template.steps.index(step),
         status=Status.RUNNING,
-        attempt=attempt,
+        attempt=run.attempt,
         started_at=now,
     )
 
@@ -29,6 +29,11 @@ def started(run: Run, step: Step, *, template: Template, attempt: int, now: date
 def skipped(record: StepRun) -> StepRun:
     """It never ran."""
     return replace(record, status=Status.SKIPPED, ended_at=record.started_at)
+
+
+def handed_over(record: StepRun, *, attempt: int) -> StepRun:
+    """Broken off in good order: it waits for the run's next worker."""
+    return replace(record, status=Status.PENDING, attempt=attempt)
 
 
 def completed(record: StepRun, report: Report, *, now: datetime) -> StepRun:

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
-from convergence.engine import workers
+from convergence.engine import record, workers
 from convergence.engine.execute import Executor
 from convergence.engine.service import Service
 from convergence.engine.work import ENGINE_VERSION, DurableQueue, Place
+from convergence.model.run import Run, Status
 from convergence.outside.logs import Log
 from convergence.store import fleet, runs
+from convergence.store.database import WriteTx
 from convergence.store.workers import WorkerRow
 
 WAITING = frozenset({"ENQUEUED", "DELAYED"})
@@ -36,22 +38,23 @@ class Sweeper:
         does it: who finds another at it leaves it to that one.
         """
         with self.service.database.alone("sweep") as is_alone:
-            return self._sweep() if is_alone else []
+            lost = self._look() if is_alone else []
+        return [each.tenant_id for each in lost if self._put_back_alone(each)]
 
     def hand_over(self) -> int:
         """Put back what this worker, which has stopped, still had; how many runs there were."""
         with self.service.database.read() as tx:
             live = fleet.live_runs(tx)
         places = self.queue.places(list(live))
-        mine = [id_ for id_ in live if id_ in places and self._is_mine(places[id_])]
-        for run_id in mine:
-            self._put_back(live[run_id], run_id, place=places[run_id])
-        return len(mine)
+        mine = [
+            _Lost(run_id=run_id, tenant_id=live[run_id], place=place)
+            for run_id, place in places.items()
+            if place.worker == self.executor.worker and place.status not in WAITING
+        ]
+        return sum(self._put_back(each, is_handed_over=True) for each in mine)
 
-    def _sweep(self) -> list[str]:
-        """A run that nobody executes holds no lease either. Putting one back that has just ended
-        is harmless: the claim finds it over.
-        """
+    def _look(self) -> "list[_Lost]":
+        """Runs that nobody executes, and that do not wait either. They hold no lease."""
         with self.service.database.read() as tx:
             live, leased = fleet.live_runs(tx), fleet.leased_runs(tx)
         places = self.queue.places(list(live))
@@ -63,9 +66,10 @@ class Sweeper:
         if held := idle & leased:
             with self.service.database.write() as tx:
                 fleet.free_leases(tx, held)
-        for run_id in idle - waiting:
-            self._put_back(live[run_id], run_id, place=places.get(run_id))
-        return [live[run_id] for run_id in idle - waiting]
+        return [
+            _Lost(run_id=run_id, tenant_id=live[run_id], place=places.get(run_id))
+            for run_id in idle - waiting
+        ]
 
     def _is_executed(
         self, run_id: str, place: Place | None, others: Mapping[str, WorkerRow]
@@ -83,20 +87,58 @@ class Sweeper:
     def _is_mine(self, place: Place) -> bool:
         return (place.status, place.worker) == (GIVEN, self.executor.worker)
 
-    def _put_back(self, tenant_id: str, run_id: str, *, place: Place | None) -> None:
-        """One that cannot be put back holds up no other: the next look tries again."""
-        where = place.status if place else "nowhere"
-        log.warning("run is executed by nobody, putting it back", run_id=run_id, was=where)
+    def _put_back_alone(self, lost: "_Lost") -> bool:
+        """A lock for each: held over all of them, it would be cut off as idle by PostgreSQL."""
+        with self.service.database.alone("sweep") as is_alone:
+            return is_alone and self._is_lost(lost) and self._put_back(lost)
+
+    def _is_lost(self, lost: "_Lost") -> bool:
+        """Whether it still is: another process may have put it back meanwhile."""
+        return self.queue.places([lost.run_id]).get(lost.run_id) == lost.place
+
+    def _put_back(self, lost: "_Lost", *, is_handed_over: bool = False) -> bool:
+        """Whether it was; one that has just ended is not. One that cannot be put back holds up no
+        other: the next look tries again.
+        """
         try:
             with self.service.database.write() as tx:
-                runs.revoke(tx, tenant_id, run_id, now=self.service.clock.now())
-                run = runs.get(tx, tenant_id, run_id)
-                if place is None:
-                    self.queue.enqueue(tx, run)
-            if place is not None:
+                run = self._revoked(tx, lost, is_handed_over=is_handed_over)
+            if run.is_live and lost.place is not None:
                 self.queue.put_back(run)
         except Exception:
-            log.exception("run not put back", run_id=run_id)
+            log.exception("run not put back", run_id=lost.run_id)
+            return False
+        if run.is_live:
+            where = lost.place.status if lost.place else "nowhere"
+            log.warning("run is executed by nobody, put back", run_id=lost.run_id, was=where)
+        return run.is_live
+
+    def _revoked(self, tx: WriteTx, lost: "_Lost", *, is_handed_over: bool) -> Run:
+        """The run, which is no worker's any more, and in the queue if that had lost it."""
+        revoked = runs.revoke(tx, lost.tenant_id, lost.run_id, now=self.service.clock.now())
+        if revoked is not None and is_handed_over:
+            _let_wait(tx, revoked)
+        run = revoked or runs.get(tx, lost.tenant_id, lost.run_id)
+        if run.is_live and lost.place is None:
+            self.queue.enqueue(tx, run)
+        return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lost:
+    """A run that nobody executes, and where the queue had it."""
+
+    run_id: str
+    tenant_id: str
+    place: Place | None
+
+
+def _let_wait(tx: WriteTx, run: Run) -> None:
+    """Its steps were broken off in good order, which is no failed attempt."""
+    begun = runs.steps(tx, run.tenant_id, run.run_id)
+    running = [step for step in begun if step.status is Status.RUNNING]
+    if running:
+        runs.put_steps(tx, [record.handed_over(step, attempt=run.attempt) for step in running])
 
 
 def _waits(place: Place, engines: Set[str]) -> bool:

@@ -1,25 +1,22 @@
 """Durable work, the only file that knows DBOS: runs wait in a queue, and workers walk them.
 
 Our `pipeline_runs` is the truth; the engine's tables are a detail that `recover.py` reconciles.
-A run is one durable workflow without durable steps: what its acts have done is in our own records,
-from which another attempt goes on. Asynchronous, so that a run that waits holds no thread: each act
-runs in one.
+A run is one durable workflow without durable steps: what its steps have done is in our own
+records, from which another attempt goes on. It has a thread from its claim to its end.
 """
 
-import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from importlib.metadata import version
 
 from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
 
 from convergence.engine.execute import Executor
 from convergence.errors import Conflict
-from convergence.model.run import Run, Status
+from convergence.model.run import Run
 from convergence.steps.base import StepType
 from convergence.store import deployment
 from convergence.store.database import Database, WriteTx
@@ -32,6 +29,8 @@ LOADS = "loads"
 WORKFLOW = "run"
 POLL_SECONDS = 0.1
 BATCH = 500
+OWN_THREADS = 2
+"""Of the engine's threads, those that it needs itself."""
 GRACE_SECONDS = 5
 """From the moment work is broken off to the moment the process lets go of it."""
 
@@ -151,7 +150,7 @@ class Worker:
                 "application_version": ENGINE_VERSION,
                 "executor_id": self._executor.worker,
                 "serializer": DBOSPortableJSONSerializer(),
-                "max_executor_threads": self._concurrency,
+                "max_executor_threads": self._concurrency * len(self._queues) + OWN_THREADS,
                 "log_level": "WARNING",
             }
         )
@@ -190,26 +189,5 @@ def _check_engine(database: Database) -> None:
 
 def _register(executor: Executor) -> None:
     @DBOS.workflow(name=WORKFLOW)
-    async def run(tenant_id: str, run_id: str) -> None:
-        with executor.under_way(run_id):
-            claim = await asyncio.to_thread(executor.begin, tenant_id, run_id)
-            if claim is None:
-                return
-            step = partial(executor.run_step, tenant_id, run_id, attempt=claim.attempt)
-            outcomes = dict(claim.outcomes)
-            while batch := executor.next_steps(run_id, claim.steps, outcomes):
-                ids = [ready.step_id for ready in batch]
-                acts = [asyncio.to_thread(step, each, so_far=dict(outcomes)) for each in ids]
-                outcomes |= zip(ids, await _all(acts), strict=True)
-            await asyncio.to_thread(
-                executor.finish, tenant_id, run_id, attempt=claim.attempt, outcomes=outcomes
-            )
-
-
-async def _all(acts: Sequence[Awaitable[Status]]) -> list[Status]:
-    """What each gives. Raises the first failure, but only when no act is under way any more."""
-    results = await asyncio.gather(*acts, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if isinstance(result, Status)]
+    def run(tenant_id: str, run_id: str) -> None:
+        executor.walk(tenant_id, run_id)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from convergence.engine import record
 from convergence.engine.deliver import deliver
-from convergence.engine.execute import MAX_ATTEMPTS, STOPPING, Executor
+from convergence.engine.execute import MAX_ATTEMPTS, Executor
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, Conflict
-from convergence.model.cancel import CancelToken
 from convergence.model.run import Run, Status, StepRun
+from convergence.steps.base import Report
 from convergence.steps.registry import STEP_TYPES
 from convergence.store import runs, usage
 from tests.engine.conftest import Act, now
@@ -221,14 +222,11 @@ def test_a_taken_over_run_keeps_how_its_steps_ended(service: Service, pend: Walk
         "step_id: b, ps_type: test.act",
         "step_id: c, ps_type: test.act, note: last",
     )
-    dead = Executor(service=service, worker="dead")
-    claim = dead.begin("acme", run.run_id)
-    assert claim is not None
-    so_far: dict[str, Status] = {}
-    for step_id in ("a", "b"):
-        so_far[step_id] = dead.run_step(
-            "acme", run.run_id, step_id, attempt=claim.attempt, so_far=so_far
-        )
+    dead = Executor(service=service, worker="dead").begin("acme", run.run_id)
+    assert dead is not None
+    for _ in range(3):
+        dead.run_steps(dead.next_steps())
+    assert steps_of(service, run)["c"].status is Status.RUNNING  # its end was not written
     act.diary.clear()
     Executor(service=service, worker="alive").walk("acme", run.run_id)
     assert act.diary == ["last"]
@@ -237,27 +235,35 @@ def test_a_taken_over_run_keeps_how_its_steps_ended(service: Service, pend: Walk
 
 def test_an_older_attempt_can_write_nothing_more(service: Service, pend: Walk, act: Act) -> None:
     run = pend("step_id: a, ps_type: test.act")
-    old = Executor(service=service, worker="old")
-    claim = old.begin("acme", run.run_id)
-    assert claim is not None
+    old = Executor(service=service, worker="old").begin("acme", run.run_id)
+    assert old is not None
     Executor(service=service, worker="new").begin("acme", run.run_id)
+    (step,) = old.next_steps()
     with pytest.raises(Conflict) as lost:
-        old.run_step("acme", run.run_id, "a", attempt=claim.attempt, so_far={})
-    old.finish("acme", run.run_id, attempt=claim.attempt, outcomes={"a": Status.COMPLETED})
+        old.run_steps([step])
+    moment = service.clock.now()
+    begun = record.started(old.run, step, template=old.claim.template, now=moment)
+    old.records["a"] = record.completed(begun, Report(), now=moment)
+    old.finish()
     assert lost.value.code == "attempt_lost"
     assert (act.diary, now(service, run).status) == ([], Status.RUNNING)
+
+
+def cut_off(executor: Executor, run: Run) -> None:
+    """Begin the run's next step as a process that ends meanwhile."""
+    with executor.under_way(run.run_id):
+        walk = executor.begin("acme", run.run_id)
+        assert walk is not None
+        executor.break_off()
+        with pytest.raises(Cancelled):
+            walk.run_steps(walk.next_steps())
 
 
 def test_a_run_that_ends_each_worker_is_given_up(service: Service, pend: Walk, act: Act) -> None:
     run = pend("step_id: a, ps_type: test.act, act: sleep")
     for number in range(MAX_ATTEMPTS):
         dead = Executor(service=service, worker=f"worker-{number}")
-        claim = dead.begin("acme", run.run_id)
-        assert claim is not None
-        dead.tokens[run.run_id] = stopping = CancelToken()
-        stopping.trip(Cancelled("the process ends", code=STOPPING))
-        with pytest.raises(Cancelled):
-            dead.run_step("acme", run.run_id, "a", attempt=claim.attempt, so_far={})
+        cut_off(dead, run)
         assert steps_of(service, run)["a"].status is Status.RUNNING
     assert Executor(service=service, worker="last").begin("acme", run.run_id) is None
     ended = now(service, run)
@@ -268,9 +274,11 @@ def test_a_run_that_ends_each_worker_is_given_up(service: Service, pend: Walk, a
 def test_a_step_that_ends_begins_the_count_of_attempts_anew(service: Service, pend: Walk) -> None:
     run = pend("step_id: a, ps_type: test.act", "step_id: b, ps_type: test.act")
     executor = Executor(service=service, worker="w")
-    *_, claim = [executor.begin("acme", run.run_id) for _ in range(MAX_ATTEMPTS)]
-    assert claim is not None
-    executor.run_step("acme", run.run_id, "a", attempt=claim.attempt, so_far={})
+    *_, walk = [executor.begin("acme", run.run_id) for _ in range(MAX_ATTEMPTS)]
+    assert walk is not None
+    for _ in range(2):
+        walk.run_steps(walk.next_steps())
+    assert steps_of(service, run)["b"].status is Status.RUNNING  # its end was not written
     executor.walk("acme", run.run_id)
     assert now(service, run).status is Status.COMPLETED
 

@@ -9,16 +9,17 @@ import sqlalchemy as sa
 from typing_extensions import override
 
 from convergence.engine import workers
-from convergence.engine.execute import Executor
+from convergence.engine.execute import MAX_ATTEMPTS, Executor
 from convergence.engine.recover import Sweeper
 from convergence.engine.service import Service
 from convergence.engine.work import ENGINE_VERSION, DurableQueue, Place
-from convergence.errors import Conflict, Unavailable
+from convergence.errors import Cancelled, Conflict, Unavailable
 from convergence.model.load import LoadKey
-from convergence.model.run import Run
-from convergence.store import fleet, loads, tables
+from convergence.model.run import Run, Status
+from convergence.store import fleet, loads, runs, tables
 from convergence.store import workers as store_workers
 from convergence.store.database import WriteTx
+from tests.engine.conftest import now
 
 KEY = LoadKey(table="t", day=date(2024, 11, 1), source="s")
 
@@ -28,12 +29,14 @@ class FakeQueue(DurableQueue):
 
     def __init__(self) -> None:
         self.known: dict[str, Place] = {}
+        self.next: list[dict[str, Place]] = []
+        """What it says before that, look by look."""
         self.is_broken = False
         self.back: list[str] = []
 
     @override
     def places(self, run_ids: Sequence[str]) -> dict[str, Place]:
-        return self.known
+        return self.next.pop(0) if self.next else self.known
 
     @override
     def put_back(self, run: Run) -> None:
@@ -108,6 +111,35 @@ def test_what_a_stopped_worker_had_is_handed_over(
     assert sweeper.hand_over() == 0
 
 
+def test_a_run_that_is_handed_over_again_and_again_is_not_given_up(
+    service: Service, queue: FakeQueue, run: Run
+) -> None:
+    for number in range(MAX_ATTEMPTS + 2):
+        stopped = Executor(service=service, worker=f"worker-{number}")
+        with stopped.under_way(run.run_id):
+            walk = stopped.begin("acme", run.run_id)
+            assert walk is not None
+            stopped.break_off()
+            with pytest.raises(Cancelled):
+                walk.run_steps(walk.next_steps())
+        queue.known[run.run_id] = Place(status="ERROR", worker=stopped.worker)
+        assert Sweeper(service=service, queue=queue, executor=stopped).hand_over() == 1
+    with service.database.read() as tx:
+        (step,) = runs.steps(tx, "acme", run.run_id)
+    assert step.status is Status.PENDING
+    Executor(service=service, worker="last").walk("acme", run.run_id)
+    assert now(service, run).status is Status.COMPLETED
+
+
+def test_a_run_that_another_process_put_back_is_left_to_it(
+    sweeper: Sweeper, queue: FakeQueue, run: Run
+) -> None:
+    places = [Place(status="PENDING", worker="gone"), Place(status="ENQUEUED", worker=None)]
+    queue.next = [{run.run_id: place} for place in places]
+    assert sweeper.sweep() == []
+    assert queue.back == []
+
+
 def test_a_run_that_is_put_back_is_its_old_workers_no_more(
     service: Service, sweeper: Sweeper, queue: FakeQueue, run: Run
 ) -> None:
@@ -116,10 +148,10 @@ def test_a_run_that_is_put_back_is_its_old_workers_no_more(
     queue.known[run.run_id] = Place(status="PENDING", worker="gone")
     sweeper.sweep()
     with pytest.raises(Conflict):
-        sweeper.executor.run_step("acme", run.run_id, "a", attempt=old.attempt, so_far={})
+        old.run_steps(old.next_steps())
     new = sweeper.executor.begin("acme", run.run_id)
     assert new is not None
-    assert new.attempt == old.attempt + 1
+    assert new.run.attempt == old.run.attempt + 1
 
 
 def test_a_run_that_the_queue_lost_is_enqueued_again(
