@@ -31,8 +31,11 @@ ALIASES = {
     "DISABLE_AUTH": "disable_auth",
     "ADMIN_API_KEY": "admin_key",
     "ENVIRONMENT": "environment",
+    "BIGQUERY_EMULATOR_HOST": "bigquery_endpoint",
 }
 """Names without the prefix; CDP_ADMIN_KEY wins over ADMIN_API_KEY in the same place."""
+VARIABLES = {"project_id": "GCP_PROJECT_ID", "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST"}
+"""Settings that are read under another name alone."""
 OTHERS = frozenset({"CDP_TENANT", "CDP_API_KEY", "CDP_SERVER", "CDP_VENV"})
 """Read from the environment by the command line and its bootstrap; no settings of the service."""
 POSTGRES = "postgresql+psycopg"
@@ -72,8 +75,40 @@ class Settings(BaseModel):
     database_connections: int = Field(
         20, ge=4, le=1000, description="Connections to PostgreSQL that one process keeps at most."
     )
-    warehouse: Literal["duckdb"] = Field(
-        "duckdb", description="Where the tenants' tables are. This version has `duckdb`."
+    warehouse: Literal["duckdb", "bigquery"] = Field(
+        "duckdb",
+        description="Where the tenants' tables are: `duckdb`, a file each in the home, or "
+        "`bigquery`, a dataset each in the project `GCP_PROJECT_ID`.",
+    )
+    bigquery_location: str = Field(
+        "US",
+        pattern=r"^[A-Za-z][A-Za-z0-9-]{1,39}$",
+        description="Location of the tenants' datasets in BigQuery, such as `EU` or "
+        "`europe-west3`: that of the exports they are loaded from.",
+    )
+    bigquery_max_bytes: int | None = Field(
+        None,
+        ge=10_485_760,
+        description="Bytes that one statement in BigQuery may be billed for; more is refused "
+        "before it runs. Unset: as many as the step's `maximum_bytes_billed` says.",
+    )
+    bigquery_job_seconds: int = Field(
+        3600, ge=10, le=21_600, description="Seconds that a job of BigQuery may take."
+    )
+    bigquery_endpoint: str = Field(
+        "",
+        description="Address of an emulator of BigQuery, asked without credentials. Read as "
+        "`BIGQUERY_EMULATOR_HOST`.",
+    )
+    bigquery_key_file: Path | None = Field(
+        None,
+        description="Key file of the service account that works in BigQuery. Unset: the "
+        "process's own credentials.",
+    )
+    bigquery_impersonate: str = Field(
+        "",
+        pattern=r"^([a-z0-9-]+@[a-z0-9.-]+)?$",
+        description="Service account to act as, with those credentials.",
     )
     host: str = Field("127.0.0.1", description="Address that `cdp serve` listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Its port; 0 takes a free one.")
@@ -192,14 +227,12 @@ class Settings(BaseModel):
         settings._origins = origins
         return settings
 
-    @field_validator("warehouse", mode="before")
+    @field_validator("bigquery_endpoint", mode="after")
     @classmethod
-    def _only_duckdb(cls, value: object) -> object:
-        if value == "bigquery":
-            raise ValueError("the BigQuery adapter is not part of this version; use duckdb")
-        return value
+    def _address(cls, value: str) -> str:
+        return f"http://{value}" if value and "://" not in value else value
 
-    @field_validator("home", "configs_dir", mode="after")
+    @field_validator("home", "configs_dir", "bigquery_key_file", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None
@@ -266,7 +299,7 @@ def origins(settings: Settings) -> dict[str, str]:
 
 def variable(name: str) -> str:
     """The environment variable of a setting."""
-    return "GCP_PROJECT_ID" if name == "project_id" else f"CDP_{name.upper()}"
+    return VARIABLES.get(name, f"CDP_{name.upper()}")
 
 
 def check_setting(name: str, text: str) -> str | float | bool:

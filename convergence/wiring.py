@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from convergence.engine.agree import check_files, check_pepper
 from convergence.engine.service import Config, Makers, Queue, Service
+from convergence.errors import Unavailable
 from convergence.outside.clock import SystemClock
 from convergence.outside.home import Home
 from convergence.outside.notify import Mailer, NoMailer, SmtpMailer
@@ -49,6 +50,7 @@ def build(settings: Settings) -> Service:
         keep_queue_days=settings.keep_queue_days,
         keep_events_days=settings.keep_events_days,
         keep_runs_days=settings.keep_runs_days,
+        is_warehouse_shared=settings.warehouse == "bigquery",
     )
     service = Service(
         config=config,
@@ -133,11 +135,43 @@ def _mailer(settings: Settings) -> Mailer:
 
 
 def _warehouse(settings: Settings, service: Service) -> Warehouse:
+    if settings.warehouse == "bigquery":
+        return _bigquery(settings, service)
+    return _duckdb(settings, service)
+
+
+def _bigquery(settings: Settings, service: Service) -> Warehouse:
+    try:
+        from convergence.warehouse.bigquery.access import Access, Clients
+        from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"CDP_WAREHOUSE=bigquery needs the client of BigQuery: {error}",
+            code="client_missing",
+            hint="pip install 'convergence-data-pipeline[bigquery]'",
+        ) from error
+
+    access = Access(key_file=settings.bigquery_key_file, impersonate=settings.bigquery_impersonate)
+    clients = Clients(
+        settings.project_id,
+        location=settings.bigquery_location,
+        access_of=lambda _: access,
+        endpoint=settings.bigquery_endpoint,
+    )
+    return BigqueryWarehouse(
+        clients,
+        now=service.clock.now,
+        max_bytes=settings.bigquery_max_bytes,
+        job_seconds=settings.bigquery_job_seconds,
+    )
+
+
+def _duckdb(settings: Settings, service: Service) -> Warehouse:
     from convergence.store import fleet, sources
     from convergence.warehouse.duckdb.export import folder_of
     from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 
-    check_files(service.database, service.home)
+    check_files(service)
 
     def folders(dataset: str) -> tuple[Path, ...]:
         """The folders that a dataset's tenant may read files from."""

@@ -77,7 +77,7 @@ def write_rows(
     return path
 
 
-_FLOATS = {"cost", "currency_conversion_rate", "amount", "cost_at_list"} | {
+FLOATS = {"cost", "currency_conversion_rate", "amount", "cost_at_list"} | {
     "cost_at_effective_price_default",
     "cost_at_list_consumption_model",
 }
@@ -94,7 +94,7 @@ def _arrow(column: Column) -> pa.Field:
     if column.fields:
         type_ = pa.struct([_arrow(member) for member in column.fields])
     else:
-        type_ = pa.float64() if column.name in _FLOATS else _ARROW[column.type]
+        type_ = pa.float64() if column.name in FLOATS else _ARROW[column.type]
     return pa.field(column.name, pa.list_(type_) if column.mode == "REPEATED" else type_)
 
 

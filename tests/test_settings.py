@@ -133,9 +133,11 @@ def test_a_wrong_value_is_shown_in_a_plain_sentence(tmp_path: Path) -> None:
     ]
 
 
-def test_bigquery_is_refused_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="BigQuery adapter is not part of this version"):
-        load(tmp_path, {"CDP_WAREHOUSE": "bigquery"})
+def test_an_emulator_of_bigquery_is_named_with_or_without_a_scheme(tmp_path: Path) -> None:
+    for text in ("127.0.0.1:9050", "http://127.0.0.1:9050"):
+        variables = {"BIGQUERY_EMULATOR_HOST": text, "CDP_WAREHOUSE": "bigquery"}
+        settings = Settings.load(variables=variables, folder=tmp_path)
+        assert settings.bigquery_endpoint == "http://127.0.0.1:9050"
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _check_schema(service: Service) -> None:
 
 def _check_warehouse(service: Service) -> None:
     """One that another process has is that one's to check."""
-    if holds_files(service.database, service.home):
+    if holds_files(service):
         service.warehouse.check()
 
 

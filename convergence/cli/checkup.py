@@ -218,10 +218,12 @@ def _clock(service: Service) -> Seen:
 
 
 def _warehouse(service: Service) -> Seen:
-    if not holds_files(service.database, service.home):
+    if not holds_files(service):
         place = files_place(service.database) or "no home yet: the first worker's becomes it"
         return OK, f"the tenants' tables are in {place}", ""
     service.warehouse.check()
+    if service.config.is_warehouse_shared:
+        return OK, f"BigQuery answers for project {service.config.project}", ""
     return OK, f"{service.home.path / 'warehouse'} can be written", ""
 
 

@@ -381,7 +381,7 @@ class EmbeddedClient:
         from convergence.engine import agree
 
         agree.claim_files(self._service)
-        agree.check_files(self._service.database, self._service.home)
+        agree.check_files(self._service)
 
     def _tenant_of(self, run_id: str) -> str:
         with self._service.database.read() as tx:

@@ -29,9 +29,12 @@ def check_pepper(database: Database, secrets: Secrets) -> None:
 def claim_files(service: Service) -> bool:
     """Make this home the one with the tenants' files, unless another is; whether it is this one.
 
-    The caller holds the home's lock. On SQLite there is one home.
+    The caller holds the home's lock. On SQLite there is one home; where the warehouse is shared,
+    no home has files.
     """
-    return service.database.is_sqlite or claim_for(service.home, service.database)
+    if service.database.is_sqlite or service.config.is_warehouse_shared:
+        return True
+    return claim_for(service.home, service.database)
 
 
 def claim_for(home: Home, database: Database) -> bool:
@@ -40,18 +43,18 @@ def claim_for(home: Home, database: Database) -> bool:
     return deployment.agree(database, FILES, home.identity or "") == home.identity
 
 
-def holds_files(database: Database, home: Home) -> bool:
-    """Whether the tenants' files are in this home."""
-    if database.is_sqlite:
+def holds_files(service: Service) -> bool:
+    """Whether this process reaches the tenants' tables: they are shared, or files in its home."""
+    if service.database.is_sqlite or service.config.is_warehouse_shared:
         return True
-    with database.read() as tx:
+    with service.database.read() as tx:
         holder = deployment.value(tx, FILES)
-    return holder is not None and holder == home.identity
+    return holder is not None and holder == service.home.identity
 
 
-def check_files(database: Database, home: Home) -> None:
+def check_files(service: Service) -> None:
     """Raise Unavailable when the tenants' files are not in this home."""
-    if not holds_files(database, home):
+    if not holds_files(service):
         raise Unavailable(
             "The tenants' tables are not in this process's home: another process holds them",
             code="warehouse_elsewhere",

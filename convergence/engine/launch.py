@@ -70,7 +70,7 @@ def with_kinds(service: Service, act: Callable[[Mapping[str, Kind]], T]) -> T:
 
 def _look(service: Service, source: GrantedSource) -> Kind:
     """The kind that the source's files tell; AUTO, which fits all, where they are elsewhere."""
-    if not holds_files(service.database, service.home):
+    if not holds_files(service):
         return Kind.AUTO
     return service.warehouse.source_kind(source).kind
 

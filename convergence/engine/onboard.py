@@ -111,7 +111,7 @@ def _make_dataset(service: Service, tenant: Tenant) -> tuple[bool, tuple[str, ..
 
     Where the files are another process's, that one makes them, before the first load.
     """
-    if not holds_files(service.database, service.home):
+    if not holds_files(service):
         return False, ()
     made = service.warehouse.ensure_dataset(tenant.dataset)
     try:
@@ -198,7 +198,7 @@ def _check_absent(service: Service, tenant_id: str) -> str:
 
 
 def _check_warehouse(service: Service) -> str:
-    if not holds_files(service.database, service.home):
+    if not holds_files(service):
         return "another process holds the tenants' tables, and makes those of this tenant"
     service.warehouse.check()
     return "the warehouse answers"

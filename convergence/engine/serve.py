@@ -92,10 +92,7 @@ def start(service: Service, *, with_worker: bool) -> Serving:
     The caller holds the home's lock: no other process works on this home.
     """
     serving = Serving(service=service)
-    if with_worker:
-        has_files = agree.claim_files(service)
-    else:
-        has_files = agree.holds_files(service.database, service.home)
+    has_files = agree.claim_files(service) if with_worker else agree.holds_files(service)
     serving.has_files = has_files and (with_worker or service.database.is_sqlite)
     if serving.has_files:
         service.warehouse.check()

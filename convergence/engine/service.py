@@ -60,6 +60,8 @@ class Config:
     keep_queue_days: int
     keep_events_days: int
     keep_runs_days: int
+    is_warehouse_shared: bool = False
+    """Whether every process reaches the tenants' tables: then no home has them as files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

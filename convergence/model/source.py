@@ -1,8 +1,11 @@
 """A source: a billing export that tenants may read, and how much of it."""
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
+
+from convergence.errors import Invalid
 
 
 class Kind(StrEnum):
@@ -58,3 +61,28 @@ class GrantedSource:
         }
         limits = {name: ids for name, ids in named.items() if ids}
         return json.dumps(limits, sort_keys=True) if limits else ""
+
+
+def kind_of(source: GrantedSource, columns: Collection[str]) -> Kind:
+    """What the columns say, or the name while none is known. A member of a record is `a.b`."""
+    if source.kind is not Kind.AUTO:
+        return source.kind
+    if columns:
+        if "BilledCost" in columns:
+            return Kind.FOCUS
+        detailed = any(name.split(".")[0] == "resource" for name in columns)
+        return Kind.GCP_DETAILED if detailed else Kind.GCP_STANDARD
+    table = source.table.rpartition(".")[2].lower()
+    if "focus" in table:
+        return Kind.FOCUS
+    return Kind.GCP_DETAILED if "_resource_" in table else Kind.GCP_STANDARD
+
+
+def check_kind(source: GrantedSource, kind: Kind) -> None:
+    """Raise Invalid for a source whose rows have no canonical shape here."""
+    if kind not in GCP_KINDS:
+        raise Invalid(
+            f"source {source.table} is a {kind} export, which SQL cannot read here",
+            code="source_kind_unsupported",
+            hint="name a GCP billing export, standard or detailed",
+        )

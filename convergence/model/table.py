@@ -29,6 +29,7 @@ class TableSchema:
     """A table: columns in order, the partition column (a DATE or TIMESTAMP), cluster columns.
 
     `is_billing` tables hold money: they are loaded by replacing (day, x_source) and reconciled.
+    A table with a `key` is published from the store: one row for each key, the newest.
     A table with a `query`, BigQuery SQL over one other table of its dataset, always holds the
     rows of its answer: they change in one act with that table's.
     """
@@ -38,6 +39,7 @@ class TableSchema:
     partition_by: str | None = None
     expiration_days: int | None = None
     cluster_by: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
     description: str = ""
     is_billing: bool = False
     query: str = ""

@@ -180,7 +180,8 @@ class Explained:
     """A statement that was checked and not run.
 
     `statement` is the BigQuery SQL with its names filled, `sql` what this engine would run;
-    `notes` say what of it is approximate; `columns` are (name, BigQuery type).
+    `notes` say what of it is approximate; `columns` are (name, BigQuery type). `bytes` are what the
+    engine would bill for, None where it bills for nothing.
     """
 
     statement: str
@@ -188,6 +189,7 @@ class Explained:
     notes: tuple[str, ...]
     columns: tuple[tuple[str, str], ...]
     reads: tuple[Read, ...]
+    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ record as a mapping of columns, a repeated record as a list of one mapping.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -90,6 +90,21 @@ def gcp_export() -> ExportSchema:
 
 
 @cache
+def totals_columns(schema: ExportSchema, *also: str) -> tuple[Column, ...]:
+    """The columns that totals need, and of their records only the members that totals need."""
+    members = {"invoice": {"month"}, "credits": {"amount"}}
+    names = {"usage_start_time", "export_time", "cost", "cost_type", "currency", *members, *also}
+    return tuple(
+        replace(
+            column,
+            fields=tuple(f for f in column.fields if f.name in members.get(column.name, ())),
+        )
+        for column in schema.columns
+        if column.name in names
+    )
+
+
+@cache
 def billing_query() -> str:
     """BigQuery SQL from a day of an export to the columns of `billing_cost_daily`."""
     entry = files("convergence.warehouse") / "schemas" / "query" / "billing_cost_daily.sql"
@@ -112,6 +127,7 @@ def _table(name: str, body: Mapping[str, Any]) -> TableSchema:
         partition_by=body.get("partition_by"),
         expiration_days=body.get("expiration_days"),
         cluster_by=tuple(body.get("cluster_by", ())),
+        key=tuple(body.get("key", ())),
         description=body["description"],
         is_billing=body.get("is_billing", False),
         query=body.get("query", ""),

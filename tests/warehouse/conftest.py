@@ -10,6 +10,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import LoadKey
 from convergence.model.source import GrantedSource, Kind
 from convergence.model.table import TableSchema
+from convergence.outside.clock import SystemClock
 from convergence.warehouse.base import (
     LoadRecord,
     QueryLimits,
@@ -20,10 +21,17 @@ from convergence.warehouse.base import (
     StageRequest,
     Warehouse,
 )
+from convergence.warehouse.bigquery.access import Access, Clients
+from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
 from convergence.warehouse.duckdb.export import folder_of
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 from convergence.warehouse.schemas import load_schema, tenant_schemas
+from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server
+from tests.bigquery_rest.server import Running
 from tests.exports import export_row, write_rows
+from tests.warehouse.bigquery_exports import Export
+
+__all__ = ["bigquery_rest", "bigquery_server"]
 
 PROJECT = "local"
 TABLE = "local.billing.gcp_billing_export_resource_v1_01ABCD"
@@ -62,7 +70,7 @@ class Tenant:
 
     warehouse: Warehouse
     dataset: str
-    files: str
+    files: str | None
     narrowing: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -134,27 +142,63 @@ def folders() -> dict[str, tuple[Path, ...]]:
     return {}
 
 
-@pytest.fixture(params=["duckdb"])
-def warehouse(tmp_path: Path, folders: dict[str, tuple[Path, ...]]) -> Iterator[Warehouse]:
-    """Every adapter is a parameter here, and so passes the contract."""
-    adapter = DuckdbWarehouse(
-        tmp_path / "home", folders=lambda dataset: folders.get(dataset, ()), memory_limit="512MB"
-    )
-    yield adapter
-    adapter.close()
+@pytest.fixture
+def adapter(request: pytest.FixtureRequest) -> str:
+    """Which warehouse is meant; the contract's tests are given every one."""
+    return str(getattr(request, "param", "duckdb"))
+
+
+@pytest.fixture
+def warehouse(
+    adapter: str,
+    tmp_path: Path,
+    folders: dict[str, tuple[Path, ...]],
+    request: pytest.FixtureRequest,
+) -> Iterator[Warehouse]:
+    made: Warehouse
+    if adapter == "duckdb":
+        made = DuckdbWarehouse(
+            tmp_path / "home", folders=lambda name: folders.get(name, ()), memory_limit="512MB"
+        )
+    else:
+        made = BigqueryWarehouse(request.getfixturevalue("clients"), now=SystemClock().now)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def clients(bigquery_rest: Running) -> Clients:
+    """Clients of our own BigQuery, which is empty."""
+    return Clients(PROJECT, location="EU", access_of=lambda _: Access(), endpoint=bigquery_rest.url)
+
+
+@pytest.fixture
+def export(clients: Clients, tmp_path: Path) -> Export:
+    """The default tenant's export, where exports are tables of BigQuery."""
+    made = Export(client=clients.of(""), table=TABLE, scratch=tmp_path)
+    made.create()
+    return made
 
 
 @pytest.fixture
 def make_tenant(
-    warehouse: Warehouse, tmp_path: Path, folders: dict[str, tuple[Path, ...]]
+    adapter: str,
+    warehouse: Warehouse,
+    tmp_path: Path,
+    folders: dict[str, tuple[Path, ...]],
+    request: pytest.FixtureRequest,
 ) -> Callable[..., Tenant]:
     """A tenant whose export is `pattern`, by default all Parquet files of its own folder."""
 
     def make(dataset: str = "acme", pattern: str = "", **narrowing: tuple[str, ...]) -> Tenant:
-        folder = tmp_path / "exports" / dataset
-        folder.mkdir(parents=True, exist_ok=True)
-        files = pattern or f"{folder}/*"
-        folders[dataset] = (folder_of(files),)
+        files: str | None = None
+        if adapter == "bigquery":
+            request.getfixturevalue("export")
+        else:
+            folder = tmp_path / "exports" / dataset
+            folder.mkdir(parents=True, exist_ok=True)
+            files = pattern or f"{folder}/*"
+            folders[dataset] = (folder_of(files),)
         warehouse.ensure_dataset(dataset)
         for schema in tenant_schemas().values():
             warehouse.ensure_table(dataset, schema)
@@ -187,6 +231,27 @@ def write_parquet(exports: Path) -> Callable[..., Path]:
         return write_rows(exports / name, rows, **options)
 
     return write
+
+
+@pytest.fixture
+def deliver(adapter: str, request: pytest.FixtureRequest) -> Callable[..., str]:
+    """Let rows arrive in the default tenant's export; the name of the file or partition."""
+    if adapter != "duckdb":
+        export: Export = request.getfixturevalue("export")
+        return lambda rows, name="day.parquet", **options: export.write(rows, name, **options)
+    write: Callable[..., Path] = request.getfixturevalue("write_parquet")
+    return lambda *given, **options: str(write(*given, **options))
+
+
+@pytest.fixture
+def endless(adapter: str, request: pytest.FixtureRequest) -> str:
+    """A statement that does not come to its end: our own BigQuery holds the next job of all."""
+    if adapter == "duckdb":
+        several = ", ".join(f"UNNEST(GENERATE_ARRAY(1, 10000)) AS a{number}" for number in range(4))
+        return f"SELECT COUNT(*) AS n FROM {several}"  # noqa: S608 - a constant
+    running: Running = request.getfixturevalue("bigquery_rest")
+    running.fake.jobs.hold()
+    return "SELECT 1 AS n"
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,21 +18,20 @@ from convergence.warehouse.base import WriteMode
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
 
+pytestmark = pytest.mark.parametrize("adapter", ["duckdb", "bigquery"], indirect=True)
+
 DAY = date(2025, 10, 1)
 COUNT = "SELECT COUNT(*) FROM billing_cost_daily"
-ENDLESS = "SELECT COUNT(*) FROM " + ", ".join(  # noqa: S608 - a constant
-    f"UNNEST(GENERATE_ARRAY(1, 10000)) AS a{number}" for number in range(4)
-)
 KEY = MoneyKey("202510", "regular", "EUR")
 Rows = Callable[..., dict[str, Any]]
-Write = Callable[..., Path]
+Deliver = Callable[..., str]
 Record = Callable[[str], Any]
 
 
 def test_staged_rows_are_seen_only_after_publish(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write, make_record: Record
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:
-    write_parquet([make_row(), make_row()])
+    deliver([make_row(), make_row()])
     staged = tenant.stage()
     totals = tenant.totals(staged)
     assert tenant.rows(COUNT) == [(0,)]
@@ -45,11 +43,11 @@ def test_staged_rows_are_seen_only_after_publish(
 
 
 def test_discarded_rows_are_gone_and_the_old_ones_stay(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write, make_record: Record
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     tenant.load()
-    write_parquet([make_row(), make_row()])
+    deliver([make_row(), make_row()])
     staged = tenant.stage()
     tenant.warehouse.discard(staged)
     tenant.warehouse.discard(staged)
@@ -59,9 +57,9 @@ def test_discarded_rows_are_gone_and_the_old_ones_stay(
 
 
 def test_publish_may_be_repeated_and_discard_after_it_does_nothing(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write, make_record: Record
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     staged = tenant.stage()
     tenant.totals(staged)
     tenant.warehouse.publish(staged, make_record("load-1"))
@@ -72,13 +70,13 @@ def test_publish_may_be_repeated_and_discard_after_it_does_nothing(
 
 
 def test_a_day_loaded_again_tells_what_it_replaced(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     first = tenant.load()
     again = tenant.load(load_id="load-2", run_id="run-2")
     assert again.content_hash == first.content_hash
-    write_parquet([make_row(cost=3.0)])
+    deliver([make_row(cost=3.0)])
     third = tenant.load(load_id="load-3", run_id="run-3")
     assert third.content_hash != first.content_hash
     assert third.previous == first.loaded
@@ -87,20 +85,20 @@ def test_a_day_loaded_again_tells_what_it_replaced(
 
 
 def test_the_hash_does_not_know_the_order_of_rows(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
     rows = [make_row(cost=float(number)) for number in range(50)]
-    write_parquet(rows)
+    deliver(rows)
     first = tenant.load()
-    write_parquet(rows[::-1])
+    deliver(rows[::-1])
     assert tenant.load(load_id="load-2").content_hash == first.content_hash
 
 
 def test_another_source_and_another_day_stay_untouched(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
     next_day = datetime(2025, 10, 2, tzinfo=UTC)
-    write_parquet([make_row(), make_row(usage_start_time=next_day)])
+    deliver([make_row(), make_row(usage_start_time=next_day)])
     tenant.load()
     tenant.load(date(2025, 10, 2), load_id="load-2")
     other = LoadKey(table="billing_cost_daily", day=DAY, source="other")
@@ -111,11 +109,11 @@ def test_another_source_and_another_day_stay_untouched(
 
 
 def test_readers_see_the_old_rows_during_a_load(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write, make_record: Record
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     tenant.load()
-    write_parquet([make_row(cost=9.0)])
+    deliver([make_row(cost=9.0)])
     staged = tenant.stage()
     tenant.totals(staged)
     assert tenant.rows("SELECT cost FROM billing_cost_daily") == [(Decimal("1.25"),)]
@@ -124,10 +122,10 @@ def test_readers_see_the_old_rows_during_a_load(
 
 
 def test_days_load_side_by_side_and_one_day_in_turn(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
     moments = [datetime(2025, 10, day, 5, tzinfo=UTC) for day in (1, 2, 3)]
-    write_parquet([make_row(usage_start_time=moment) for moment in moments])
+    deliver([make_row(usage_start_time=moment) for moment in moments])
     jobs = [
         threading.Thread(
             target=tenant.load, args=(moment.date(),), kwargs={"load_id": f"{moment}{number}"}
@@ -144,24 +142,24 @@ def test_days_load_side_by_side_and_one_day_in_turn(
 
 
 def test_a_tripped_token_ends_a_stage_and_leaves_the_old_rows(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, request: pytest.FixtureRequest
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     tenant.load()
-    slow = ENDLESS.replace("COUNT(*)", "COUNT(*) AS n")
+    slow = request.getfixturevalue("endless")
     cancel = CancelToken()
     timer = threading.Timer(0.3, cancel.trip, (Cancelled("enough", code="cancelled"),))
     timer.start()
-    request = tenant.request(sql=slow, names={}, schema=None, table="slow")
+    asked = tenant.request(sql=slow, names={}, schema=None, table="slow")
     with pytest.raises(Cancelled, match="enough"):
-        tenant.warehouse.stage(request, cancel)
+        tenant.warehouse.stage(asked, cancel)
     assert tenant.rows(COUNT) == [(1,)]
 
 
 def test_rows_on_another_day_are_not_published(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row(), make_row()])
+    deliver([make_row(), make_row()])
     sql = tenant.request().sql.replace(
         "usage_start_time, usage_end_time",
         "TIMESTAMP_ADD(usage_start_time, INTERVAL 1 DAY) AS usage_start_time, usage_end_time",
@@ -174,18 +172,18 @@ def test_rows_on_another_day_are_not_published(
 
 
 def test_null_in_a_required_column_is_named(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row(), make_row(cost=None)])
+    deliver([make_row(), make_row(cost=None)])
     with pytest.raises(StepFailed, match="NULL in the required column cost"):
         tenant.load()
     assert tenant.rows(COUNT) == [(0,)]
 
 
 def test_a_query_that_loses_rows_is_seen_in_the_totals(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row(), make_row(currency="USD")])
+    deliver([make_row(), make_row(currency="USD")])
     totals = tenant.totals(tenant.stage(sql=tenant.request().sql + " AND currency = 'EUR'"))
     (difference,) = differences(totals.loaded, totals.source or {})
     assert difference == (
@@ -195,9 +193,9 @@ def test_a_query_that_loses_rows_is_seen_in_the_totals(
 
 
 def test_a_column_that_the_table_lacks_is_named(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     sql = tenant.request().sql.replace("cost_type,", "cost_type AS kind_of_cost,")
     with pytest.raises(StepFailed, match="kind_of_cost") as caught:
         tenant.stage(sql=sql)
@@ -205,11 +203,11 @@ def test_a_column_that_the_table_lacks_is_named(
 
 
 def test_the_state_names_the_files_that_held_rows(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
     late = datetime(2025, 10, 9, 1, 2, 3, tzinfo=UTC)
-    one = write_parquet([make_row(), make_row(export_time=late)], "one.parquet")
-    two = write_parquet([make_row(usage_start_time=late)], "two.parquet")
+    one = deliver([make_row(), make_row(export_time=late)], "one.parquet")
+    two = deliver([make_row(usage_start_time=late)], "two.parquet")
     totals = tenant.load()
     assert totals.state.max_export_time == late
     assert [(file.path, file.rows) for file in totals.state.files] == [(str(one), 2)]
@@ -222,25 +220,25 @@ def test_no_file_gives_no_rows_and_says_so(tenant: "Tenant") -> None:
 
 
 def test_the_ingestion_date_is_the_run_date_whatever_the_query_says(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     sql = tenant.request().sql.replace("cost_type,", "cost_type, CURRENT_DATE() AS ingestion_date,")
     tenant.load(sql=sql)
     assert tenant.rows("SELECT ingestion_date FROM billing_cost_daily") == [(DAY,)]
 
 
 def test_a_sample_holds_the_first_rows_only(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row() for _ in range(10)])
+    deliver([make_row() for _ in range(10)])
     assert tenant.load(limit=3).rows == 3
 
 
 def test_append_replaces_only_the_rows_of_its_own_run(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     sql = "SELECT cost, DATE(usage_start_time) AS day FROM `{source}`"
     changes: dict[str, Any] = {
         "sql": sql,
@@ -248,8 +246,8 @@ def test_append_replaces_only_the_rows_of_its_own_run(
         "table": "costs",
         "mode": WriteMode.APPEND,
     }
-    for run_id in ("run-1", "run-2", "run-2"):
-        tenant.load(run_id=run_id, **changes)
+    for number, run_id in enumerate(("run-1", "run-2", "run-2")):
+        tenant.load(run_id=run_id, load_id=f"load-{number}", **changes)
     assert tenant.rows("SELECT x_run_id, COUNT(*) FROM costs GROUP BY 1 ORDER BY 1") == [
         ("run-1", 1),
         ("run-2", 1),
@@ -257,32 +255,35 @@ def test_append_replaces_only_the_rows_of_its_own_run(
 
 
 def test_overwrite_replaces_all_days_of_the_source(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     sql = "SELECT SUM(cost) AS total FROM `{source}`"
     for day in (DAY, date(2025, 10, 2)):
-        tenant.load(day, sql=sql, schema=None, table="sums", mode=WriteMode.OVERWRITE)
+        changes: dict[str, Any] = {"schema": None, "table": "sums", "mode": WriteMode.OVERWRITE}
+        tenant.load(day, load_id=f"load-{day}", sql=sql, **changes)
     assert tenant.rows("SELECT total, ingestion_date FROM sums") == [
         (Decimal("1.25"), date(2025, 10, 2))
     ]
 
 
 def test_merge_replaces_by_key_and_refuses_a_key_twice(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row(), make_row(cost_type="tax")])
+    deliver([make_row(), make_row(cost_type="tax")])
     sql = "SELECT cost_type, SUM(cost) AS total FROM `{source}` GROUP BY 1"
     changes: dict[str, Any] = {"schema": None, "table": "by_type", "mode": WriteMode.MERGE}
     tenant.load(sql=sql, merge_keys=("cost_type",), **changes)
-    write_parquet([make_row(cost=5.0)])
-    again = tenant.load(sql=sql, merge_keys=("cost_type",), run_id="run-2", **changes)
+    deliver([make_row(cost=5.0)])
+    again = tenant.load(
+        sql=sql, merge_keys=("cost_type",), load_id="load-2", run_id="run-2", **changes
+    )
     assert again.previous_rows == 1
     assert tenant.rows("SELECT cost_type, total FROM by_type ORDER BY 1") == [
         ("regular", Decimal(5)),
         ("tax", Decimal("1.25")),
     ]
-    write_parquet([make_row(), make_row()])
+    deliver([make_row(), make_row()])
     with pytest.raises(StepFailed, match="several rows for one key"):
         tenant.load(
             sql="SELECT cost_type, cost AS total FROM `{source}`",

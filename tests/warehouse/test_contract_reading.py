@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,19 +16,18 @@ from convergence.warehouse.schemas import load_schema
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
 
+pytestmark = pytest.mark.parametrize("adapter", ["duckdb", "bigquery"], indirect=True)
+
 DAY = date(2025, 10, 1)
 COUNT = "SELECT COUNT(*) FROM billing_cost_daily"
-ENDLESS = "SELECT COUNT(*) FROM " + ", ".join(  # noqa: S608 - a constant
-    f"UNNEST(GENERATE_ARRAY(1, 10000)) AS a{number}" for number in range(4)
-)
 Rows = Callable[..., dict[str, Any]]
-Write = Callable[..., Path]
+Deliver = Callable[..., str]
 
 
 def test_a_tenant_reads_its_own_tables_alone(
-    make_tenant: Callable[..., Any], tenant: "Tenant", make_row: Rows, write_parquet: Write
+    make_tenant: Callable[..., Any], tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     tenant.load()
     other = make_tenant("other")
     for name in ("local.acme.billing_cost_daily", "acme.billing_cost_daily"):
@@ -39,9 +37,9 @@ def test_a_tenant_reads_its_own_tables_alone(
 
 
 def test_a_query_gives_types_exact_money_and_aware_times(
-    tenant: "Tenant", make_row: Rows, write_parquet: Write
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
-    write_parquet([make_row()])
+    deliver([make_row()])
     tenant.load()
     result = tenant.query(
         "SELECT cost, usage_start_time, ingestion_date, usage_amount, COUNT(*) AS n,"
@@ -69,14 +67,17 @@ def test_a_query_is_cut_at_its_limit_of_rows_and_says_so(tenant: "Tenant") -> No
     assert not whole.truncated
 
 
-def test_a_query_ends_at_its_limit_of_time(tenant: "Tenant") -> None:
+def test_a_query_ends_at_its_limit_of_time(
+    tenant: "Tenant", request: pytest.FixtureRequest
+) -> None:
+    endless = request.getfixturevalue("endless")
     with pytest.raises(Cancelled) as caught:
-        tenant.query(ENDLESS, seconds=0.3)
+        tenant.query(endless, seconds=0.3)
     assert caught.value.code == "query_timeout"
 
 
-def test_a_query_may_read_a_source(tenant: "Tenant", make_row: Rows, write_parquet: Write) -> None:
-    write_parquet([make_row(), make_row(cost=2.0)])
+def test_a_query_may_read_a_source(tenant: "Tenant", make_row: Rows, deliver: Deliver) -> None:
+    deliver([make_row(), make_row(cost=2.0)])
     table = tenant.scope.sources[0].table
     assert tenant.rows("SELECT SUM(cost) FROM `?`".replace("?", table)) == [(Decimal("3.25"),)]
 
@@ -126,9 +127,14 @@ def test_making_things_twice_says_that_they_were_there(
     assert not warehouse.ensure_dataset("fresh")
     assert warehouse.ensure_table("fresh", billing)
     assert not warehouse.ensure_table("fresh", billing)
-    assert warehouse.storage_bytes("fresh") > 0
     warehouse.drop_dataset("fresh")
     assert warehouse.ensure_dataset("fresh")
+
+
+def test_a_dataset_with_rows_takes_room(tenant: "Tenant", make_row: Rows, deliver: Deliver) -> None:
+    deliver([make_row()])
+    tenant.load()
+    assert tenant.warehouse.storage_bytes("acme") > 0
 
 
 def test_upsert_replaces_rows_with_the_same_key(tenant: "Tenant") -> None:

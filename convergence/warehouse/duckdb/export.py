@@ -8,28 +8,27 @@ from here on.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import groupby
 
 from sqlglot import exp
 
-from convergence.errors import Invalid, StepFailed
-from convergence.model.source import GCP_KINDS, GrantedSource, Kind
+from convergence.errors import StepFailed
+from convergence.model.source import GrantedSource
 from convergence.model.table import Column
 from convergence.warehouse.duckdb import convert
 from convergence.warehouse.duckdb.convert import Found, WrongType
 from convergence.warehouse.duckdb.files import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
 from convergence.warehouse.duckdb.types import SqlType
-from convergence.warehouse.schemas import ExportSchema, gcp_export
+from convergence.warehouse.schemas import gcp_export
 
 __all__ = [
     "Sight",
     "check_readable",
     "fault_of",
     "folder_of",
-    "kind_of",
+    "names_of",
     "relation",
-    "totals_columns",
 ]
 
 DAY_COLUMN = "usage_start_time"
@@ -83,45 +82,9 @@ def relation(
     return union
 
 
-@cache
-def totals_columns(schema: ExportSchema, *also: str) -> tuple[Column, ...]:
-    """The columns that totals need, and of their records only the members that totals need."""
-    members = {"invoice": {"month"}, "credits": {"amount"}}
-    names = {DAY_COLUMN, "export_time", "cost", "cost_type", "currency", *members, *also}
-    return tuple(
-        replace(
-            column,
-            fields=tuple(f for f in column.fields if f.name in members.get(column.name, ())),
-        )
-        for column in schema.columns
-        if column.name in names
-    )
-
-
-def kind_of(source: GrantedSource, shapes: Sequence[FileShape]) -> Kind:
-    """What the columns say, or the name while there is no file that can be read."""
-    if source.kind is not Kind.AUTO:
-        return source.kind
-    names = {name for shape in shapes for name, _ in shape.columns}
-    if names:
-        if "BilledCost" in names:
-            return Kind.FOCUS
-        detailed = any(name.split(".")[0] == "resource" for name in names)
-        return Kind.GCP_DETAILED if detailed else Kind.GCP_STANDARD
-    table = source.table.rpartition(".")[2].lower()
-    if "focus" in table:
-        return Kind.FOCUS
-    return Kind.GCP_DETAILED if "_resource_" in table else Kind.GCP_STANDARD
-
-
-def check_kind(source: GrantedSource, kind: Kind) -> None:
-    """Raise Invalid for a source whose rows have no canonical shape here."""
-    if kind not in GCP_KINDS:
-        raise Invalid(
-            f"source {source.table} is a {kind} export, which SQL cannot read here",
-            code="source_kind_unsupported",
-            hint="name a GCP billing export, standard or detailed",
-        )
+def names_of(shapes: Sequence[FileShape]) -> set[str]:
+    """The columns that any of the files has."""
+    return {name for shape in shapes for name, _ in shape.columns}
 
 
 def _build(shape: FileShape) -> tuple[str, tuple[tuple[str, str], ...]]:

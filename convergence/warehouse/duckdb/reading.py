@@ -9,7 +9,7 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import Invalid, NotFound
-from convergence.model.source import GrantedSource
+from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.model.table import Column
 from convergence.warehouse.base import Explained, QueryLimits, Read, Scope
 from convergence.warehouse.duckdb import export, tables
@@ -172,7 +172,7 @@ def look(
     """The source's files at this moment. Raises StepFailed, Invalid."""
     states = match_files(source.files) if source.files else ()
     sight = Sight(source=source, shapes=shapes.of(cursor, states), day=day)
-    export.check_kind(source, export.kind_of(source, sight.shapes))
+    check_kind(source, kind_of(source, export.names_of(sight.shapes)))
     export.check_readable(sight)
     return sight
 

@@ -25,7 +25,6 @@ from convergence.warehouse.duckdb import changes, derived, parts, tables
 from convergence.warehouse.duckdb.files import Shapes
 from convergence.warehouse.duckdb.instances import Instances
 from convergence.warehouse.duckdb.interrupt import interruptible
-from convergence.warehouse.duckdb.locks import Part, PartLocks
 from convergence.warehouse.duckdb.reading import Prepared, plain_value, prepare
 from convergence.warehouse.duckdb.sums import TableSums, source_sums, table_sums
 from convergence.warehouse.duckdb.trouble import (
@@ -34,6 +33,7 @@ from convergence.warehouse.duckdb.trouble import (
     explain_failure,
 )
 from convergence.warehouse.duckdb.types import bigquery_columns, described
+from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill, names
 from convergence.warehouse.sql.statement import parse

@@ -14,9 +14,9 @@ from convergence.errors import StepFailed
 from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals, row_count
 from convergence.model.table import Column
-from convergence.warehouse.duckdb.export import Sight, relation, totals_columns
+from convergence.warehouse.duckdb.export import Sight, relation
 from convergence.warehouse.duckdb.files import FILE_COLUMN
-from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.schemas import gcp_export, totals_columns
 
 WHOLE = MoneyKey("", "", "")
 """The one key of a table that holds no money."""

@@ -14,16 +14,14 @@ from sqlglot import exp
 
 from convergence.model.load import FileState
 from convergence.model.money import MoneyKey, Total
-from convergence.model.source import GrantedSource
+from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.model.unit import Unit, UnitDay
 from convergence.warehouse.duckdb.export import (
     DAY_COLUMN,
     Sight,
-    check_kind,
     fault_of,
-    kind_of,
+    names_of,
     relation,
-    totals_columns,
 )
 from convergence.warehouse.duckdb.files import (
     FILE_COLUMN,
@@ -35,7 +33,7 @@ from convergence.warehouse.duckdb.files import (
 )
 from convergence.warehouse.duckdb.sums import CREDITS_OF_ROW
 from convergence.warehouse.duckdb.trouble import changed_while_read
-from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.schemas import gcp_export, totals_columns
 
 ACCOUNT = "billing_account_id"
 TIMELESS = "{rows} rows without usage_start_time: they would be in no day"
@@ -100,7 +98,7 @@ def survey(
     hashes = {file.path: _digest(file.path) for file in files}
     same, other = _parted(files, hashes, known)
     found = shapes.of(cursor, other)
-    check_kind(source, kind_of(source, found))
+    check_kind(source, kind_of(source, names_of(found)))
     held = _read(cursor, source, [shape for shape in found if not fault_of(shape)])
     read = [_unit(shape, held.get(shape.path, _Held()), hashes[shape.path]) for shape in found]
     if changed := changed_since(files):

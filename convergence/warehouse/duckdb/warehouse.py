@@ -15,7 +15,7 @@ from convergence.errors import Invalid, NotFound, StepFailed, WarehouseError
 from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
-from convergence.model.source import GrantedSource
+from convergence.model.source import GrantedSource, kind_of
 from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
 from convergence.warehouse.base import (
@@ -36,12 +36,12 @@ from convergence.warehouse.duckdb import derived, export, parts, reshape, stagin
 from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
-from convergence.warehouse.duckdb.locks import Part, PartLocks
 from convergence.warehouse.duckdb.outfile import write_answer
 from convergence.warehouse.duckdb.reading import Prepared, explained, fetched, plain_value, prepare
 from convergence.warehouse.duckdb.staging import Loads, StagedLoad
 from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.types import bigquery_columns
+from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import central_schemas, load_schema
 from convergence.warehouse.sql import dialect, fill, names
 from convergence.warehouse.sql.faults import sql_fault
@@ -244,7 +244,7 @@ class DuckdbWarehouse(Warehouse):
         folders = (export.folder_of(source.files),) if source.files else ()
         with self._alone(folders) as cursor:
             shapes = self._shapes.of(cursor, newest)
-        return replace(source, kind=export.kind_of(source, shapes))
+        return replace(source, kind=kind_of(source, export.names_of(shapes)))
 
     @override
     def files_of(self, source: GrantedSource) -> tuple[FileState, ...]:

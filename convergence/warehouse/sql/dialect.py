@@ -12,7 +12,7 @@ from convergence.errors import CdpError, WarehouseError
 from convergence.model.table import Column
 from convergence.warehouse.sql.arrays import name_fields, rewrite_arrays
 from convergence.warehouse.sql.infer import annotate
-from convergence.warehouse.sql.names import Resolved, TableRef
+from convergence.warehouse.sql.names import Resolved, TableRef, put_tables
 from convergence.warehouse.sql.rules import apply_rules
 from convergence.warehouse.sql.statement import MISREAD, parse, refused
 from convergence.warehouse.sql.views import information_schema
@@ -47,7 +47,7 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
     """
     _check_growth(resolved.tree)
     known = {ref: () if ref.view else columns(ref) for ref in resolved.refs}
-    placed = {ref: place(ref) for ref in resolved.refs}
+    placed = {ref: _placed(ref, place(ref), resolved) for ref in resolved.refs}
     tree = resolved.tree.copy()
     try:
         _check_reads(tree)
@@ -56,7 +56,7 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
         rewrite_arrays(tree)
         apply_rules(tree)
         _name_columns(tree, resolved.tree)
-        _place_tables(tree, resolved, placed)
+        put_tables(tree, resolved, placed)
         _order_unpivoted(tree)
         return tree.sql("duckdb", identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
     except UnsupportedError as error:
@@ -95,17 +95,10 @@ def _order_unpivoted(tree: exp.Query) -> None:
             select.set("expressions", [star, *(exp.column(name.copy()) for name in names)])
 
 
-def _place_tables(tree: exp.Query, resolved: Resolved, placed: Mapping[TableRef, exp.Expr]) -> None:
-    for table in list(tree.find_all(exp.Table)):
-        ref = resolved.ref_of(table)
-        if ref is None:
-            continue
-        stand_in = placed[ref].copy()
-        if ref.view:
-            stand_in = information_schema(stand_in, ref=ref, project=resolved.project)
-        for name in ("alias", "pivots", "joins", "laterals"):
-            stand_in.set(name, table.args.get(name))
-        table.replace(stand_in)
+def _placed(ref: TableRef, stand_in: exp.Expr, resolved: Resolved) -> exp.Expr:
+    if not ref.view:
+        return stand_in
+    return information_schema(stand_in, ref=ref, project=resolved.project)
 
 
 def _check_growth(tree: exp.Query) -> None:

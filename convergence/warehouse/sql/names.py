@@ -113,6 +113,18 @@ def number_tables(tree: exp.Expr, ref_of: Callable[[exp.Table], TableRef]) -> tu
     return tuple(refs)
 
 
+def put_tables(tree: exp.Query, resolved: Resolved, placed: Mapping[TableRef, exp.Expr]) -> None:
+    """Put into `tree`, a copy of the resolved one, what stands for each table."""
+    for table in list(tree.find_all(exp.Table)):
+        ref = resolved.ref_of(table)
+        if ref is None:
+            continue
+        stand_in = placed[ref].copy()
+        for name in ("alias", "pivots", "joins", "laterals"):
+            stand_in.set(name, table.args.get(name))
+        table.replace(stand_in)
+
+
 def path_of(table: exp.Table) -> tuple[str, ...]:
     """The written parts of a table's name: a backticked path counts as its parts."""
     return tuple(".".join(part.name for part in table.parts).split("."))

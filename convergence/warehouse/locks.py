@@ -1,4 +1,4 @@
-"""Who writes which part of which table: DuckDB fails writers that meet, so they queue here."""
+"""Who writes which part of which table in this process: writers that would meet queue here."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager

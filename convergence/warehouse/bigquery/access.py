@@ -1,0 +1,109 @@
+"""Whose credentials reach a dataset, and the client that they make."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google.auth
+from google.api_core.client_options import ClientOptions
+from google.auth import exceptions, impersonated_credentials
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from google.cloud.bigquery_storage import BigQueryReadClient
+from google.oauth2 import service_account
+
+from convergence.errors import WarehouseError
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """A service account's key file, and an account to act as; without both, the process's own."""
+
+    key_file: Path | None = None
+    impersonate: str = ""
+
+
+AccessOf = Callable[[str], Access]
+"""The access of a dataset."""
+
+
+class Clients:
+    """One client for each access, made at first use.
+
+    `access_of` gives the access of a dataset; `endpoint` is an emulator's address.
+    """
+
+    def __init__(
+        self, project: str, *, location: str, access_of: AccessOf, endpoint: str = ""
+    ) -> None:
+        self.project = project
+        self.location = location
+        self._access_of = access_of
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._made: dict[Access, bigquery.Client] = {}
+
+    def of(self, dataset: str) -> bigquery.Client:
+        """The client for a dataset; "" is for what belongs to none. Raises WarehouseError."""
+        access = self._access_of(dataset)
+        with self._lock:
+            if access not in self._made:
+                self._made[access] = self._client(access)
+            return self._made[access]
+
+    def storage(self, dataset: str) -> BigQueryReadClient | None:
+        """What reads large answers; None for an emulator, which gives them page by page."""
+        if self._endpoint:
+            return None
+        return BigQueryReadClient(credentials=self.of(dataset)._credentials)  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._made.values():
+                client.close()  # type: ignore[no-untyped-call]
+            self._made.clear()
+
+    def _client(self, access: Access) -> bigquery.Client:
+        options = ClientOptions(api_endpoint=self._endpoint) if self._endpoint else None
+        return bigquery.Client(
+            project=self.project,
+            credentials=_credentials(access, is_emulated=bool(self._endpoint)),
+            location=self.location,
+            client_options=options,
+        )
+
+
+def _credentials(access: Access, *, is_emulated: bool) -> Any:  # noqa: ANN401 - google.auth is untyped
+    if is_emulated:
+        return AnonymousCredentials()  # type: ignore[no-untyped-call]
+    try:
+        found = _own(access.key_file)
+    except (OSError, ValueError, exceptions.GoogleAuthError) as error:
+        raise no_credentials(error, access.key_file) from error
+    if not access.impersonate:
+        return found
+    return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+        source_credentials=found, target_principal=access.impersonate, target_scopes=list(SCOPES)
+    )
+
+
+def _own(key_file: Path | None) -> Any:  # noqa: ANN401 - as above
+    if key_file is None:
+        return google.auth.default(scopes=SCOPES)[0]
+    load = service_account.Credentials.from_service_account_file
+    return load(str(key_file), scopes=SCOPES)  # type: ignore[no-untyped-call]
+
+
+def no_credentials(error: Exception, key_file: Path | None = None) -> WarehouseError:
+    """The error to raise when nobody is let in."""
+    where = f" in {key_file}" if key_file else ""
+    return WarehouseError(
+        f"no credentials for BigQuery{where}: {str(error).splitlines()[0][:200]}",
+        code="no_credentials",
+        hint="gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=key.json; "
+        "a tenant's own: cdp tenants credentials",
+    )

@@ -1,0 +1,195 @@
+"""Jobs: begun once whatever the network does, waited for, broken off, paid for and told of."""
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from threading import Event
+from typing import Any, TypeVar, cast
+from uuid import uuid4
+
+from google.api_core import exceptions
+from google.cloud import bigquery
+from google.cloud.bigquery.job import QueryJob, QueryJobConfig
+
+from convergence.errors import Cancelled
+from convergence.model.cancel import CancelToken
+from convergence.warehouse import errand
+from convergence.warehouse.bigquery.access import Clients
+from convergence.warehouse.bigquery.faults import (
+    CALL_SECONDS,
+    PASSING,
+    RETRY,
+    over_limit,
+    said,
+    told,
+)
+
+TRIES = 3
+"""So often a job that broke for a passing reason is begun, each time under another id."""
+LONGEST_SECONDS = 6 * 3600.0
+"""BigQuery ends every job by then."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+
+_Job = TypeVar("_Job", bound=Any)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a dry run says of a statement: the bytes it would read, and the columns it gives."""
+
+    bytes: int
+    fields: tuple[bigquery.SchemaField, ...]
+
+
+class Jobs:
+    """`max_bytes` is what one job may read where its errand does not say less."""
+
+    def __init__(self, clients: Clients, *, max_bytes: int | None, job_seconds: float) -> None:
+        self._clients = clients
+        self._max_bytes = max_bytes
+        self._job_seconds = job_seconds
+
+    def estimate(self, dataset: str, sql: str) -> Estimate:
+        """Check a statement without running it. Raises Invalid, NotFound, WarehouseError."""
+        config = QueryJobConfig(dry_run=True, use_query_cache=False)
+        with told():
+            job = self._clients.of(dataset).query(
+                sql, config, retry=RETRY, timeout=CALL_SECONDS, job_retry=None
+            )
+            fields = tuple(job.schema or ())
+        return Estimate(bytes=int(job.total_bytes_processed or 0), fields=fields)
+
+    def check_bytes(self, estimate: Estimate) -> None:
+        """Raise Invalid when a statement would read more than it may."""
+        limit = self._limit()
+        if limit is not None and estimate.bytes > limit:
+            raise over_limit(f"{estimate.bytes:,} bytes, {limit:,} are allowed")
+
+    def query(
+        self,
+        dataset: str,
+        sql: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        job_id: str = "",
+        cancel: CancelToken | None = None,
+        seconds: float | None = None,
+    ) -> QueryJob:
+        """Run a statement to its end. With `job_id` it runs once: a job of that id that was begun
+        before is waited for.
+
+        Raises Invalid, NotFound, WarehouseError, Unavailable, Cancelled.
+        """
+        client = self._clients.of(dataset)
+
+        def begin(name: str) -> QueryJob:
+            return client.query(
+                sql,
+                self._config(dataset, config or {}, seconds),
+                job_id=name,
+                retry=RETRY,
+                timeout=CALL_SECONDS,
+                job_retry=None,
+            )
+
+        return self.run(client, begin, job_id=job_id, cancel=cancel, seconds=seconds)
+
+    def run(
+        self,
+        client: bigquery.Client,
+        begin: Callable[[str], _Job],
+        *,
+        job_id: str = "",
+        cancel: CancelToken | None = None,
+        seconds: float | None = None,
+    ) -> _Job:
+        """Begin a job, and again when it breaks for a passing reason; the job, done."""
+        stem = job_id or f"cdp_{uuid4().hex}"
+        seconds = seconds or self._job_seconds
+        for number in range(1, TRIES + 1):
+            with told():
+                job = _begun(client, begin, attempt_id(stem, number))
+                wait(client, job, cancel, seconds)
+            errand.done(_billed(job))
+            problem = job.error_result or {}
+            if not problem:
+                return job
+            if problem.get("reason") in {"stopped", "timeout"}:
+                raise _ended(cancel, seconds)
+            if problem.get("reason") not in PASSING or number == TRIES:
+                raise said(problem.get("reason", ""), problem.get("message", ""))
+            time.sleep(number)
+        raise AssertionError("a loop that ends by itself")
+
+    def _limit(self) -> int | None:
+        limits = [each for each in (self._max_bytes, errand.current().max_bytes) if each]
+        return min(limits, default=None)
+
+    def _config(
+        self, dataset: str, more: Mapping[str, Any], seconds: float | None
+    ) -> QueryJobConfig:
+        config = QueryJobConfig(use_query_cache=False, **more)
+        if (limit := self._limit()) is not None:
+            config.maximum_bytes_billed = limit
+        config.labels = label_texts({"dataset": dataset, **errand.current().labels})
+        config.job_timeout_ms = int((seconds or self._job_seconds) * 1000)
+        return config
+
+
+def attempt_id(stem: str, number: int) -> str:
+    """The id under which a job is begun for the nth time."""
+    return stem if number == 1 else f"{stem}_{number}"
+
+
+def label_texts(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels as BigQuery takes them: small letters, digits, _ and -, 63 at most."""
+    return {
+        name: "".join(c if c.isalnum() or c in "_-" else "_" for c in value.lower())[:63]
+        for name, value in labels.items()
+        if value
+    }
+
+
+def _begun(client: bigquery.Client, begin: Callable[[str], _Job], name: str) -> _Job:
+    """The job: begun now, or before, by an answer that was lost."""
+    try:
+        return begin(name)
+    except exceptions.Conflict:
+        return cast("_Job", client.get_job(name, retry=RETRY, timeout=CALL_SECONDS))
+
+
+def wait(
+    client: bigquery.Client,
+    job: Any,  # noqa: ANN401 - a job of whatever kind
+    cancel: CancelToken | None = None,
+    seconds: float = LONGEST_SECONDS,
+) -> None:
+    """Until the job is done; a trip of the token, or the end of the time, breaks it off."""
+    woken, pause, end = Event(), FIRST_PAUSE, time.monotonic() + seconds
+    with cancel.breaking(woken.set) if cancel is not None else nullcontext():
+        while job.state != "DONE":
+            is_broken_off = woken.wait(pause)
+            if is_broken_off or time.monotonic() > end:
+                client.cancel_job(job.job_id, retry=RETRY, timeout=CALL_SECONDS)
+                raise _ended(cancel, seconds)
+            pause = min(pause * 1.5, LONGEST_PAUSE)
+            job.reload(retry=RETRY, timeout=CALL_SECONDS)
+
+
+def _ended(cancel: CancelToken | None, seconds: float) -> Cancelled:
+    if cancel is not None and cancel.reason is not None:
+        return cancel.reason
+    return Cancelled(
+        f"the statement took longer than {seconds:g} s",
+        code="query_timeout",
+        hint="ask for fewer rows or days",
+    )
+
+
+def _billed(job: Any) -> errand.Job:  # noqa: ANN401 - as above
+    return errand.Job(
+        job_id=job.job_id,
+        bytes_billed=int(getattr(job, "total_bytes_billed", 0) or 0),
+        slot_ms=int(getattr(job, "slot_millis", 0) or 0),
+    )

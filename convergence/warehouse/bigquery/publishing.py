@@ -1,0 +1,270 @@
+"""Make staged rows visible, in one act: a partition is replaced, or a transaction is committed.
+
+A day of a table that is partitioned by day is one query job with the partition as its destination:
+the staged rows and the day's rows of other sources take the place of the partition, at once or not
+at all. What else replaces rows (several days, a table without such partitions, a server that does
+not know them) is one transaction of statements. Either job has an id made of the load's, so that
+it runs once however often it is begun, and holds its `x_meta_loads` record: in a transaction as a
+row, else in its text, from which a reader that finds the job done completes the table.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any, cast
+
+from google.api_core import exceptions
+from google.cloud import bigquery
+from google.cloud.bigquery.job import LoadJobConfig, QueryJob
+from sqlglot import exp
+
+from convergence.errors import WarehouseError
+from convergence.model.money import totals_to_json
+from convergence.model.table import TableSchema
+from convergence.warehouse.base import LoadRecord, StagedTotals, WriteMode
+from convergence.warehouse.bigquery import parts
+from convergence.warehouse.bigquery.access import Clients
+from convergence.warehouse.bigquery.alone import PUBLISH_SECONDS, Alone
+from convergence.warehouse.bigquery.capability import Partitions
+from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
+from convergence.warehouse.bigquery.jobs import TRIES, Jobs, attempt_id, wait
+from convergence.warehouse.bigquery.places import full, place
+from convergence.warehouse.bigquery.staging import LOADS, StagedLoad, Staging, explained
+from convergence.warehouse.bigquery.tables import Tables
+from convergence.warehouse.bigquery.types import field_of
+from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sql import fill
+
+PUBLISH, RECORD = "cdp_publish_", "cdp_record_"
+"""Begin the ids of the jobs that publish a load, and that write its record."""
+_KEPT = re.compile(r"x_meta_loads: (\{.*\}) \*/", re.DOTALL)
+Pair = tuple[StagedLoad, LoadRecord]
+
+
+class Publishing:
+    """Publishes loads, and tells of one whether it was."""
+
+    def __init__(
+        self, clients: Clients, jobs: Jobs, tables: Tables, *, staging: Staging, alone: Alone
+    ) -> None:
+        self._clients = clients
+        self._jobs = jobs
+        self._tables = tables
+        self._staging = staging
+        self._partitions = Partitions(clients, jobs, tables)
+        self._alone = alone
+
+    def publish(self, loads: Sequence[Pair]) -> None:
+        """Make the rows and their records visible: of one load, or of several together."""
+        if all(staged.is_published for staged, _ in loads):
+            return
+        for staged, _ in loads:
+            self._staging.check_open(staged)
+        rows = [record_row(staged, _proven(staged), record) for staged, record in loads]
+        first, _ = loads[0]
+        dataset, table = first.request.dataset, first.request.table
+        with explained(first.request), self._alone.hold(dataset, table):
+            schema = self._partitioned(first) if len(loads) == 1 else None
+            if schema is None:
+                self._by_transaction([staged for staged, _ in loads], rows)
+            else:
+                self._by_partition(first, schema, rows[0])
+        for staged, _ in loads:
+            staged.is_published = True
+            self._staging.discard(staged)
+
+    def is_published(self, dataset: str, load_id: str) -> bool:
+        """Whether the load took effect; a job that still publishes is waited for.
+
+        The job is the truth: its id is the load's. A record that a crash left out is written.
+        """
+        client = self._clients.of(dataset)
+        for number in range(1, TRIES + 1):
+            job = _find(client, attempt_id(_job_id(PUBLISH, dataset, load_id), number))
+            if job is not None and self._ended_well(client, job):
+                self._complete(dataset, job)
+                return True
+        self._wait_for_others(client, dataset)
+        return self._is_recorded(dataset, load_id)
+
+    def _partitioned(self, staged: StagedLoad) -> TableSchema | None:
+        """The shape of the table, when the load is one partition of it and can replace it."""
+        request = staged.request
+        if request.mode is not WriteMode.REPLACE_PARTITION:
+            return None
+        bare = TableSchema(name=request.table, columns=staged.columns)
+        live = self._tables.live(request.dataset, request.schema or bare)
+        is_day = live is not None and live.partition_by == request.partition_by
+        return live if is_day and self._partitions.way(request.dataset) else None
+
+    def _by_partition(
+        self, staged: StagedLoad, schema: TableSchema, row: Mapping[str, Any]
+    ) -> None:
+        request, load_id = staged.request, row["load_id"]
+        query = _whole_day(staged)
+        query.add_comments([f" x_meta_loads: {_comment(row)} "])
+        way = self._partitions.way(request.dataset)
+        config = self._partitions.config(
+            request.dataset, request.table, request.key.day, schema, way
+        )
+        self._jobs.query(
+            request.dataset,
+            query.sql("bigquery"),
+            config=config,
+            seconds=PUBLISH_SECONDS,
+            job_id=_job_id(PUBLISH, request.dataset, load_id),
+        )
+        self._record(request.dataset, row)
+
+    def _by_transaction(
+        self, loads: Sequence[StagedLoad], rows: Sequence[Mapping[str, Any]]
+    ) -> None:
+        dataset = loads[0].request.dataset
+        statements: list[str] = ["BEGIN TRANSACTION"]
+        for staged in loads:
+            statements += [each.sql("bigquery") for each in _replacement(staged)]
+        loads_table = place(self._clients.project, dataset, LOADS)
+        statements += [_inserted(loads_table, row).sql("bigquery") for row in rows]
+        script = "".join(f"{statement};\n" for statement in [*statements, "COMMIT TRANSACTION"])
+        self._jobs.query(
+            dataset,
+            script,
+            seconds=PUBLISH_SECONDS,
+            job_id=_job_id(PUBLISH, dataset, rows[-1]["load_id"]),
+        )
+
+    def _record(self, dataset: str, row: Mapping[str, Any]) -> None:
+        """Append the record, once: a load job, which costs nothing and counts as no statement."""
+        client = self._clients.of(dataset)
+        config = LoadJobConfig(
+            schema=[field_of(column) for column in load_schema(LOADS).columns],
+            write_disposition="WRITE_APPEND",
+            create_disposition="CREATE_NEVER",
+            source_format="NEWLINE_DELIMITED_JSON",
+        )
+
+        def begin(name: str) -> bigquery.LoadJob:
+            return client.load_table_from_json(
+                [dict(row)],
+                full(self._clients.project, dataset, LOADS),
+                job_id=name,
+                job_config=config,
+                timeout=CALL_SECONDS,
+            )
+
+        self._jobs.run(client, begin, job_id=_job_id(RECORD, dataset, row["load_id"]))
+
+    def _complete(self, dataset: str, job: QueryJob) -> None:
+        """Write the record of a published partition, unless it was written."""
+        kept = _KEPT.search(job.query or "")
+        if kept is not None:
+            self._record(dataset, json.loads(kept[1]))
+
+    def _ended_well(self, client: bigquery.Client, job: QueryJob) -> bool:
+        with told():
+            wait(client, job)
+        return not job.error_result
+
+    def _wait_for_others(self, client: bigquery.Client, dataset: str) -> None:
+        """Let the jobs end that publish several loads of the dataset in one act."""
+        with told():
+            running = list(client.list_jobs(state_filter="running", retry=RETRY))
+            for job in running:
+                labels = getattr(job, "labels", None) or {}
+                if job.job_id.startswith(PUBLISH) and labels.get("dataset") == dataset.lower():
+                    wait(client, job)
+
+    def _is_recorded(self, dataset: str, load_id: str) -> bool:
+        table = place(self._clients.project, dataset, LOADS)
+        if self._tables.find(dataset, LOADS) is None:
+            return False
+        is_it = exp.column("load_id", quoted=True).eq(exp.Literal.string(load_id))
+        query = exp.select(exp.Count(this=exp.Star())).from_(table).where(is_it)
+        job = self._jobs.query(dataset, query.sql("bigquery"))
+        with told():
+            return any(row[0] for row in job.result(retry=RETRY, timeout=CALL_SECONDS))
+
+
+def record_row(staged: StagedLoad, totals: StagedTotals, record: LoadRecord) -> dict[str, Any]:
+    """The row of `x_meta_loads`, as JSON has it."""
+    return {
+        "load_id": record.load_id,
+        "run_id": record.run_id,
+        "attempt": record.attempt,
+        "table_name": staged.key.table,
+        "load_date": staged.key.day.isoformat(),
+        "x_source": staged.key.source,
+        "row_count": totals.rows,
+        "totals": totals_to_json(totals.loaded),
+        "previous_totals": totals_to_json(totals.previous),
+        "source_totals": None if totals.source is None else totals_to_json(totals.source),
+        "source_state": totals.state.to_json(),
+        "content_hash": totals.content_hash,
+        "template_hash": record.template_hash,
+        "is_sample": record.is_sample,
+        "loaded_at": record.loaded_at.isoformat(),
+    }
+
+
+def _job_id(kind: str, dataset: str, load_id: str) -> str:
+    return f"{kind}{dataset}_{load_id}"
+
+
+def _proven(staged: StagedLoad) -> StagedTotals:
+    if staged.totals is None:
+        raise WarehouseError("publish before totals: nothing is proven", code="not_proven")
+    return staged.totals
+
+
+def _whole_day(staged: StagedLoad) -> exp.Query:
+    """The staged rows and the day's rows that they do not replace."""
+    columns = [exp.column(column.name, quoted=True) for column in staged.columns]
+    own = parts.replaced(staged.request, staged.columns, staged.table)
+    others = (
+        exp.select(*columns)
+        .from_(staged.target.copy())
+        .where(parts.of_day(staged.request, staged.columns))
+        .where(exp.not_(exp.func("COALESCE", own, exp.false())))
+    )
+    return exp.union(exp.select(*columns).from_(staged.table.copy()), others, distinct=False)
+
+
+def _replacement(staged: StagedLoad) -> Iterator[exp.Expr]:
+    own = parts.replaced(staged.request, staged.columns, staged.table)
+    names = [exp.to_identifier(column.name, quoted=True) for column in staged.columns]
+    columns = [exp.column(column.name, quoted=True) for column in staged.columns]
+    yield exp.delete(staged.target.copy(), where=own)
+    rows = exp.select(*columns).from_(staged.table.copy())
+    yield exp.insert(rows, staged.target.copy(), columns=names)
+
+
+def _inserted(table: exp.Table, row: Mapping[str, Any]) -> exp.Expr:
+    types = {column.name: column.type for column in load_schema(LOADS).columns}
+    values = [_value(value, types[name]) for name, value in row.items()]
+    names = [exp.to_identifier(name, quoted=True) for name in row]
+    return exp.insert(exp.select(*values), table.copy(), columns=names)
+
+
+def _value(value: Any, type_: str) -> exp.Expr:  # noqa: ANN401 - as JSON has it
+    if type_ == "JSON":
+        text = exp.null() if value is None else exp.Literal.string(json.dumps(value))
+        return exp.Anonymous(this="PARSE_JSON", expressions=[text])
+    if type_ == "DATE":
+        return fill.literal(date.fromisoformat(value), exp.null())
+    if type_ == "TIMESTAMP":
+        return fill.literal(datetime.fromisoformat(value), exp.null())
+    return fill.literal(value, exp.null())
+
+
+def _comment(row: Mapping[str, Any]) -> str:
+    """As JSON in which no comment can end."""
+    return json.dumps(row).replace("*/", "*\\/").replace("/*", "\\/*")
+
+
+def _find(client: bigquery.Client, job_id: str) -> QueryJob | None:
+    with told():
+        try:
+            return cast("QueryJob", client.get_job(job_id, retry=RETRY, timeout=CALL_SECONDS))
+        except exceptions.NotFound:
+            return None

@@ -1,0 +1,374 @@
+"""One load into BigQuery, from its query to its proof: a table that expires is what is staged.
+
+The rows and the source's own sums are read as of one moment, after the source's partitions were
+listed: what arrives later is seen by the next load.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from sqlglot import exp
+
+from convergence.errors import (
+    CdpError,
+    Invalid,
+    NotFound,
+    StepFailed,
+    StepInterrupted,
+    Unavailable,
+    WarehouseError,
+)
+from convergence.model.cancel import CancelToken
+from convergence.model.load import FileState, LoadKey, SourceState
+from convergence.model.money import Totals
+from convergence.model.restatement import Change
+from convergence.model.source import GrantedSource
+from convergence.model.table import Column
+from convergence.warehouse.base import QueryLimits, Result, StagedTotals, StageRequest, WriteMode
+from convergence.warehouse.bigquery import changes, parts, sources
+from convergence.warehouse.bigquery.access import Clients
+from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
+from convergence.warehouse.bigquery.jobs import Estimate, Jobs
+from convergence.warehouse.bigquery.places import STAGED, place
+from convergence.warehouse.bigquery.reading import columns_of_result, prepare, rows_of
+from convergence.warehouse.bigquery.sources import Sight
+from convergence.warehouse.bigquery.sums import (
+    TableSums,
+    source_query,
+    source_sums,
+    table_query,
+    table_sums,
+)
+from convergence.warehouse.bigquery.tables import Tables
+from convergence.warehouse.bigquery.types import columns_of
+from convergence.warehouse.locks import Part, PartLocks
+from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sql import fill, names
+from convergence.warehouse.sql.statement import parse
+
+LOADS = "x_meta_loads"
+LASTS = timedelta(days=1)
+"""After so long BigQuery drops what was staged, whatever became of its load."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class StagedLoad:
+    """Rows in a table of their own, and how they were found."""
+
+    request: StageRequest
+    name: str
+    table: exp.Table
+    target: exp.Table
+    columns: tuple[Column, ...]
+    statement: str
+    sight: Sight | None
+    units: tuple[FileState, ...]
+    holds: ExitStack
+    totals: StagedTotals | None = None
+    is_open: bool = True
+    is_published: bool = False
+
+    @property
+    def key(self) -> LoadKey:
+        return self.request.key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a load would run: its query as it is and in place, and the columns that it gives."""
+
+    query: exp.Query
+    statement: str
+    sights: tuple[Sight, ...]
+    units: tuple[FileState, ...]
+    estimate: Estimate
+
+    @property
+    def given(self) -> tuple[Column, ...]:
+        return columns_of(self.estimate.fields)
+
+
+class Staging:
+    """Stages loads, proves them and lets go of them."""
+
+    def __init__(
+        self, clients: Clients, jobs: Jobs, tables: Tables, now: Callable[[], datetime]
+    ) -> None:
+        self._clients = clients
+        self._jobs = jobs
+        self._tables = tables
+        self._now = now
+        self._locks = PartLocks()
+
+    def plan(self, request: StageRequest, cancel: CancelToken | None = None) -> Plan:
+        """The load's query, checked by a dry run. With a token it is for real: then the units of
+        the source are listed, and all is read as of the moment of their listing.
+        """
+        tree = fill.fill(request.sql, request.names, request.parameters)
+        resolved = names.resolve(tree, request.scope)
+        day = request.key.day if parts.is_billing_day(request) else None
+        units: list[FileState] = []
+
+        def look(source: GrantedSource) -> Sight:
+            sight = sources.look(self._clients, request.dataset, source, day)
+            if cancel is None:
+                return sight
+            listed, moment = sources.units(self._jobs, request.dataset, sight, cancel)
+            units.extend(listed)
+            return replace(sight, moment=moment, units=_to_read(request, listed))
+
+        prepared = prepare(request.dataset, resolved, look)
+        estimate = self._jobs.estimate(request.dataset, prepared.sql)
+        return Plan(
+            query=prepared.tree,
+            statement=tree.sql("bigquery", pretty=True),
+            sights=prepared.sights,
+            units=tuple(units),
+            estimate=estimate,
+        )
+
+    def stage(self, request: StageRequest, cancel: CancelToken) -> StagedLoad:
+        """Write the rows into a table that no reader sees. Loads of the same day wait in turn."""
+        part = Part(request.dataset, f"{request.table}/{request.key.source}", request.key.day)
+        with ExitStack() as holds, explained(request):
+            holds.enter_context(self._locks.hold(part, cancel.check))
+            plan = self.plan(request, cancel)
+            self._jobs.check_bytes(plan.estimate)
+            columns = self._ensure_tables(request, plan.given)
+            prefix = f"{STAGED}{_digest(request.key)}_"
+            self._clear(request.dataset, prefix)
+            name = f"{prefix}{uuid4().hex[:12]}"
+            staged = StagedLoad(
+                request=request,
+                name=name,
+                table=place(self._clients.project, request.dataset, name),
+                target=place(self._clients.project, request.dataset, request.table),
+                columns=columns,
+                statement=plan.statement,
+                sight=plan.sights[0] if plan.sights else None,
+                units=plan.units,
+                holds=holds,
+            )
+            rows = parts.rows(request, plan.query, plan.given, columns)
+            try:
+                self._jobs.query(request.dataset, self._create(staged, rows), cancel=cancel)
+                if request.mode is WriteMode.MERGE:
+                    self._check_keys(staged, cancel)
+            except CdpError:
+                self.discard(staged)
+                raise
+            staged.holds = holds.pop_all()
+            return staged
+
+    def totals(self, staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
+        """The sums of both sides. When they cannot be taken, the load is discarded."""
+        self.check_open(staged)
+        try:
+            with explained(staged.request):
+                staged.totals = self._totals(staged, cancel)
+        finally:
+            if staged.totals is None:
+                self.discard(staged)
+        return staged.totals
+
+    def look(self, staged: StagedLoad, sql: str, cancel: CancelToken) -> Result:
+        """Answer a statement that sees the staged rows in their table."""
+        self.check_open(staged)
+        request = staged.request
+        kept = exp.not_(parts.replaced(request, staged.columns, staged.table))
+        shown = [exp.column(column.name, quoted=True) for column in staged.columns]
+        both = exp.union(
+            exp.select(*shown).from_(staged.table.copy()),
+            exp.select(*shown).from_(staged.target.copy()).where(kept),
+            distinct=False,
+        )
+        with explained(request):
+            resolved = names.resolve(parse(sql), request.scope)
+            prepared = prepare(
+                request.dataset,
+                resolved,
+                partial(sources.look, self._clients, request.dataset),
+                instead={request.table: both.subquery()},
+            )
+            job = self._jobs.query(request.dataset, prepared.sql, cancel=cancel)
+            found = list(rows_of(job, QueryLimits()))
+            with told():
+                columns = columns_of_result(tuple(job.result(timeout=CALL_SECONDS).schema))
+        return Result(columns=columns, rows=found, truncated=False, sql=prepared.sql)
+
+    def discard(self, staged: StagedLoad) -> None:
+        """Drop what was staged. When BigQuery is away, it expires by itself."""
+        if staged.is_open:
+            staged.is_open = False
+            with staged.holds, suppress(CdpError):
+                self._tables.remove(staged.request.dataset, staged.name)
+
+    def check_open(self, staged: StagedLoad) -> None:
+        if not staged.is_open:
+            raise WarehouseError(
+                f"{staged.key.table} {staged.key.day}: nothing is staged any more",
+                code="not_staged",
+                hint="stage the load again",
+            )
+
+    def _ensure_tables(self, request: StageRequest, given: Sequence[Column]) -> tuple[Column, ...]:
+        """Make the tables that are not there; a table without a schema grows with its query."""
+        schema = request.schema or parts.inferred(request, given)
+        found = self._tables.find(request.dataset, request.table)
+        if found is None:
+            self._tables.ensure(request.dataset, load_schema(LOADS))
+            self._tables.ensure(request.dataset, schema)
+            return schema.columns
+        live = columns_of(found.schema)
+        if request.schema is not None:
+            return live
+        return self._tables.widen(request.dataset, schema, live)
+
+    def _create(self, staged: StagedLoad, rows: exp.Select) -> str:
+        end = fill.literal(self._now() + LASTS, exp.null())
+        option = exp.Property(this=exp.var("expiration_timestamp"), value=end)
+        create = exp.Create(
+            this=staged.table.copy(),
+            kind="TABLE",
+            properties=exp.Properties(expressions=[option]),
+            expression=rows,
+        )
+        return create.sql("bigquery")
+
+    def _check_keys(self, staged: StagedLoad, cancel: CancelToken) -> None:
+        request = staged.request
+        found = self._answer(staged, parts.repeated_keys(request, staged.table), cancel)
+        if found:
+            raise StepFailed(
+                f"{request.table}: the query gives several rows for one key: {found}",
+                code="merge_key_repeated",
+                hint="merge_keys must tell the rows apart: " + ", ".join(request.merge_keys),
+            )
+
+    def _totals(self, staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
+        written, previous = self._sides(staged, cancel)
+        self._check(staged, written, cancel)
+        source, state = self._source(staged, cancel)
+        return StagedTotals(
+            rows=written.rows,
+            loaded=written.totals,
+            source=source,
+            previous=previous.totals,
+            previous_rows=previous.rows,
+            previous_hash=previous.content_hash,
+            content_hash=written.content_hash,
+            state=state,
+            matched=frozenset(unit.path for unit in staged.units),
+            sql=staged.statement,
+            changes=self._changes(staged, written, previous, cancel),
+        )
+
+    def _sides(self, staged: StagedLoad, cancel: CancelToken) -> tuple[TableSums, TableSums]:
+        """What was staged, and what it replaces."""
+        request, columns = staged.request, staged.columns
+        is_billing = parts.is_billing(request)
+        new = table_query(
+            "new",
+            staged.table,
+            columns,
+            is_billing=is_billing,
+            stray=parts.is_stray(request, columns),
+        )
+        old = table_query(
+            "old", staged.target, columns, is_billing=is_billing, stray=exp.false()
+        ).where(parts.replaced(request, columns, staged.table))
+        found = self._answer(staged, exp.union(new, old, distinct=False), cancel)
+        return table_sums(found, columns, "new"), table_sums(found, columns, "old")
+
+    def _check(self, staged: StagedLoad, written: TableSums, cancel: CancelToken) -> None:
+        request = staged.request
+        if written.nulls:
+            raise StepFailed(
+                f"{request.dataset}.{request.table}: NULL in the required column "
+                + ", ".join(written.nulls),
+                code="required_null",
+                hint="look for rows without it in the source, or give it a value in the query",
+            )
+        if written.strays:
+            strays = parts.strays(request, staged.columns, staged.table)
+            found = self._answer(staged, strays, cancel)
+            seen = ", ".join(f"{count} on {day}" for day, count in found[:5])
+            raise StepFailed(
+                f"{request.table} {request.key.day}: rows fall on another day: {seen}",
+                code="other_day",
+                hint=f"filter the query by the day; {request.partition_by} must be the run's date",
+            )
+
+    def _source(self, staged: StagedLoad, cancel: CancelToken) -> tuple[Totals | None, SourceState]:
+        """The source's own sums, as of the moment at which it was staged."""
+        if staged.sight is None or not parts.is_billing(staged.request):
+            return None, SourceState(files=staged.units)
+        found = self._answer(staged, source_query(staged.sight), cancel)
+        sums = source_sums(found, staged.sight, staged.units, staged.request.table)
+        return sums.totals, sums.state
+
+    def _changes(
+        self, staged: StagedLoad, written: TableSums, previous: TableSums, cancel: CancelToken
+    ) -> tuple[Change, ...]:
+        request = staged.request
+        is_same = written.content_hash == previous.content_hash
+        if is_same or not (request.with_changes and parts.is_billing_day(request)):
+            return ()
+        old = parts.replaced(request, staged.columns, staged.table)
+        query = changes.of_day(staged.table, staged.target, staged.columns, old)
+        return changes.found(self._answer(staged, query, cancel))
+
+    def _answer(
+        self, staged: StagedLoad, query: exp.Query, cancel: CancelToken
+    ) -> list[tuple[Any, ...]]:
+        job = self._jobs.query(staged.request.dataset, query.sql("bigquery"), cancel=cancel)
+        with told():
+            return [row.values() for row in job.result(retry=RETRY, timeout=CALL_SECONDS)]
+
+    def _clear(self, dataset: str, prefix: str) -> None:
+        """Drop what an attempt of the same load left: it can publish no more."""
+        for name in self._tables.names(dataset, prefix):
+            self._tables.remove(dataset, name)
+
+
+def _to_read(request: StageRequest, listed: Sequence[FileState]) -> frozenset[str] | None:
+    """The partitions to read: those that held the day when the source was surveyed, and those
+    that are other now. None without a survey.
+    """
+    surveyed = request.surveyed
+    if surveyed is None:
+        return None
+    held = {file.path for file in surveyed.state.files}
+    return frozenset(
+        unit.path for unit in listed if unit.path in held or unit not in surveyed.files
+    )
+
+
+def _digest(key: LoadKey) -> str:
+    text = f"{key.table}/{key.day}/{key.source}"
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+@contextmanager
+def explained(request: StageRequest) -> Iterator[None]:
+    """Make BigQuery's errors StepFailed: those that pass are worth another attempt."""
+    where = f"{request.dataset}.{request.table}"
+    try:
+        yield
+    except Unavailable as error:
+        raise StepInterrupted(
+            f"{where}: {error.detail}", code=error.code, hint=error.hint
+        ) from error
+    except Invalid as error:
+        code = "query_failed" if error.code == "sql_failed" else error.code
+        raise StepFailed(f"{where}: {error.detail}", code=code, hint=error.hint) from error
+    except (NotFound, WarehouseError) as error:
+        if error.code == "not_staged":
+            raise
+        raise StepFailed(f"{where}: {error.detail}", code=error.code, hint=error.hint) from error

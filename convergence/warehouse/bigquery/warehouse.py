@@ -1,0 +1,318 @@
+"""The warehouse on BigQuery: a dataset per tenant, each act a job or a call to be repeated."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from sqlglot import exp
+from typing_extensions import override
+
+from convergence.errors import Invalid, NotFound, StepFailed, WarehouseError
+from convergence.model.cancel import CancelToken
+from convergence.model.load import FileState
+from convergence.model.source import GrantedSource, kind_of
+from convergence.model.table import Column, TableSchema
+from convergence.model.unit import Unit
+from convergence.warehouse.base import (
+    Explained,
+    FileForm,
+    LoadRecord,
+    QueryLimits,
+    Read,
+    Result,
+    Rows,
+    Scope,
+    Staged,
+    StagedTotals,
+    StageRequest,
+    Warehouse,
+)
+from convergence.warehouse.bigquery import sources, survey
+from convergence.warehouse.bigquery.access import Clients
+from convergence.warehouse.bigquery.alone import Alone
+from convergence.warehouse.bigquery.answer import answer_file
+from convergence.warehouse.bigquery.events import Events
+from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
+from convergence.warehouse.bigquery.jobs import Estimate, Jobs
+from convergence.warehouse.bigquery.publishing import Publishing
+from convergence.warehouse.bigquery.reading import (
+    Prepared,
+    columns_of_result,
+    prepare,
+    retold,
+    rows_of,
+)
+from convergence.warehouse.bigquery.sources import Sight
+from convergence.warehouse.bigquery.staging import StagedLoad, Staging, explained
+from convergence.warehouse.bigquery.tables import Tables
+from convergence.warehouse.schemas import central_schemas
+from convergence.warehouse.sql import names
+from convergence.warehouse.sql.statement import parse, pointing
+
+OPERATOR = names.CENTRAL_DATASET
+
+
+class BigqueryWarehouse(Warehouse):
+    """`now` is the time of what is published; no job reads more than `max_bytes`."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        now: Callable[[], datetime],
+        max_bytes: int | None = None,
+        job_seconds: float = 3600.0,
+    ) -> None:
+        self._clients = clients
+        self._jobs = Jobs(self._clients, max_bytes=max_bytes, job_seconds=job_seconds)
+        self._tables = Tables(self._clients, self._jobs)
+        self._staging = Staging(self._clients, self._jobs, self._tables, now)
+        self._publishing = Publishing(
+            self._clients,
+            self._jobs,
+            self._tables,
+            staging=self._staging,
+            alone=Alone(self._tables, now),
+        )
+        self._events = Events(self._clients, now)
+
+    @override
+    def check(self) -> None:
+        self._jobs.estimate("", "SELECT 1")
+
+    @override
+    def ensure_dataset(self, dataset: str) -> bool:
+        is_new = self._tables.ensure_dataset(dataset)
+        for schema in central_schemas().values() if is_new else ():
+            self._tables.ensure(dataset, schema)
+        return is_new
+
+    @override
+    def drop_dataset(self, dataset: str) -> None:
+        self._tables.drop_dataset(dataset)
+
+    @override
+    def copy_dataset(self, dataset: str, path: Path) -> None:
+        raise WarehouseError(
+            f"{dataset} is in BigQuery: it is no file that can be copied",
+            code="dataset_not_a_file",
+            hint="BigQuery keeps seven days of each table; a snapshot or an export keeps more",
+        )
+
+    @override
+    def ensure_table(self, dataset: str, schema: TableSchema) -> bool:
+        return self._tables.ensure(dataset, schema)
+
+    @override
+    def live(self, dataset: str, schema: TableSchema) -> TableSchema | None:
+        return self._tables.live(dataset, schema)
+
+    @override
+    def evolve(
+        self, dataset: str, schema: TableSchema, *, approved: bool = False, is_plan: bool = False
+    ) -> Sequence[str]:
+        return self._tables.evolve(dataset, schema, approved=approved, is_plan=is_plan)
+
+    @override
+    def columns(self, dataset: str, table: str) -> tuple[Column, ...]:
+        return self._tables.columns(dataset, table)
+
+    @override
+    def stage(
+        self, request: StageRequest, cancel: CancelToken, *, after: Staged | None = None
+    ) -> Staged:
+        return self._staging.stage(request, cancel)
+
+    @override
+    def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals:
+        return self._staging.totals(_own(staged), cancel)
+
+    @override
+    def look(self, staged: Staged, sql: str, cancel: CancelToken) -> Result:
+        return self._staging.look(_own(staged), sql, cancel)
+
+    @override
+    def publish(self, staged: Staged, record: LoadRecord) -> None:
+        self._publishing.publish([(_own(staged), record)])
+
+    @override
+    def publish_together(self, loads: Sequence[tuple[Staged, LoadRecord]]) -> None:
+        self._publishing.publish([(_own(staged), record) for staged, record in loads])
+
+    @override
+    def discard(self, staged: Staged) -> None:
+        self._staging.discard(_own(staged))
+
+    @override
+    def is_published(self, dataset: str, load_id: str) -> bool:
+        return self._publishing.is_published(dataset, load_id)
+
+    @override
+    def query(
+        self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
+    ) -> Result:
+        with self._asked(scope, sql, most=limits.rows + 1) as (dataset, prepared):
+            job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
+            rows = list(rows_of(job, limits))
+        return Result(
+            columns=columns_of_result(tuple(job.result().schema)),
+            rows=rows[: limits.rows],
+            truncated=len(rows) > limits.rows,
+            sql=prepared.sql,
+        )
+
+    @override
+    def explain(self, scope: Scope, sql: str) -> Explained:
+        with self._asked(scope, sql) as (dataset, prepared):
+            estimate = self._jobs.estimate(dataset, prepared.sql)
+        statement = parse(sql).sql("bigquery", pretty=True)
+        return _explained(statement, prepared.sql, prepared.sights, estimate)
+
+    @override
+    def explain_load(self, request: StageRequest) -> Explained:
+        with explained(request):
+            plan = self._staging.plan(request)
+        return _explained(plan.statement, plan.query.sql("bigquery"), plan.sights, plan.estimate)
+
+    @override
+    def export(
+        self,
+        scope: Scope,
+        sql: str,
+        form: FileForm,
+        limits: QueryLimits,
+        cancel: CancelToken | None = None,
+    ) -> BinaryIO:
+        with self._asked(scope, sql) as (dataset, prepared):
+            job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
+            return answer_file(job, form, self._clients.storage(dataset), cancel)
+
+    @override
+    def upsert(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        key: tuple[str, ...],
+        rows: Rows,
+    ) -> None:
+        if rows:
+            self._events.append(dataset, replace(schema, key=key), rows)
+
+    @override
+    def upsert_central(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        key: tuple[str, ...],
+        rows: Rows,
+    ) -> None:
+        self.upsert(dataset, schema, key, rows)
+        try:
+            self.upsert(OPERATOR, schema, key, rows)
+        except NotFound:
+            self.ensure_dataset(OPERATOR)
+            self.upsert(OPERATOR, schema, key, rows)
+
+    @override
+    def files_of(self, source: GrantedSource) -> tuple[FileState, ...]:
+        found = sources.exports(self._clients, "", source)
+        return sources.units(self._jobs, "", Sight(source=source, exports=found))[0]
+
+    @override
+    def survey(
+        self,
+        dataset: str,
+        source: GrantedSource,
+        files: Sequence[FileState],
+        known: Mapping[str, Unit],
+        cancel: CancelToken,
+    ) -> tuple[Unit, ...]:
+        same = survey.same(files, known)
+        other = [file for file in files if file.path not in same]
+        if not other:
+            return tuple(same.values())
+        sight = sources.look(self._clients, dataset, source)
+        sight = replace(sight, units=frozenset(file.path for file in other))
+        query = survey.survey_query(sight).sql("bigquery")
+        job = self._jobs.query(dataset, query, cancel=cancel)
+        with told():
+            rows = [row.values() for row in job.result(retry=RETRY, timeout=CALL_SECONDS)]
+        return (*same.values(), *survey.units_of(rows, sight, other))
+
+    @override
+    def storage_bytes(self, dataset: str) -> int:
+        view = sources.catalogue(self._clients.project, dataset, "PARTITIONS")
+        query = exp.select(exp.Sum(this=exp.column("total_logical_bytes"))).from_(view)
+        job = self._jobs.query(dataset, query.sql("bigquery"))
+        with told():
+            return sum(row[0] or 0 for row in job.result(retry=RETRY, timeout=CALL_SECONDS))
+
+    @override
+    def source_kind(self, source: GrantedSource) -> GrantedSource:
+        found = sources.exports(self._clients, "", source)
+        return replace(
+            source, kind=kind_of(source, {c.name for each in found for c in each.columns})
+        )
+
+    @override
+    def close(self) -> None:
+        self._clients.close()
+
+    @contextmanager
+    def _asked(
+        self, scope: Scope, sql: str, *, most: int | None = None
+    ) -> Iterator[tuple[str, Prepared]]:
+        """The statement as BigQuery runs it, and its dataset; errors are told of what was sent."""
+        with pointing(sql):
+            resolved = names.read(sql, scope, most=most)
+            dataset = _dataset_of(scope, resolved)
+            try:
+                prepared = prepare(dataset, resolved, partial(sources.look, self._clients, dataset))
+                yield dataset, prepared
+            except StepFailed as failed:
+                raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
+            except (Invalid, NotFound) as error:
+                raise retold(error, resolved) from error
+
+
+def _dataset_of(scope: Scope, resolved: names.Resolved) -> str:
+    own = {ref.dataset for ref in resolved.refs if ref.kind is names.TableKind.DATASET}
+    if own:
+        return min(own)
+    if scope.tenant_id is None:
+        return OPERATOR
+    if not scope.datasets:
+        raise NotFound(f"tenant {scope.tenant_id} has no dataset", code="dataset_not_found")
+    return min(scope.datasets)
+
+
+def _explained(statement: str, sql: str, sights: Sequence[Sight], estimate: Estimate) -> Explained:
+    reads = [
+        Read(
+            source=sight.source.table,
+            files=len(sight.exports),
+            bytes=sum(export.bytes for export in sight.exports),
+            matched=len(sight.exports),
+        )
+        for sight in sights
+    ]
+    if len(reads) == 1:
+        reads = [replace(reads[0], bytes=estimate.bytes)]
+    return Explained(
+        statement=statement,
+        sql=sql,
+        notes=(),
+        columns=columns_of_result(estimate.fields),
+        reads=tuple(reads),
+        bytes=estimate.bytes,
+    )
+
+
+def _own(staged: Staged) -> StagedLoad:
+    if not isinstance(staged, StagedLoad):
+        raise TypeError(f"{type(staged).__name__} was not staged by this warehouse")
+    return staged
