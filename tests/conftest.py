@@ -27,6 +27,17 @@ HEADER = (
 )
 
 
+SHARED = ("ground", "chromium", "started", "bill")
+"""Fixtures that take seconds to make, or that run on beside the tests."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all tests that share such a fixture to one worker, so that it is made once."""
+    for item in items:
+        for name in set(SHARED) & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{name}"))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a server of its own, without a database name, over a Unix socket."""

@@ -61,7 +61,17 @@ def main(arguments: list[str]) -> int:
     failed = [name for name, command in CHECKS.items() if not passes(name, command)]
     start = time.monotonic()
     print(f"{'tests':<13}{tier.removeprefix('--')}", flush=True)
-    pytest = [sys.executable, "-m", "pytest", "-n", WORKERS, *TIERS[tier], *rest]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-n",
+        WORKERS,
+        "--dist",
+        "loadgroup",
+        *TIERS[tier],
+        *rest,
+    ]
     environment = os.environ | ({"CDP_TEST_BROWSER": "required"} if tier == "--browser" else {})
     if subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode != 0:
         failed.append("tests")

@@ -34,7 +34,7 @@ class Running:
 def running() -> Iterator[Running]:
     fake = Fake()
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(build(fake), log_level="error", access_log=False, lifespan="off")
+        config = uvicorn.Config(build(fake), log_config=None, access_log=False, lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
