@@ -37,7 +37,10 @@ class Serving:
     worker: Fenced | None = None
     has_files: bool = False
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _drained: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
+    _to_the_end: list[threading.Thread] = field(default_factory=list)
+    """Those that go on while the runs under way come to their end."""
 
     def is_stopping(self) -> bool:
         """Whether what recurs should come to its end."""
@@ -55,6 +58,9 @@ class Serving:
         except CdpError as error:
             log.warning("not everything was written before the end", error=error.detail)
         finally:
+            self._drained.set()
+            for thread in self._to_the_end:
+                thread.join()
             self.service.close()
 
     def sweep(self) -> list[str]:
@@ -67,13 +73,21 @@ class Serving:
         executor = Executor(service=self.service, worker=f"sweep-{uuid4()}")
         return Sweeper(service=self.service, queue=queue, executor=executor).sweep()
 
-    def every(self, seconds: float, act: Callable[[], object]) -> None:
-        """Repeat `act` in a thread of its own until the service stops; a failure is logged."""
-        thread = threading.Thread(
-            target=repeat, args=(seconds, act), kwargs={"until": self._stopping}, daemon=True
+    def every(
+        self, seconds: float, act: Callable[[], object], *, while_draining: bool = False
+    ) -> None:
+        """Repeat `act` in a thread of its own until the service stops, or until its runs have come
+        to their end; a failure is logged.
+        """
+        until, threads = self._stopping, self._threads
+        if while_draining:
+            until, threads = self._drained, self._to_the_end
+        threads.append(
+            threading.Thread(
+                target=repeat, args=(seconds, act), kwargs={"until": until}, daemon=True
+            )
         )
-        self._threads.append(thread)
-        thread.start()
+        threads[-1].start()
 
 
 def repeat(seconds: float, act: Callable[[], object], *, until: threading.Event) -> None:
@@ -116,7 +130,7 @@ def _start_worker(serving: Serving) -> None:
 
     serving.every(SCHEDULE_SECONDS, run_schedules)
     serving.every(MAIL_SECONDS, deliver_mail)
-    serving.every(WATCH_SECONDS, worker.watch_for_cancels)
+    serving.every(WATCH_SECONDS, worker.watch_for_cancels, while_draining=True)
     serving.every(SWEEP_SECONDS, worker.sweep)
 
 

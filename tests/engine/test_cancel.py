@@ -154,6 +154,22 @@ def test_a_running_run_ends_soon_after_the_cancel(
 
 
 @pytest.mark.kills
+def test_a_cancel_ends_a_run_that_a_stop_waits_for(
+    service: Service, pend: Pend, act: Act, served: Serving
+) -> None:
+    run = pend(SLEEP)
+    wait_for_diary(act, 1)
+    with ThreadPoolExecutor(1) as pool:
+        stopping = pool.submit(served.stop)
+        while not served.is_stopping():
+            wait([stopping], 0.05)
+        cancel(service, "acme", run.run_id)
+        stopping.result()
+    ended = now(service, run)
+    assert (ended.status, ended.error) == (Status.CANCELLED, "a: the run was cancelled")
+
+
+@pytest.mark.kills
 @pytest.mark.postgres
 def test_a_worker_stops_a_run_that_another_process_cancelled(
     request: pytest.FixtureRequest, tmp_path: Path, act: Act
