@@ -4,7 +4,7 @@ A due moment is handled in one transaction: the schedule is claimed, the run adm
 other, and `next_run_time` moved on. What dies before the commit left everything as it was.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,6 +26,7 @@ from convergence.model.source import Kind
 from convergence.outside.logs import Log
 from convergence.store import fleet, schedules
 from convergence.store.database import UNAVAILABLE, WriteTx
+from convergence.store.fleet import DueSchedule
 
 BATCH = 1000
 PAUSE = timedelta(minutes=1)
@@ -64,25 +65,33 @@ def run_due(
     """Handle what is due now, the highest priority first, each schedule once. Never held up by
     one: what fails is put off, or recorded as missed. `is_over` ends it early.
     """
-    now = service.clock.now()
-    seen: set[str] = set()
     full: set[str] = set()
     fired: list[Fired] = []
+    for due in _each_due(service):
+        if is_over() or (limit is not None and len(fired) >= limit):
+            break
+        if due.tenant_id in full:
+            continue
+        one = _fire(service, due.tenant_id, due.config_id)
+        if one is not None:
+            fired.append(one)
+            full |= {due.tenant_id} if one.outcome is Outcome.WAITING else set()
+    return fired
+
+
+def _each_due(service: Service) -> Iterator[DueSchedule]:
+    """Each schedule once, also one whose next moment is due as well."""
+    now = service.clock.now()
+    seen: set[str] = set()
+    after: DueSchedule | None = None
     while True:
         with service.database.read() as tx:
-            found = fleet.due_schedules(tx, now=now, limit=BATCH, but=seen)
-        seen |= {config_id for _, config_id in found}
-        for tenant_id, config_id in found:
-            if is_over() or (limit is not None and len(fired) >= limit):
-                return fired
-            if tenant_id in full:
-                continue
-            one = _fire(service, tenant_id, config_id)
-            if one is not None:
-                fired.append(one)
-                full |= {tenant_id} if one.outcome is Outcome.WAITING else set()
+            found = fleet.due_schedules(tx, now=now, limit=BATCH, after=after)
+        yield from (due for due in found if due.config_id not in seen)
         if len(found) < BATCH:
-            return fired
+            return
+        seen |= {due.config_id for due in found}
+        after = found[-1]
 
 
 def _fire(service: Service, tenant_id: str, config_id: str) -> Fired | None:

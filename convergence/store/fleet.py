@@ -36,6 +36,16 @@ class Dirty:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DueSchedule:
+    """A schedule that is due, and its place among those that are."""
+
+    tenant_id: str
+    config_id: str
+    priority: int
+    next_run_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleCounts:
     """Schedules of all tenants; `waiting` are due and wait for a slot."""
 
@@ -254,9 +264,9 @@ def clean(tx: WriteTx, published: Collection[Dirty]) -> None:
 
 
 def due_schedules(
-    tx: ReadTx, *, now: datetime, limit: int, but: Collection[str] = ()
-) -> list[tuple[str, str]]:
-    """(tenant_id, config_id) of what is due, by priority and then by time; none of `but`.
+    tx: ReadTx, *, now: datetime, limit: int, after: DueSchedule | None = None
+) -> list[DueSchedule]:
+    """What is due, by priority and then by time, behind `after`.
 
     One that waits for a slot is due again when its tenant has one: slots are counted.
     """
@@ -264,19 +274,23 @@ def due_schedules(
     live = sa.select(sa.func.count()).where(t.IS_LIVE, runs.tenant_id == configs.tenant_id)
     slots = sa.select(plan.concurrent_limit).where(plan.tenant_id == configs.tenant_id)
     has_slot = live.scalar_subquery() < slots.scalar_subquery()
+    order = (configs.priority, configs.next_run_time, configs.config_id)
     query = (
-        sa.select(configs.tenant_id, configs.config_id)
+        sa.select(configs.tenant_id, *order)
         .where(
             sa.text("is_active"),
             configs.next_run_time <= now,
             configs.retry_at.is_(None) | (configs.retry_at <= now),
             configs.waiting_since.is_(None) | has_slot,
-            configs.config_id.not_in(but),
         )
-        .order_by(configs.priority, configs.next_run_time, configs.config_id)
+        .order_by(*order)
         .limit(limit)
     )
-    return [(row.tenant_id, row.config_id) for row in tx.connection.execute(query)]
+    if after is not None:
+        seen = (after.priority, after.next_run_time, after.config_id)
+        last = [sa.literal(value, column.type) for value, column in zip(seen, order, strict=True)]
+        query = query.where(sa.tuple_(*order) > sa.tuple_(*last))
+    return [DueSchedule(**row._mapping) for row in tx.connection.execute(query)]
 
 
 def schedule_counts(tx: ReadTx, *, now: datetime) -> ScheduleCounts:

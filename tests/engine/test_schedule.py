@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from convergence.engine import schedule
 from convergence.engine.arrange import add_schedule, change_schedule
 from convergence.engine.execute import Executor
 from convergence.engine.onboard import onboard
@@ -314,13 +315,15 @@ def test_the_same_schedule_is_refused(service: Service, acme: str) -> None:
 
 
 def test_tenants_due_at_once_are_admitted_in_one_pass(
-    service: Service, acme: str, clock: FakeClock
+    service: Service, acme: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(schedule, "BATCH", 7)
     for number in range(20):
         onboard_quickly(service, f"tenant_{number:02}")
+    add_schedule(service, acme, replace(NIGHTLY, cron="0 * * * *", catch_up=9, priority=1))
     clock.advance(days=1)
     fired = run_due(service)
-    assert len(fired) == 20
+    assert len(fired) == 21
     assert {one.outcome for one in fired} == {Outcome.TRIGGERED}
 
 
@@ -387,7 +390,7 @@ def test_two_schedulers_that_die_miss_and_double_nothing(
 
 @BOTH
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_two_schedulers_that_die_miss_and_double_nothing_in_a_thousand_days(
     service: Service, acme: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
