@@ -1,18 +1,26 @@
 """Do what a request asks once, however often it is sent with the same Idempotency-Key."""
 
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 
 from convergence.engine.launch import Launched, admit, ask, launch, with_kinds
-from convergence.engine.retry import admit_retry, retry
+from convergence.engine.retry import admit_retry, ask_retry, retry
 from convergence.engine.service import Service
-from convergence.errors import QuotaExceeded
-from convergence.model.reply import KeyedRequest, Reply
+from convergence.errors import CdpError, QuotaExceeded
+from convergence.model.reply import ABANDONED, KeyedRequest, Reply
 from convergence.model.run import LaunchRequest, RetryRequest
 from convergence.model.source import Kind
+from convergence.outside.logs import Log
 from convergence.store import replies
 from convergence.store.database import WriteTx
 
 Answer = Callable[[Launched], Reply]
+
+RENEW_SECONDS = ABANDONED.total_seconds() / 4
+
+log = Log(__name__)
 
 
 def launch_once(
@@ -43,8 +51,8 @@ def retry_once(
         return answer(retry(service, request))
     if (reply := _kept(service, asked)) is not None:
         return reply
-    queue = service.queue
-    return _admit_once(service, asked, lambda tx: admit_retry(service, tx, queue, request), answer)
+    found = ask_retry(service, request)
+    return _admit_once(service, asked, lambda tx: admit_retry(service, tx, found), answer)
 
 
 def once(
@@ -59,21 +67,55 @@ def once(
         return act()
     if (reply := _kept(service, asked)) is not None:
         return reply
-    now = service.clock.now()
+    hold = _Hold(service, asked, taken_at=service.clock.now())
     with service.database.write() as tx:
-        reply = replies.take(tx, asked, now=now)
+        reply = replies.take(tx, asked, now=hold.taken_at)
     if reply is not None:
         return reply
     try:
-        reply = act()
+        with hold.renewed():
+            reply = act()
     except BaseException:
         with service.database.write() as tx:
-            replies.forget(tx, asked, taken_at=now)
+            replies.forget(tx, asked, taken_at=hold.taken_at)
         raise
     body = {**reply.body, shown_once: None} if shown_once else reply.body
     with service.database.write() as tx:
-        replies.keep(tx, asked, Reply(status=reply.status, body=body), taken_at=now)
+        replies.keep(tx, asked, Reply(status=reply.status, body=body), taken_at=hold.taken_at)
     return reply
+
+
+class _Hold:
+    """A key that this request took, at `taken_at` for the last time."""
+
+    def __init__(self, service: Service, asked: KeyedRequest, *, taken_at: datetime) -> None:
+        self._service = service
+        self._asked = asked
+        self.taken_at = taken_at
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """While inside, nobody takes the key for abandoned, however long that is."""
+        is_over = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(is_over,), daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            renewing.join()
+
+    def _renew(self, is_over: threading.Event) -> None:
+        while not is_over.wait(RENEW_SECONDS):
+            now = self._service.clock.now()
+            try:
+                with self._service.database.write() as tx:
+                    is_mine = replies.renew(tx, self._asked, taken_at=self.taken_at, now=now)
+            except CdpError as error:
+                log.warning("key of a request not renewed", error=error.detail)
+                continue
+            if is_mine:
+                self.taken_at = now
 
 
 def _admit_once(

@@ -69,6 +69,11 @@ def keep(tx: WriteTx, asked: KeyedRequest, reply: Reply, *, taken_at: datetime) 
     tx.write(_KEEP, {**_of(asked), "of_taken_at": taken_at, **values})
 
 
+def renew(tx: WriteTx, asked: KeyedRequest, *, taken_at: datetime, now: datetime) -> bool:
+    """Take the key anew. False when it is not the caller's any more."""
+    return tx.write(_KEEP, {**_of(asked), "of_taken_at": taken_at, "taken_at": now}) > 0
+
+
 def forget(tx: WriteTx, asked: KeyedRequest, *, taken_at: datetime) -> None:
     """Give the key back, if it is still the caller's: nothing was done."""
     tx.write(_FORGET, {**_of(asked), "of_taken_at": taken_at})

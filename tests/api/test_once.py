@@ -1,7 +1,9 @@
 """Idempotency-Key: a request that is sent again is not done again."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 import sqlalchemy as sa
@@ -180,6 +182,32 @@ def test_who_lost_a_key_by_taking_too_long_leaves_it_to_the_one_who_has_it(
     with pytest.raises(Unavailable):
         once.once(service, ASKED, fail)
     assert once.once(service, ASKED, fail) == replace(REPLY, is_replay=True)
+
+
+def test_who_takes_long_keeps_the_key_meanwhile(
+    service: Service, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(once, "RENEW_SECONDS", 0.01)
+
+    def take_long() -> Reply:
+        for _ in range(3):
+            clock.advance(seconds=ABANDONED.total_seconds() - 10)
+            moment = clock.now()
+            while taken_at(service) < moment:
+                time.sleep(0.01)
+        with pytest.raises(Conflict):
+            once.once(service, ASKED, lambda: REPLY)
+        return REPLY
+
+    assert once.once(service, ASKED, take_long) == REPLY
+    assert once.once(service, ASKED, take_long).is_replay
+
+
+def taken_at(service: Service) -> datetime:
+    with service.database.read() as tx:
+        (taken,) = tx.connection.execute(sa.select(idempotency_keys.c.taken_at)).scalars()
+    assert isinstance(taken, datetime)
+    return taken
 
 
 def test_an_answer_that_comes_too_late_replaces_none(service: Service, clock: FakeClock) -> None:
