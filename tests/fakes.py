@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from typing_extensions import override
 
+from convergence.model.cancel import CancelToken
 from convergence.outside.clock import Clock
 from convergence.outside.notify import Mail, Mailer, MailReport
 
@@ -32,7 +33,9 @@ class FakeMailer(Mailer):
         self.trouble: BaseException | None = None
 
     @override
-    def send(self, mail: Mail, *, always_allowed: Set[str]) -> MailReport:
+    def send(
+        self, mail: Mail, *, always_allowed: Set[str], cancel: CancelToken | None = None
+    ) -> MailReport:
         if self.trouble is not None:
             raise self.trouble
         self.sent.append(mail)

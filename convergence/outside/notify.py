@@ -12,6 +12,7 @@ from typing import Protocol
 from typing_extensions import override
 
 from convergence.errors import Invalid
+from convergence.model.cancel import CancelToken
 from convergence.outside.clock import Clock, SystemClock
 from convergence.outside.plain import one_line, plain_lines
 from convergence.outside.smtp import parse_server
@@ -57,11 +58,13 @@ class MailReport:
 
 
 class Mailer(Protocol):
-    def send(self, mail: Mail, *, always_allowed: Set[str]) -> MailReport:
+    def send(
+        self, mail: Mail, *, always_allowed: Set[str], cancel: CancelToken | None = None
+    ) -> MailReport:
         """Send to the addresses that are allowed; the others are left out, which is no error.
 
         Raises StepInterrupted when the server cannot be reached or asks to try again, StepFailed
-        when it refuses for good.
+        when it refuses for good, and at once what `cancel` says when it is tripped.
         """
         ...
 
@@ -70,7 +73,9 @@ class NoMailer(Mailer):
     """Stands in when no mail server is set: sends nothing and says so."""
 
     @override
-    def send(self, mail: Mail, *, always_allowed: Set[str]) -> MailReport:
+    def send(
+        self, mail: Mail, *, always_allowed: Set[str], cancel: CancelToken | None = None
+    ) -> MailReport:
         return MailReport(sent_to=(), left_out=dict.fromkeys(mail.wanted, NO_SERVER))
 
 
@@ -90,7 +95,9 @@ class SmtpMailer(Mailer):
         self._clock = clock or SystemClock()
 
     @override
-    def send(self, mail: Mail, *, always_allowed: Set[str]) -> MailReport:
+    def send(
+        self, mail: Mail, *, always_allowed: Set[str], cancel: CancelToken | None = None
+    ) -> MailReport:
         allowed = self._allow | {address.lower() for address in always_allowed}
         recipients, left_out = _sort(mail, allowed)
         if not recipients:
@@ -100,9 +107,8 @@ class SmtpMailer(Mailer):
             sender = check_address(mail.sender)
         elif mail.sender and mail.sender != sender:
             left_out[one_line(mail.sender)] = "not used as sender: not in CDP_ALERT_ALLOW"
-        refused = self._server.deliver(
-            self._message(mail, sender, set(recipients)), self._sender, recipients
-        )
+        message = self._message(mail, sender, set(recipients))
+        refused = self._server.deliver(message, self._sender, recipients, cancel or CancelToken())
         return MailReport(
             sent_to=tuple(address for address in recipients if address not in refused),
             left_out=left_out | refused,

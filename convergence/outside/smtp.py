@@ -4,12 +4,14 @@ import smtplib
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from convergence.errors import Invalid, StepFailed, StepInterrupted
+from convergence.model.cancel import CancelToken
+from convergence.outside.leave import or_leave
 from convergence.outside.plain import one_line
 
 TIMEOUT = 30
@@ -38,13 +40,22 @@ class Server:
             smtp.noop()
 
     def deliver(
-        self, message: EmailMessage, sender: str, recipients: Sequence[str]
+        self, message: EmailMessage, sender: str, recipients: Sequence[str], cancel: CancelToken
     ) -> dict[str, str]:
         """Hand it over; give those whom the server refused for good, with its words.
 
-        Raises StepInterrupted and StepFailed, as a Mailer does.
+        Raises StepInterrupted and StepFailed, as a Mailer does, and what the token says.
         """
-        with _mail_errors(self.host), self._connect() as smtp:
+        return or_leave(lambda: self._deliver(message, sender, recipients, cancel), cancel)
+
+    def _deliver(
+        self, message: EmailMessage, sender: str, recipients: Sequence[str], cancel: CancelToken
+    ) -> dict[str, str]:
+        with (
+            _mail_errors(self.host),
+            self._connect() as smtp,
+            cancel.breaking(lambda: _hang_up(smtp)),
+        ):
             try:
                 refused = smtp.send_message(message, sender, list(recipients))
             except smtplib.SMTPRecipientsRefused as error:
@@ -68,6 +79,13 @@ class Server:
             if self.user:
                 smtp.login(self.user, self.password)
             yield smtp
+
+
+def _hang_up(smtp: smtplib.SMTP) -> None:
+    """In the middle of whatever it is at: a mail that is not whole is none."""
+    if smtp.sock is not None:
+        with suppress(OSError):
+            smtp.sock.shutdown(socket.SHUT_RDWR)
 
 
 def parse_server(url: str) -> Server:

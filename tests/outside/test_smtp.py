@@ -1,11 +1,14 @@
 """A mail server that speaks TLS: its certificate decides."""
 
+import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from ipaddress import ip_address
 from pathlib import Path
+from threading import Event, Timer
 
 import pytest
 from aiosmtpd.handlers import Sink
@@ -13,7 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from convergence.errors import StepInterrupted
+from convergence.errors import Cancelled, StepInterrupted
+from convergence.model.cancel import CancelToken
 from convergence.outside.smtp import parse_server
 
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
@@ -53,9 +57,13 @@ def url(request: pytest.FixtureRequest, listen: Callable[..., int], context: ssl
 
 
 def send(url: str) -> dict[str, str]:
+    return deliver(url, CancelToken())
+
+
+def deliver(url: str, cancel: CancelToken) -> dict[str, str]:
     message = EmailMessage()
     message.set_content("text")
-    return parse_server(url).deliver(message, "cdp@host.example", ["a@b.example"])
+    return parse_server(url).deliver(message, "cdp@host.example", ["a@b.example"], cancel)
 
 
 def test_a_trusted_server_gets_the_mail(
@@ -68,6 +76,38 @@ def test_a_trusted_server_gets_the_mail(
 def test_a_server_that_nobody_vouches_for_gets_nothing(url: str) -> None:
     with pytest.raises(StepInterrupted, match="CERTIFICATE_VERIFY_FAILED"):
         send(url)
+
+
+def test_a_server_that_never_answers_holds_up_no_cancel() -> None:
+    cancel = CancelToken()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        Timer(0.1, cancel.trip, (Cancelled("enough"),)).start()
+        with pytest.raises(Cancelled, match="enough"):
+            deliver(f"smtp://127.0.0.1:{silent.getsockname()[1]}", cancel)
+
+
+def test_a_mail_under_way_is_broken_off(listen: Callable[..., int]) -> None:
+    handler = Hanging()
+    url = f"smtp://127.0.0.1:{listen(handler)}"
+    with pytest.raises(Cancelled, match="enough"):
+        deliver(url, handler.cancel)
+    assert handler.hung_up.wait(60)
+
+
+class Hanging:
+    """Cancels who sends a mail, and sees him hang up."""
+
+    def __init__(self) -> None:
+        self.cancel = CancelToken()
+        self.hung_up = Event()
+
+    async def handle_DATA(self, *_: object) -> str:  # noqa: N802 - aiosmtpd's name
+        self.cancel.trip(Cancelled("enough"))
+        try:
+            await asyncio.sleep(60)
+        finally:
+            self.hung_up.set()
+        return "250 too late"
 
 
 def test_the_default_ports_are_those_of_mail() -> None:

@@ -49,7 +49,9 @@ class EmailNotification:
             text=settings.message,
             message_id=f"{context.run_id}/{context.names.get('step_id')}",
         )
-        report = context.mailer.send(mail, always_allowed=frozenset({context.admin_email}))
+        report = context.mailer.send(
+            mail, always_allowed=frozenset({context.admin_email}), cancel=context.cancel
+        )
         for address, reason in report.left_out.items():
             context.log(f"{address} left out: {reason}", Level.WARNING)
         return Report(facts={"sent_to": list(report.sent_to), "left_out": dict(report.left_out)})
