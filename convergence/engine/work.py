@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
 
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, run_dbos_database_migrations
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 
 from convergence.engine.execute import Executor
 from convergence.errors import Conflict
@@ -56,7 +56,7 @@ class DurableQueue:
         logging.getLogger("dbos").setLevel(logging.WARNING)
         self._database = database
         with database.translated():
-            run_dbos_database_migrations(url)
+            DBOS.migrate(url)
         self._client = DBOSClient(
             system_database_url=url,
             system_database_engine=database.engine,
