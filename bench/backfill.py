@@ -1,11 +1,12 @@
 """A month of the detailed export: `gcp/cost/cost_sync` from nothing, against a bare DuckDB script.
 
-python bench/backfill.py [--rows N] [--days N] [--rounds N]: files of an export, N rows each, one row
-in ten of the day before. Both load them into a table of the same 44 columns and sum the source by
-invoice month, cost type and currency; the script does so in one INSERT and one GROUP BY, the product
-day by day with its proof, hashes and units. Printed are the median times by the clock and of the
-processor, the script's as a part of ours (at least 0.85), the peak memory of a process that runs the
-product alone (below 1024 MB), and what a run takes that finds nothing new, and one late row.
+python bench/backfill.py [--rows N] [--days N] [--rounds N]: files of an export, N rows each, one
+row in ten of the day before. Both load them into a table of the same 44 columns and sum the source
+by invoice month, cost type and currency; the script does so in one INSERT and one GROUP BY, the
+product day by day with its proof, hashes and units. Printed are the median times by the clock and
+of the processor, the script's as a part of ours (at least 0.85), the peak memory of a process that
+runs the product alone (below 1024 MB), and what a run takes that finds nothing new, and one late
+row.
 """
 
 import argparse

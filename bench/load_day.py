@@ -82,7 +82,8 @@ COPY (SELECT
   {'id': 'm', 'description': 'Default', 'applied_subscription_instance_id': NULL::VARCHAR}
     AS consumption_model,
   0.5::DOUBLE AS cost_at_effective_price_default, 0.5::DOUBLE AS cost_at_list_consumption_model
-FROM (SELECT i, i % 50 * 8 + i // 50 % 12 AS sku_ FROM range($rows) t(i))) TO '$file' (FORMAT parquet, ROW_GROUP_SIZE 61440)
+FROM (SELECT i, i % 50 * 8 + i // 50 % 12 AS sku_ FROM range($rows) t(i))
+) TO '$file' (FORMAT parquet, ROW_GROUP_SIZE 61440)
 """
 
 COLUMNS = """

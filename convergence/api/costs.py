@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from convergence.api import wire
 from convergence.api.auth import Anyone
 from convergence.api.bills import whose
+from convergence.api.presence import WhileThere
 from convergence.engine import costs, reconcile
 from convergence.model.cost import FileFormat, Shape
 from convergence.model.spreadsheet import to_csv
@@ -27,7 +28,7 @@ TYPES: Mapping[FileFormat, str] = {
 
 @router.get("/costs", operation_id="get_costs", response_model=wire.CostsOut)
 def get_costs(
-    door: Anyone, wanted: Annotated[wire.CostsQuery, Query()]
+    door: Anyone, wanted: Annotated[wire.CostsQuery, Query()], there: WhileThere
 ) -> wire.CostsOut | Response:
     """Rows, cost, credits and net of each group and currency; money as exact texts."""
     tenant_id = whose(door, wanted.tenant_id)
@@ -38,7 +39,7 @@ def get_costs(
         form = FileFormat(wanted.format)
         with door.state.queries.of(tenant_id):
             file = costs.export_bill(
-                door.service, tenant_id, question, shape=Shape.GROUPS, form=form
+                door.service, tenant_id, question, shape=Shape.GROUPS, form=form, cancel=there
             )
         return _file(file, form, f"{tenant_id}_costs")
     bill = reconcile.bill(door.service, tenant_id, question, wanted.moment)
@@ -50,12 +51,16 @@ def get_costs(
 
 
 @router.get("/costs/export", operation_id="export_costs", response_class=StreamingResponse)
-def export_costs(door: Anyone, wanted: Annotated[wire.ExportQuery, Query()]) -> Response:
+def export_costs(
+    door: Anyone, wanted: Annotated[wire.ExportQuery, Query()], there: WhileThere
+) -> Response:
     """A file of the bill's rows, of those rows as FOCUS 1.2, or of groups; whole, or an error."""
     tenant_id = whose(door, wanted.tenant_id)
     question, shape = wanted.to_question(), wanted.shape
     with door.state.queries.of(tenant_id):
-        file = costs.export_bill(door.service, tenant_id, question, shape=shape, form=wanted.format)
+        file = costs.export_bill(
+            door.service, tenant_id, question, shape=shape, form=wanted.format, cancel=there
+        )
     return _file(file, wanted.format, f"{tenant_id}_{shape}")
 
 

@@ -8,6 +8,7 @@ from fastapi.responses import StreamingResponse
 
 from convergence.api import wire
 from convergence.api.auth import Anyone
+from convergence.api.presence import WhileThere
 from convergence.engine import costs
 
 router = APIRouter(prefix="/api/v1", tags=["query"])
@@ -20,6 +21,7 @@ MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apa
 def query(
     door: Anyone,
     wanted: wire.QueryIn,
+    there: WhileThere,
     tenant_id: str | None = None,
     format: Literal["json", "csv", "parquet"] = "json",  # noqa: A002 - its name on the wire
 ) -> wire.ResultOut | StreamingResponse:
@@ -30,8 +32,8 @@ def query(
     whose = door.tenant_or_all(tenant_id)
     with door.state.queries.of(whose):
         if format == "json":
-            return wire.result_out(costs.query(door.service, whose, wanted.sql))
-        return _file(costs.export(door.service, whose, wanted.sql, format), format)
+            return wire.result_out(costs.query(door.service, whose, wanted.sql, there))
+        return _file(costs.export(door.service, whose, wanted.sql, format, there), format)
 
 
 @router.post("/query/explain", operation_id="explain_query")

@@ -94,11 +94,17 @@ def by_load(service: Service, tenant_id: str, question: CostQuery) -> Result:
 
 
 def export_bill(
-    service: Service, tenant_id: str, question: CostQuery, *, shape: Shape, form: FileFormat
+    service: Service,
+    tenant_id: str,
+    question: CostQuery,
+    *,
+    shape: Shape,
+    form: FileFormat,
+    cancel: CancelToken | None = None,
 ) -> BinaryIO:
     """All rows of the answer as a file, open at its start; whole, or not at all.
 
-    Raises Invalid, Cancelled (`query_timeout`), WarehouseError.
+    Raises Invalid, Cancelled (`query_timeout`, or the token's reason), WarehouseError.
     """
     if shape is not Shape.GROUPS and question.is_divided_by_type:
         raise Invalid(
@@ -115,7 +121,7 @@ def export_bill(
         query = rows_of(question, project=scope.project, dataset=dataset)
     limits = QueryLimits(seconds=EXPORT_SECONDS)
     written = FileForm.SHEET if form is FileFormat.CSV else FileForm(form)
-    return service.warehouse.export(scope, query.sql("bigquery"), written, limits)
+    return service.warehouse.export(scope, query.sql("bigquery"), written, limits, cancel)
 
 
 def newest_export_time(service: Service, tenant_id: str) -> datetime | None:

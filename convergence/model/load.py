@@ -1,8 +1,8 @@
 """A load: one write of one day of one source into one table, and the proof that it is right."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -29,12 +29,21 @@ class LoadKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
-    """One file as it was when it was read. `rows` are those of the day that was loaded."""
+    """One file as it was when it was read. `rows` are those of the day that was loaded.
+
+    `content_hash`, of its bytes, is told of the files that held rows; size and modification time
+    decide whether a file is the same.
+    """
 
     path: str
     size: int
     mtime_ns: int
     rows: int = 0
+    content_hash: str = field(default="", compare=False)
+
+    @property
+    def changed_at(self) -> datetime:
+        return datetime.fromtimestamp(self.mtime_ns / 10**9, UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +58,7 @@ class SourceState:
     def to_json(self) -> dict[str, Any]:
         return {
             "max_export_time": self.max_export_time.isoformat() if self.max_export_time else None,
-            "files": [
-                {"path": f.path, "size": f.size, "mtime_ns": f.mtime_ns, "rows": f.rows}
-                for f in self.files
-            ],
+            "files": [asdict(file) for file in self.files],
             **({"narrowing": self.narrowing} if self.narrowing else {}),
         }
 

@@ -108,7 +108,7 @@ class Survey:
     def state(self, day: date) -> SourceState:
         """The day's source, as a load that read it would record it."""
         held = [
-            (replace(unit.file, rows=part.rows), part)
+            (replace(unit.file, rows=part.rows, content_hash=unit.content_hash), part)
             for _, unit in sorted(self.seen.items())
             for part in unit.days
             if part.day == day
@@ -198,24 +198,43 @@ def _mixed(survey: Survey) -> Iterator[tuple[StepFailed, Set[date]]]:
     A reseller's export holds many accounts, and a wildcard source many tables: `*` in the
     source's name, or accounts named in the grant, say that they belong together.
     """
-    if survey.source.endswith("*") or '"billing_account_ids"' in survey.narrowing:
+    fresh = {unit.path: unit.accounts for unit in survey.altered}
+    known = frozenset[str]().union(*(unit.accounts for unit in survey.known.values()))
+    own, foreign = parted(fresh, known)
+    if is_of_many(survey.source, survey.narrowing):
         return
-    fresh = [unit for unit in survey.altered if unit.accounts]
-    own = frozenset[str]().union(*(unit.accounts for unit in survey.known.values()))
-    own = own or (fresh[0].accounts if fresh else own)
-    while joining := [unit for unit in fresh if unit.accounts & own]:
-        own = own.union(*(unit.accounts for unit in joining))
-        fresh = [unit for unit in fresh if not unit.accounts & own]
-    for unit in fresh:
+    for path in foreign:
+        unit = survey.seen[path]
         days = ", ".join(f"{part.rows} rows of {part.day}" for part in unit.days[:5])
-        error = StepFailed(
-            f"source {survey.source} is the export of {', '.join(sorted(own))}; {unit.path} holds "
-            f"{', '.join(sorted(unit.accounts))}: {days}",
-            code="mixed_accounts",
-            hint="give each export a source of its own; or name the accounts that belong "
-            "together in the grant (billing_account_ids)",
-        )
-        yield error, unit.dates
+        yield mixed(survey.source, own, path, unit.accounts, days), unit.dates
+
+
+def is_of_many(source: str, narrowing: str) -> bool:
+    """Whether an export may well hold accounts that nothing else joins."""
+    return source.endswith("*") or '"billing_account_ids"' in narrowing
+
+
+def parted(
+    accounts_of: Mapping[str, frozenset[str]], known: frozenset[str] = frozenset()
+) -> tuple[frozenset[str], list[str]]:
+    """The accounts that belong to those `known`, or to the first file's, and the files that hold
+    others alone.
+    """
+    fresh = {path: accounts for path, accounts in accounts_of.items() if accounts}
+    own = known or next(iter(fresh.values()), known)
+    while joining := [path for path, accounts in fresh.items() if accounts & own]:
+        own = own.union(*(fresh.pop(path) for path in joining))
+    return own, list(fresh)
+
+
+def mixed(source: str, own: Set[str], path: str, accounts: Set[str], what: str) -> StepFailed:
+    return StepFailed(
+        f"source {source} is the export of {', '.join(sorted(own))}; {path} holds "
+        f"{', '.join(sorted(accounts))}: {what}",
+        code="mixed_accounts",
+        hint="give each export a source of its own; or name the accounts that belong "
+        "together in the grant (billing_account_ids)",
+    )
 
 
 def _joined(one: UnitDay, other: UnitDay) -> UnitDay:

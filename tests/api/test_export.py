@@ -1,5 +1,6 @@
 """Costs as files over HTTP: whole, exact, or an error."""
 
+import asyncio
 import csv
 import io
 import json
@@ -13,7 +14,7 @@ from starlette.testclient import TestClient
 
 from convergence.engine.execute import Executor
 from convergence.engine.service import Service
-from tests.api.conftest import RUN, Keys
+from tests.api.conftest import RUN, Json, Keys
 from tests.conftest import HEADER, export_line
 
 PATH = "/api/v1/costs/export"
@@ -125,3 +126,33 @@ def test_a_file_of_another_tenant_is_not_found(loaded: TestClient, keys: Keys) -
     assert loaded.get(f"{PATH}?tenant_id=acme", headers=keys.rival).status_code == 404
     own = loaded.get(f"{PATH}?format=json", headers=keys.rival)
     assert own.json() == []
+
+
+def test_work_for_a_client_that_has_gone_is_broken_off(loaded: TestClient, keys: Keys) -> None:
+    """Without that, the statement would run until its time is over: longer than a test may."""
+    lists = ", ".join(f"UNNEST(GENERATE_ARRAY(1, 100000)) AS a{number}" for number in range(4))
+    sql = f"SELECT COUNT(*) FROM {lists}"  # noqa: S608 - a constant
+    coming: list[Json] = [{"type": "http.request", "body": json.dumps({"sql": sql}).encode()}]
+    sent: list[Json] = []
+
+    async def receive() -> Json:
+        return coming.pop() if coming else {"type": "http.disconnect"}
+
+    async def send(message: Json) -> None:
+        sent.append(message)
+
+    headers = {"content-type": "application/json", "host": "localhost", **keys.acme}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/v1/query",
+        "raw_path": b"/api/v1/query",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), text.encode()) for name, text in headers.items()],
+        "client": ("127.0.0.1", 50_000),
+        "server": ("localhost", 80),
+        "scheme": "http",
+    }
+    asyncio.run(loaded.app(scope, receive, send))  # type: ignore[arg-type]  # a scope by hand
+    answer = b"".join(part.get("body", b"") for part in sent)
+    assert json.loads(answer)["code"] == "client_gone"

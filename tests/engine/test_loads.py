@@ -192,6 +192,19 @@ def test_a_cost_that_is_no_number_fails_the_day(service: Service, export: Export
     assert loaded(service) == (1, Decimal(1), Decimal(0))
 
 
+def test_a_day_of_two_exports_in_one_source_is_refused_and_the_file_named(
+    service: Service, export: Export
+) -> None:
+    export((DAY, "1", "", "202411"))
+    assert run_day(service).status is Status.COMPLETED
+    other = export((DAY, "2", "", "202411"), name="other.csv")
+    other.write_text(other.read_text().replace("01AB-CD", "99XX-YY"))
+    run = run_day(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "mixed_accounts")
+    assert "other.csv holds 99XX-YY: 1 rows of 2024-11-01" in (run.error or "")
+    assert loaded(service)[0] == 1
+
+
 def test_loads_of_one_day_take_turns(service: Service, export: Export, tmp_path: Path) -> None:
     export((DAY, "1.5", "", "202411"), (DAY, "2", "", "202411"))
     configs = tmp_path / "configs"

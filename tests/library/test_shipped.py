@@ -8,7 +8,7 @@ from convergence.library import Library
 from convergence.model.template_schema import schema_text
 from convergence.steps.base import step_models
 from convergence.steps.registry import STEP_TYPES
-from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.schemas import billing_query, load_schema
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BOOKS = Library(CONFIGS, step_models(STEP_TYPES))
@@ -37,6 +37,14 @@ def test_cost_billing_selects_what_the_export_gives_and_nothing_the_loader_stamp
     selected = [column.alias_or_name for column in tree.selects]
     assert selected == [column for column in columns if column not in STAMPED]
     assert not list(tree.find_all(exp.Join, exp.Limit))
+
+
+def test_the_query_of_one_day_and_that_of_a_sync_are_the_same() -> None:
+    """The one is in the template, to be read and copied; the other is taken without a query."""
+    query = BOOKS.get("gcp/cost/cost_billing").steps[0].settings["source"]["query"]
+    assert sqlglot.parse_one(query, read="bigquery") == sqlglot.parse_one(
+        billing_query(), read="bigquery"
+    )
 
 
 def test_every_name_in_cost_billing_is_said_once() -> None:

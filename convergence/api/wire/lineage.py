@@ -63,12 +63,13 @@ class ProofOut(Out):
 
 
 class FileOut(Out):
-    """A file of the source as it was read; `rows` are those of the day."""
+    """A file of the source as it was read; `rows` of the day, `content_hash` of its bytes."""
 
     path: str
     size: int
     modified_ns: int
     rows: int
+    content_hash: str
 
 
 class OriginOut(Out):
@@ -146,4 +147,10 @@ def _proofs(ours: Totals, source: Totals) -> list[ProofOut]:
 
 
 def _file(file: FileState) -> FileOut:
-    return FileOut(path=file.path, size=file.size, modified_ns=file.mtime_ns, rows=file.rows)
+    return FileOut(
+        path=file.path,
+        size=file.size,
+        modified_ns=file.mtime_ns,
+        rows=file.rows,
+        content_hash=file.content_hash,
+    )

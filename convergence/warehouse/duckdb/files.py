@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -99,6 +100,15 @@ def changed_since(states: Iterable[FileState]) -> list[str]:
         if (stat.st_size, stat.st_mtime_ns) != (state.size, state.mtime_ns):
             changed.append(state.path)
     return changed
+
+
+def digest(path: str) -> str:
+    """The hash of a file's bytes; empty when it cannot be opened."""
+    try:
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    except OSError:
+        return ""
 
 
 class Shapes:

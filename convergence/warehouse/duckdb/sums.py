@@ -14,10 +14,12 @@ from convergence.errors import StepFailed
 from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals, row_count
 from convergence.model.table import Column
+from convergence.model.unit import is_of_many, mixed, parted
 from convergence.warehouse.duckdb.export import Sight, relation
-from convergence.warehouse.duckdb.files import FILE_COLUMN
+from convergence.warehouse.duckdb.files import FILE_COLUMN, digest
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
+ACCOUNT = "billing_account_id"
 WHOLE = MoneyKey("", "", "")
 """The one key of a table that holds no money."""
 
@@ -87,7 +89,8 @@ def source_sums(
 ) -> SourceSums:
     """The day's sums, straight from the files; and which of them held rows.
 
-    Raises StepFailed for rows without a usage time: they would be in no day.
+    Raises StepFailed for rows without a usage time, which would be in no day, and for files of two
+    exports.
     """
     totals: dict[MoneyKey, Total] = {}
     files: list[FileState] = []
@@ -95,6 +98,7 @@ def source_sums(
     for sight in sights:
         groups = [_Group(*row) for row in cursor.execute(_source_query(sight)).fetchall()]
         _check_timed(groups, table)
+        _check_accounts(sight, groups)
         for group in groups:
             key = MoneyKey(group.invoice_month, group.cost_type, group.currency)
             totals[key] = totals.get(key, Total()) + _total(group.rows, group.cost, group.credits)
@@ -119,11 +123,13 @@ class _Group(NamedTuple):
     credits: Decimal | None
     newest: datetime | None
     timeless: int
+    accounts: list[str]
 
 
 def _source_query(sight: Sight) -> str:
     month = exp.Dot(this=_column("invoice"), expression=exp.to_identifier("month"))
-    rows = relation(sight, totals_columns(gcp_export()), with_file=True)
+    rows = relation(sight, totals_columns(gcp_export(), ACCOUNT), with_file=True)
+    accounts = exp.Distinct(expressions=[_text(_column(ACCOUNT))])
     query = exp.select(
         _column(FILE_COLUMN),
         exp.alias_(_text(month), "key_0"),
@@ -134,6 +140,7 @@ def _source_query(sight: Sight) -> str:
         exp.func("SUM", CREDITS_OF_ROW.copy()),
         exp.func("MAX", _column("export_time")),
         exp.CountIf(this=exp.Is(this=_column("usage_start_time"), expression=exp.null())),
+        exp.func("LIST", accounts),
     )
     query = query.from_(rows.subquery("rows_of_source", copy=False))
     return query.group_by(FILE_COLUMN, "key_0", "key_1", "key_2").sql("duckdb")
@@ -149,12 +156,27 @@ def _check_timed(groups: Iterable[_Group], table: str) -> None:
         )
 
 
+def _check_accounts(sight: Sight, groups: Sequence[_Group]) -> None:
+    if is_of_many(sight.source.table, sight.source.narrowing):
+        return
+    accounts_of: dict[str, frozenset[str]] = {}
+    for group in sorted(groups, key=lambda group: group.file):
+        found = frozenset(filter(None, group.accounts))
+        accounts_of[group.file] = accounts_of.get(group.file, frozenset()) | found
+    own, foreign = parted(accounts_of)
+    for path in foreign:
+        rows = sum(group.rows for group in groups if group.file == path)
+        raise mixed(sight.source.table, own, path, accounts_of[path], f"{rows} rows of {sight.day}")
+
+
 def _files_with_rows(sight: Sight, groups: Iterable[_Group]) -> list[FileState]:
     rows = Counter[str]()
     for group in groups:
         rows[group.file] += group.rows
     return [
-        replace(shape.state, rows=rows[shape.path]) for shape in sight.to_read if rows[shape.path]
+        replace(shape.state, rows=rows[shape.path], content_hash=digest(shape.path))
+        for shape in sight.to_read
+        if rows[shape.path]
     ]
 
 

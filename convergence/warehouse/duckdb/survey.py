@@ -1,12 +1,10 @@
 """What the files of a source hold of each usage day, in one read over all of them."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
@@ -29,13 +27,13 @@ from convergence.warehouse.duckdb.files import (
     Format,
     Shapes,
     changed_since,
+    digest,
     first_line,
 )
-from convergence.warehouse.duckdb.sums import CREDITS_OF_ROW
+from convergence.warehouse.duckdb.sums import ACCOUNT, CREDITS_OF_ROW
 from convergence.warehouse.duckdb.trouble import changed_while_read
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
-ACCOUNT = "billing_account_id"
 TIMELESS = "{rows} rows without usage_start_time: they would be in no day"
 
 
@@ -95,7 +93,7 @@ def survey(
 
     Raises StepInterrupted, Invalid.
     """
-    hashes = {file.path: _digest(file.path) for file in files}
+    hashes = {file.path: digest(file.path) for file in files}
     same, other = _parted(files, hashes, known)
     found = shapes.of(cursor, other)
     check_kind(source, kind_of(source, names_of(found)))
@@ -209,15 +207,6 @@ def _days_by_statistics(shape: FileShape) -> tuple[UnitDay, ...]:
     first, last = shape.first.astimezone(UTC).date(), shape.last.astimezone(UTC).date()
     days = (first + timedelta(days=n) for n in range((last - first).days + 1))
     return tuple(UnitDay(day=day, totals={}) for day in days)
-
-
-def _digest(path: str) -> str:
-    """The hash of a file's bytes; empty when it cannot be opened."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError:
-        return ""
 
 
 def _columns(shape: FileShape) -> frozenset[str]:
