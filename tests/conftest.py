@@ -142,10 +142,10 @@ def export(service: Service, tenant: Onboarded, tmp_path: Path) -> Callable[...,
     return write
 
 
-def grant_export(service: Service, files: Path, tenant_id: str, table: str = EXPORT) -> None:
+def grant_export(service: Service, files: Path | None, tenant_id: str, table: str = EXPORT) -> None:
     source = Source(
         table=table,
-        files=str(files),
+        files=str(files) if files else None,
         kind=Kind.GCP_STANDARD,
         grants=(Grant(tenant_id=tenant_id),),
     )

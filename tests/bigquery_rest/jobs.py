@@ -68,18 +68,26 @@ class Job:
 
 
 class Jobs:
-    """`hold` lets the next jobs run only when `release` says so."""
+    """`hold` lets jobs run only when `release` says so."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._jobs: dict[tuple[str, str], Job] = {}
         self._held: list[tuple[Job, Callable[[], None]]] = []
         self._to_hold = 0
+        self._hold_ids = ""
         self._changed = threading.Condition(catalog.lock)
         self._numbers = itertools.count(1)
 
-    def hold(self, times: int = 1) -> None:
-        self._to_hold = times
+    def hold(self, times: int = 1, ids: str = "") -> None:
+        """The next so many jobs whose ids begin with `ids`."""
+        self._to_hold, self._hold_ids = times, ids
+
+    @property
+    def held(self) -> list[str]:
+        """The ids of the jobs that wait to be let."""
+        with self._changed:
+            return [job.id for job, _ in self._held]
 
     def release(self) -> None:
         with self._changed:
@@ -104,7 +112,7 @@ class Jobs:
                 job.ended = now_ms()
                 return job
             self._jobs[project, id_] = job
-            if self._to_hold:
+            if self._to_hold and id_.startswith(self._hold_ids):
                 self._to_hold -= 1
                 self._held.append((job, work))
             else:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
@@ -156,6 +156,8 @@ class Fleet:
     database_url: str
     smtp_url: str
     concurrency: int = 64
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """More of their environment."""
     processes: list[Process] = field(default_factory=list)
     _made: int = 0
 
@@ -232,6 +234,7 @@ class Fleet:
             "CDP_CONFIGS_DIR": str(self.folder / "configs"),
             "CDP_WORKER_CONCURRENCY": str(self.concurrency),
             "CDP_RATE_LIMIT": "100000000",
+            **self.settings,
         }
 
     def query(self, sql: str, **values: object) -> list[Any]:
