@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from convergence.engine.agree import check_files, check_pepper
 from convergence.engine.service import Config, Makers, Queue, Service
 from convergence.errors import Unavailable
+from convergence.model.tenant import WarehouseKind
 from convergence.outside.clock import SystemClock
 from convergence.outside.home import Home
 from convergence.outside.notify import Mailer, NoMailer, SmtpMailer
@@ -39,6 +40,7 @@ def build(settings: Settings) -> Service:
         home=home.path,
         database_url=settings.database_url_text(),
         project=settings.project_id,
+        warehouse=WarehouseKind(settings.warehouse),
         environment=settings.environment,
         dataset_prefix=settings.dataset_prefix,
         auth_disabled=settings.disable_auth,
@@ -50,7 +52,6 @@ def build(settings: Settings) -> Service:
         keep_queue_days=settings.keep_queue_days,
         keep_events_days=settings.keep_events_days,
         keep_runs_days=settings.keep_runs_days,
-        is_warehouse_shared=settings.warehouse == "bigquery",
     )
     service = Service(
         config=config,

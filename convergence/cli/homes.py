@@ -1,11 +1,12 @@
 """Becoming the one process that works in a home. For commands that need more than the store."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from convergence import wiring
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Unavailable
+from convergence.model.tenant import WarehouseKind
 from convergence.outside.home import Home, HomeLock
 from convergence.settings import Settings
 
@@ -23,6 +24,20 @@ def take_home(home: Home) -> HomeLock:
         return home.lock(0 if holder and holder.url else HOME_SECONDS)
     except Conflict as busy:
         raise Unavailable(busy.detail, code=busy.code, hint=busy.hint) from busy
+
+
+@contextmanager
+def alone_beside(settings: Settings, to: WarehouseKind) -> Iterator[tuple[Service, Service]]:
+    """The parts with the one warehouse and with `to`, on one store, as `alone` has them."""
+    kinds = [kind for kind in WarehouseKind if kind is not to]
+    with take_home(Home(Home(settings.home).ensure())), ExitStack() as stack:
+        made = [
+            wiring.build(settings.model_copy(update={"warehouse": kind.value}))
+            for kind in (*kinds, to)
+        ]
+        for service in made:
+            stack.callback(service.close)
+        yield made[0], made[1]
 
 
 @contextmanager

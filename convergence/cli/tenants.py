@@ -1,14 +1,23 @@
 """`cdp tenants`: who there is, a new one, and their keys."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convergence.cli.command import Call, command, group
 from convergence.cli.output import show_record, show_rows
+from convergence.model.tenant import WarehouseKind
+
+if TYPE_CHECKING:
+    from convergence.engine.move import Group, Moved
 
 COLUMNS = ("tenant_id", "company_name", "subscription_plan", "status", "admin_email", "created_at")
+MOVED_COLUMNS = ("table", "days", "copied", "rows")
+PROOF_COLUMNS = (
+    *("table", "day", "invoice_month", "cost_type", "currency", "x_source", "rows"),
+    *("cost", "credits_total"),
+)
 KEY_COLUMNS = ("api_key_id", "key_name", "scopes", "created_at", "expires_at", "last_used_at")
 
 app = group("Tenants: who owns data, keys and limits.")
@@ -110,6 +119,55 @@ def plan(
     show_record(found, call.format)
     if found["notice"]:
         say(f"notice: {found['notice']}")
+
+
+@command(
+    app,
+    "move",
+    examples=(
+        "cdp tenants move acme --to bigquery",
+        "cdp tenants move acme --to duckdb --proof -o csv",
+    ),
+)
+def move(
+    call: Call,
+    *,
+    tenant: TenantId,
+    to: Annotated[WarehouseKind, typer.Option(help="The warehouse to move to.")],
+    proof: Annotated[
+        bool, typer.Option("--proof", help="Show the sums of each day, month and currency.")
+    ] = False,
+) -> None:
+    """Copy a tenant's tables to another warehouse, prove that they are equal, and work there.
+
+    Nothing may serve meanwhile. Safe to repeat; what was there stays.
+    """
+    from convergence.cli.homes import alone_beside
+    from convergence.cli.output import say
+    from convergence.engine.move import move as move_tables
+
+    def tell(table: "Moved") -> None:
+        say(f"{table.table}: {table.rows} rows of {table.days} days are equal")
+
+    with alone_beside(call.settings(), to) as (here, there):
+        done = move_tables(here, there, tenant, tell)
+    if proof:
+        rows = [_proven(table.table, group) for table in done for group in table.groups]
+        show_rows(rows, PROOF_COLUMNS, call.format)
+    else:
+        show_rows([_moved(table) for table in done], MOVED_COLUMNS, call.format)
+    say(f"{tenant} is in {to}; serve it with CDP_WAREHOUSE={to}")
+
+
+def _moved(table: "Moved") -> dict[str, Any]:
+    return {name: getattr(table, name) for name in MOVED_COLUMNS}
+
+
+def _proven(table: str, found: "Group") -> dict[str, Any]:
+    keys = {"currency": found.keys.get("BillingCurrency"), **found.keys}
+    sums = {name: str(value) for name, value in found.sums.items() if value is not None}
+    day = found.day.isoformat() if found.day else None
+    return {"table": table, "day": day, **keys, "rows": found.rows, "sums": sums, **sums}
 
 
 @command(

@@ -31,7 +31,7 @@ def retired_tables(service: Service) -> dict[str, TableSchema]:
     None where a tenant has a dataset of that name.
     """
     with service.database.read() as tx:
-        if DATASET in fleet.datasets(tx):
+        if DATASET in fleet.datasets(tx, service.config.warehouse):
             return {}
     found = {}
     for schema in central_schemas().values():

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Unavailable
+from convergence.model.tenant import Tenant
 from convergence.outside.home import Home
 from convergence.outside.secrets import Secrets
 from convergence.store import deployment
@@ -60,6 +61,18 @@ def check_files(service: Service) -> None:
             code="warehouse_elsewhere",
             hint="ask the `cdp serve` or `cdp worker` that works in the home with the files "
             "(`cdp doctor` names it), or run one in that home",
+        )
+
+
+def check_warehouse(service: Service, tenant: Tenant) -> None:
+    """Raise Conflict when what has the tenant's tables is not what this process works with."""
+    if tenant.warehouse is not service.config.warehouse:
+        here = service.config.warehouse
+        raise Conflict(
+            f"The tables of {tenant.tenant_id} are in {tenant.warehouse}, and this process works "
+            f"with {here}",
+            code="tenant_elsewhere",
+            hint=f"cdp tenants move {tenant.tenant_id} --to {here}, while nothing serves",
         )
 
 

@@ -137,7 +137,7 @@ def _secrets(service: Service, part: Path) -> Iterator[Kept]:
 
 def _datasets(service: Service, part: Path) -> Iterator[Kept]:
     with service.database.read() as tx:
-        datasets = sorted(fleet.datasets(tx))
+        datasets = sorted(fleet.datasets(tx, service.config.warehouse))
     for dataset in [*datasets, CENTRAL_DATASET]:
         name = f"warehouse/{dataset}.duckdb"
         try:

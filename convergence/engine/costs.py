@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 
 from sqlglot import exp
 
+from convergence.engine.agree import check_warehouse
 from convergence.engine.service import Service
 from convergence.errors import Invalid
 from convergence.model.cancel import CancelToken
@@ -195,9 +196,10 @@ def _in_dollars(result: Result) -> Result:
 def _scope(service: Service, tenant_id: str | None) -> Scope:
     with service.database.read() as tx:
         if tenant_id is None:
-            datasets = fleet.datasets(tx)
+            datasets = fleet.datasets(tx, service.config.warehouse)
             return Scope(project=service.config.project, tenant_id=None, datasets=datasets)
         tenant = tenants.get(tx, tenant_id)
+        check_warehouse(service, tenant)
         return Scope(
             project=service.config.project,
             tenant_id=tenant_id,

@@ -6,6 +6,7 @@ from datetime import date, datetime
 
 from sqlglot import exp
 
+from convergence.engine.agree import check_warehouse
 from convergence.engine.service import Service
 from convergence.errors import CdpError, NotFound
 from convergence.model.source import GrantedSource, Kind
@@ -68,6 +69,7 @@ def _grant(service: Service, table: str, tenant_id: str) -> Inspected:
         with service.database.read() as tx:
             tenant = tenants.get(tx, tenant_id)
             granted = next(each for each in sources.granted(tx, tenant_id) if each.table == table)
+        check_warehouse(service, tenant)
         kind = service.warehouse.source_kind(granted).kind
         scope = Scope(
             project=service.config.project,

@@ -6,7 +6,7 @@ from datetime import date
 from typing import TypeVar
 
 from convergence.engine import alert
-from convergence.engine.agree import holds_files
+from convergence.engine.agree import check_warehouse, holds_files
 from convergence.engine.bind import UnseenError, bind_run
 from convergence.engine.service import Queue, Service
 from convergence.errors import Conflict, Forbidden, QuotaExceeded
@@ -84,6 +84,7 @@ def admit(
     """
     terms = tenants.lock_for_terms(tx, asked.request.tenant_id)
     check_may_run(terms, service.clock.now().date())
+    check_warehouse(service, terms.tenant)
     run = bind_run(service, tx, terms, request=asked.request, template=asked.template, kinds=kinds)
     return admit_run(tx, asked.queue, terms, run)
 

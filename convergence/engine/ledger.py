@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
+from convergence.engine.agree import check_warehouse
 from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
 from convergence.errors import CdpError
@@ -72,6 +73,7 @@ def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) ->
     run_ids = [dirty.run_id for dirty in batch if dirty.run_id is not None]
     with service.database.read() as tx:
         tenant = tenants.get(tx, tenant_id)
+        check_warehouse(service, tenant)
         found = runs.some(tx, tenant_id, run_ids)
         upserts = [
             _own("x_meta_pipeline_runs", map(_run_row, found)),

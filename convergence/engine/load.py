@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from uuid import NAMESPACE_OID, uuid5
 
+from convergence.engine.agree import check_warehouse
 from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
 from convergence.engine.quality import Checker, facts_of
 from convergence.engine.service import Service
-from convergence.errors import StepFailed, Unavailable
+from convergence.errors import Conflict, StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
 from convergence.model.event import rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
@@ -25,7 +26,7 @@ from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import LoadOptions, Report, StepLog
-from convergence.store import loads, restatements, usage
+from convergence.store import loads, restatements, tenants, usage
 from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
 LEASE_PAUSE_SECONDS = 0.2
@@ -48,8 +49,7 @@ class Loader:
 
     def load(self, request: StageRequest, options: LoadOptions) -> Report:
         """Publish the rows of `request`, or raise StepFailed and leave the old ones visible."""
-        catch_up(self.service, request.dataset)
-        check_tables(self.service, request.dataset, request.schema)
+        self._check_place(request)
         self._lease(request.key)
         try:
             finished = self._settle(request)
@@ -63,8 +63,7 @@ class Loader:
         """Publish days of one table that have no rows yet, in one act; None when that cannot be:
         loaded one by one, each tells by itself what is wrong.
         """
-        catch_up(self.service, requests[0].dataset)
-        check_tables(self.service, requests[0].dataset, requests[0].schema)
+        self._check_place(requests[0])
         with ExitStack() as leases:
             for request in requests:
                 self._lease(request.key)
@@ -76,6 +75,17 @@ class Loader:
             except StepFailed as error:
                 log.info("days not loaded together", error=error.detail)
                 return None
+
+    def _check_place(self, request: StageRequest) -> None:
+        """Whether the tenant's tables are here, and as they should be. Raises StepFailed."""
+        with self.service.database.read() as tx:
+            tenant = tenants.get(tx, self.run.tenant_id)
+        try:
+            check_warehouse(self.service, tenant)
+        except Conflict as moved:
+            raise StepFailed(moved.detail, code=moved.code, hint=moved.hint) from moved
+        catch_up(self.service, request.dataset)
+        check_tables(self.service, request.dataset, request.schema)
 
     def _load_together(
         self, requests: Sequence[StageRequest], options: LoadOptions
@@ -339,7 +349,7 @@ def _check_shrunk(key: LoadKey, totals: StagedTotals, published: Load) -> None:
     vanished = [
         file.path
         for file in published.source_state.files
-        if file.rows and file.path not in totals.matched
+        if file.rows and file.path not in totals.matched and not published.source_state.is_elsewhere
     ]
     if totals.rows == 0 and published.rows:
         what = f"holds no rows of {key.day} now; {published.rows} were published"

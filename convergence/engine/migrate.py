@@ -246,7 +246,7 @@ def _datasets(service: Service, tenant_id: str | None) -> list[str]:
     with service.database.read() as tx:
         if tenant_id is not None:
             return [tenants.get(tx, tenant_id).dataset]
-        found = sorted(fleet.datasets(tx))
+        found = sorted(fleet.datasets(tx, service.config.warehouse))
     with suppress(NotFound):
         service.warehouse.live(CENTRAL_DATASET, next(iter(central_schemas().values())))
         found.append(CENTRAL_DATASET)

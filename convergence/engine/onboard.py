@@ -77,6 +77,7 @@ def onboard(service: Service, application: Application) -> Onboarded:
         status=TenantStatus.ACTIVE,
         plan=plan,
         created_at=service.clock.now(),
+        warehouse=service.config.warehouse,
     )
     made, tables = _make_dataset(service, tenant)
     try:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from convergence.engine.agree import check_warehouse
 from convergence.engine.attempt import checked_settings
 from convergence.engine.bind import NoSourceError, bind_run
 from convergence.engine.launch import check_may_run, with_kinds
@@ -226,6 +227,7 @@ def _refusals(service: Service, found: _Found) -> Iterator[Obstacle]:
     yield from found.sourceless.values()
     try:
         check_may_run(found.terms, service.clock.now().date())
+        check_warehouse(service, found.terms.tenant)
         quota.check_quota(found.terms.limits, found.use)
     except CdpError as error:
         yield _obstacle(error)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from convergence.engine.answers import Answers
 from convergence.model.run import Run
+from convergence.model.tenant import WarehouseKind
 from convergence.outside.clock import Clock
 from convergence.outside.home import Home
 from convergence.outside.notify import Mailer
@@ -49,6 +50,7 @@ class Config:
     home: Path
     database_url: str
     project: str
+    warehouse: WarehouseKind
     environment: str
     dataset_prefix: str
     auth_disabled: bool
@@ -60,8 +62,11 @@ class Config:
     keep_queue_days: int
     keep_events_days: int
     keep_runs_days: int
-    is_warehouse_shared: bool = False
-    """Whether every process reaches the tenants' tables: then no home has them as files."""
+
+    @property
+    def is_warehouse_shared(self) -> bool:
+        """Whether every process reaches the tenants' tables: then no home has them as files."""
+        return self.warehouse is WarehouseKind.BIGQUERY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

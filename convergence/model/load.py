@@ -54,12 +54,15 @@ class SourceState:
     files: tuple[FileState, ...] = ()
     narrowing: str = ""
     """What of the source the tenant could see, as text; empty for all of it."""
+    is_elsewhere: bool = False
+    """Whether the source has been read from another place since: its files are not today's."""
 
     def to_json(self) -> dict[str, Any]:
         return {
             "max_export_time": self.max_export_time.isoformat() if self.max_export_time else None,
             "files": [asdict(file) for file in self.files],
             **({"narrowing": self.narrowing} if self.narrowing else {}),
+            **({"is_elsewhere": True} if self.is_elsewhere else {}),
         }
 
     @classmethod
@@ -69,15 +72,17 @@ class SourceState:
             max_export_time=datetime.fromisoformat(newest) if newest else None,
             files=tuple(FileState(**item) for item in value.get("files", ())),
             narrowing=value.get("narrowing", ""),
+            is_elsewhere=value.get("is_elsewhere", False),
         )
 
     def is_older_than(self, other: "SourceState") -> bool:
         """Whether this is an earlier sight of the source: a file of both is older, none is newer.
 
         A file that was rewritten has a newer modification time, so it is never taken for older,
-        even when its export times went back. Without files the newest export time decides.
+        even when its export times went back. Without files the newest export time decides, and
+        where `other` was seen in another place.
         """
-        if not (self.files or other.files):
+        if other.is_elsewhere or not (self.files or other.files):
             mine, theirs = self.max_export_time, other.max_export_time
             return mine is not None and theirs is not None and mine < theirs
         known = {file.path: file.mtime_ns for file in other.files}

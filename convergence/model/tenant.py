@@ -33,6 +33,13 @@ class Limits:
     max_providers: int
 
 
+class WarehouseKind(StrEnum):
+    """What has a tenant's tables."""
+
+    DUCKDB = "duckdb"
+    BIGQUERY = "bigquery"
+
+
 class Plan(StrEnum):
     STARTER = "STARTER"
     PROFESSIONAL = "PROFESSIONAL"
@@ -67,6 +74,7 @@ class Tenant:
     status: TenantStatus
     plan: Plan
     created_at: datetime
+    warehouse: WarehouseKind = WarehouseKind.DUCKDB
 
     @property
     def subscription_id(self) -> str:

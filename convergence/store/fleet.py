@@ -13,7 +13,7 @@ from convergence.model.key import ApiKeyRecord
 from convergence.model.notification import Notification
 from convergence.model.run import Run, RunFilter, Status
 from convergence.model.source import Grant, Source
-from convergence.model.tenant import Tenant, TenantStatus
+from convergence.model.tenant import Tenant, TenantStatus, WarehouseKind
 from convergence.model.usage import UsageRow
 from convergence.store import listing, rows
 from convergence.store import tables as t
@@ -63,11 +63,11 @@ def tenants(tx: ReadTx, *, limit: int, after: str | None) -> list[Tenant]:
     return [rows.tenant(row) for row in tx.connection.execute(query)]
 
 
-def datasets(tx: ReadTx) -> frozenset[str]:
-    """The datasets of all tenants."""
-    return frozenset(
-        tx.connection.execute(sa.select(t.tenant_profiles.c.tenant_dataset_id)).scalars()
-    )
+def datasets(tx: ReadTx, warehouse: WarehouseKind) -> frozenset[str]:
+    """The datasets of all tenants whose tables a warehouse has."""
+    profiles = t.tenant_profiles.c
+    query = sa.select(profiles.tenant_dataset_id).where(profiles.warehouse == warehouse.value)
+    return frozenset(tx.connection.execute(query).scalars())
 
 
 def tenant_of_dataset(tx: ReadTx, dataset: str) -> Tenant | None:

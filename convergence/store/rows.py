@@ -14,7 +14,7 @@ from convergence.model.run import Run, Status, StepRun, Trigger
 from convergence.model.schedule import Miss, Schedule
 from convergence.model.source import Grant, Kind, Source
 from convergence.model.subscription import Subscription, SubscriptionStatus
-from convergence.model.tenant import Limits, Plan, Tenant, TenantStatus
+from convergence.model.tenant import Limits, Plan, Tenant, TenantStatus, WarehouseKind
 from convergence.store.tables import load_leases, loads, tenant_subscriptions
 
 Row = sa.Row[Any]
@@ -41,6 +41,7 @@ def tenant(row: Row) -> Tenant:
         status=TenantStatus(row.status),
         plan=Plan(row.subscription_plan),
         created_at=row.created_at,
+        warehouse=WarehouseKind(row.warehouse),
     )
 
 

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0010"
+REVISION = "0011"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -55,6 +55,7 @@ tenant_profiles = sa.Table(
     sa.Column("subscription_plan", sa.String, nullable=False),
     _moment("created_at"),
     _moment("updated_at", nullable=True),
+    sa.Column("warehouse", sa.String, nullable=False, server_default="duckdb"),
 )
 
 tenant_subscriptions = sa.Table(

@@ -52,6 +52,7 @@ def create(tx: WriteTx, tenant: Tenant, limits: Limits, *, now: datetime) -> Non
         status=tenant.status.value,
         subscription_plan=tenant.plan.value,
         created_at=tenant.created_at,
+        warehouse=tenant.warehouse.value,
     )
     if not tx.write(profile.on_conflict_do_nothing()):
         raise Conflict(f"Tenant {tenant.tenant_id} already exists", code="tenant_exists")

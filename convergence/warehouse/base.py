@@ -298,6 +298,21 @@ class Warehouse(Protocol):
         """
         ...
 
+    def import_rows(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        file: BinaryIO,
+        form: FileForm,
+        *,
+        day: date | None = None,
+    ) -> None:
+        """Put the rows of a file that `export` wrote, Parquet or JSONL, in the place of the
+        table's rows, or of those whose `schema.partition_by` falls on a day. One act, safe to
+        repeat. Raises NotFound, WarehouseError.
+        """
+        ...
+
     def explain(self, scope: Scope, sql: str) -> Explained:
         """The statement this engine would run; checks names and types, reads no rows.
 

@@ -72,6 +72,7 @@ CREATE TABLE tenant_profiles (
 	subscription_plan VARCHAR NOT NULL,
 	created_at TIMESTAMP WITH TIME ZONE NOT NULL,
 	updated_at TIMESTAMP WITH TIME ZONE,
+	warehouse VARCHAR DEFAULT 'duckdb' NOT NULL,
 	CONSTRAINT pk_tenant_profiles PRIMARY KEY (tenant_id),
 	CONSTRAINT uq_tenant_profiles_tenant_dataset_id UNIQUE (tenant_dataset_id)
 );
@@ -455,4 +456,4 @@ CREATE TABLE restatements (
 CREATE INDEX ix_restatements_tenant_id_recorded_at_load_id_position ON restatements (tenant_id, recorded_at, load_id, position);
 
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
-INSERT INTO alembic_version (version_num) VALUES ('0010');
+INSERT INTO alembic_version (version_num) VALUES ('0011');

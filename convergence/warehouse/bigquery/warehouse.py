@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +37,7 @@ from convergence.warehouse.bigquery.alone import Alone
 from convergence.warehouse.bigquery.answer import answer_file
 from convergence.warehouse.bigquery.events import Events
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
+from convergence.warehouse.bigquery.importing import Importing
 from convergence.warehouse.bigquery.jobs import Estimate, Jobs
 from convergence.warehouse.bigquery.publishing import Publishing
 from convergence.warehouse.bigquery.reading import (
@@ -78,6 +79,7 @@ class BigqueryWarehouse(Warehouse):
             staging=self._staging,
             alone=Alone(self._tables, now),
         )
+        self._importing = Importing(self._clients, self._jobs)
         self._events = Events(self._clients, now)
 
     @override
@@ -192,6 +194,18 @@ class BigqueryWarehouse(Warehouse):
             return answer_file(job, form, self._clients.storage(dataset), cancel)
 
     @override
+    def import_rows(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        file: BinaryIO,
+        form: FileForm,
+        *,
+        day: date | None = None,
+    ) -> None:
+        self._importing.replace_rows(dataset, schema, file, form, day)
+
+    @override
     def upsert(
         self,
         dataset: str,
@@ -269,7 +283,7 @@ class BigqueryWarehouse(Warehouse):
         """The statement as BigQuery runs it, and its dataset; errors are told of what was sent."""
         with pointing(sql):
             resolved = names.read(sql, scope, most=most)
-            dataset = _dataset_of(scope, resolved)
+            dataset = names.dataset_of(resolved, scope)
             try:
                 prepared = prepare(dataset, resolved, partial(sources.look, self._clients, dataset))
                 yield dataset, prepared
@@ -277,17 +291,6 @@ class BigqueryWarehouse(Warehouse):
                 raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
             except (Invalid, NotFound) as error:
                 raise retold(error, resolved) from error
-
-
-def _dataset_of(scope: Scope, resolved: names.Resolved) -> str:
-    own = {ref.dataset for ref in resolved.refs if ref.kind is names.TableKind.DATASET}
-    if own:
-        return min(own)
-    if scope.tenant_id is None:
-        return OPERATOR
-    if not scope.datasets:
-        raise NotFound(f"tenant {scope.tenant_id} has no dataset", code="dataset_not_found")
-    return min(scope.datasets)
 
 
 def _explained(statement: str, sql: str, sights: Sequence[Sight], estimate: Estimate) -> Explained:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,7 +12,7 @@ import duckdb
 from sqlglot import exp
 from typing_extensions import override
 
-from convergence.errors import Invalid, NotFound, StepFailed, WarehouseError
+from convergence.errors import Invalid, StepFailed, WarehouseError
 from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
@@ -32,8 +33,9 @@ from convergence.warehouse.base import (
     Upsert,
     Warehouse,
 )
-from convergence.warehouse.duckdb import derived, export, parts, reshape, staging, tables
+from convergence.warehouse.duckdb import derived, export, infile, parts, reshape, staging, tables
 from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
+from convergence.warehouse.duckdb.infile import InFile
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.outfile import write_answer
@@ -202,6 +204,22 @@ class DuckdbWarehouse(Warehouse):
             return write_answer(cursor, prepared.sql, form, self._instances.scratch(dataset))
 
     @override
+    def import_rows(
+        self,
+        dataset: str,
+        schema: TableSchema,
+        file: BinaryIO,
+        form: FileForm,
+        *,
+        day: date | None = None,
+    ) -> None:
+        place = _place(dataset, schema.name)
+        given = InFile(file=file, form=form, scratch=self._instances.scratch(dataset))
+        part = Part(dataset, schema.name)
+        with self._instances.lend(dataset) as cursor, self._locks.hold(part), _told():
+            infile.replace_rows(cursor, place, schema, given, day=day)
+
+    @override
     def explain(self, scope: Scope, sql: str) -> Explained:
         with self._asked(scope, sql) as (cursor, prepared, _):
             return explained(cursor, parse(sql), prepared)
@@ -311,7 +329,7 @@ class DuckdbWarehouse(Warehouse):
         """
         with pointing(sql):
             resolved = names.read(sql, scope, most=most)
-            dataset = _dataset_of(scope, resolved)
+            dataset = names.dataset_of(resolved, scope)
             if dataset == OPERATOR:
                 self.ensure_operator()
             with_sources = any(ref.source is not None for ref in resolved.refs)
@@ -353,17 +371,6 @@ def _live(
     if not tables.exists(cursor, place):
         return None
     return replace(schema, columns=tables.columns(cursor, place))
-
-
-def _dataset_of(scope: Scope, resolved: names.Resolved) -> str:
-    own = {ref.dataset for ref in resolved.refs if ref.kind is names.TableKind.DATASET}
-    if own:
-        return min(own)
-    if scope.tenant_id is None:
-        return OPERATOR
-    if not scope.datasets:
-        raise NotFound(f"tenant {scope.tenant_id} has no dataset", code="dataset_not_found")
-    return min(scope.datasets)
 
 
 def _own(staged: Staged) -> StagedLoad:

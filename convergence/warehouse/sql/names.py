@@ -13,7 +13,7 @@ from itertools import count
 
 from sqlglot import exp
 
-from convergence.errors import Invalid
+from convergence.errors import Invalid, NotFound
 from convergence.model.source import GrantedSource
 from convergence.warehouse.base import Scope
 from convergence.warehouse.sql.allowed import check_allowed
@@ -123,6 +123,18 @@ def put_tables(tree: exp.Query, resolved: Resolved, placed: Mapping[TableRef, ex
         for name in ("alias", "pivots", "joins", "laterals"):
             stand_in.set(name, table.args.get(name))
         table.replace(stand_in)
+
+
+def dataset_of(resolved: Resolved, scope: Scope) -> str:
+    """Where the statement is asked: the dataset that it reads, else the caller's."""
+    own = {ref.dataset for ref in resolved.refs if ref.kind is TableKind.DATASET}
+    if own:
+        return min(own)
+    if scope.tenant_id is None:
+        return CENTRAL_DATASET
+    if not scope.datasets:
+        raise NotFound(f"tenant {scope.tenant_id} has no dataset", code="dataset_not_found")
+    return min(scope.datasets)
 
 
 def path_of(table: exp.Table) -> tuple[str, ...]:
