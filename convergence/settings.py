@@ -110,6 +110,9 @@ class Settings(BaseModel):
         pattern=r"^([a-z0-9-]+@[a-z0-9.-]+)?$",
         description="Service account to act as, with those credentials.",
     )
+    bigquery_price_per_tib: float = Field(
+        6.25, ge=0, description="Dollars for a TiB read, in plans: on-demand in `US` as of 2025."
+    )
     host: str = Field("127.0.0.1", description="Address that `cdp serve` listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Its port; 0 takes a free one.")
     environment: Literal["development", "staging", "production"] = Field(

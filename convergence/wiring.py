@@ -5,6 +5,7 @@ Parts are imported when they are made, so that a command pays only for what it u
 # ruff: noqa: PLC0415 - see above
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def build(settings: Settings) -> Service:
         keep_queue_days=settings.keep_queue_days,
         keep_events_days=settings.keep_events_days,
         keep_runs_days=settings.keep_runs_days,
+        price_per_tib=Decimal(str(settings.bigquery_price_per_tib)),
     )
     service = Service(
         config=config,

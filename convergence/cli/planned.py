@@ -30,6 +30,8 @@ def show_plan(
     write_table(planned["variables"], VALUE_COLUMNS)
     write("")
     write_table([_step_row(step) for step in planned["steps"]], STEP_COLUMNS)
+    for line in _billed(planned):
+        write(line)
     for step in planned["steps"]:
         _show_step(step, with_sql=with_sql)
 
@@ -72,3 +74,14 @@ def _show_step(step: dict[str, Any], *, with_sql: bool) -> None:
         write(step["sql"])
     for note in step["notes"]:
         write(f"approximate: {note}")
+
+
+def _billed(planned: dict[str, Any]) -> Iterator[str]:
+    """What the queries of the steps would cost, where the warehouse bills for them."""
+    for step in planned["steps"]:
+        if step["bytes_billed"] is not None:
+            yield (
+                f"{step['step_id']}: its query reads {step['bytes_billed']:,} bytes, "
+                f"{step['price_usd']} USD at {planned['price_per_tib']} USD per TiB; "
+                "the proof reads some columns of them again"
+            )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 from convergence.engine.agree import check_warehouse
@@ -75,6 +76,8 @@ class RunPlan:
     use: Use
     obstacles: Sequence[Obstacle]
     last_run: Run | None
+    price_per_tib: Decimal
+    """Dollars, where the warehouse bills for what it reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +114,7 @@ def plan(service: Service, request: LaunchRequest) -> RunPlan:
         use=found.use,
         obstacles=stopping,
         last_run=found.last_run,
+        price_per_tib=service.config.price_per_tib,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -62,6 +63,8 @@ class Config:
     keep_queue_days: int
     keep_events_days: int
     keep_runs_days: int
+    price_per_tib: Decimal = Decimal("6.25")
+    """Dollars for the bytes that BigQuery reads; for estimates."""
 
     @property
     def is_warehouse_shared(self) -> bool:

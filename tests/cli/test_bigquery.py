@@ -47,6 +47,8 @@ def test_an_empty_project_comes_to_its_first_day(bigquery: Cdp) -> None:
     assert bigquery("db", "check", "--json").json == []
     (seen,) = bigquery("sources", "check", TABLE, "--json").json
     assert (seen["reaches"][0]["rows"], seen["reaches"][0]["days_without_rows"]) == (3, 0)
+    planned = bigquery("plan", TEMPLATE, "-t", "acme", "--date", DAY)
+    assert "USD at 6.25 USD per TiB" in planned.out, planned.err
     ran = bigquery("run", TEMPLATE, "-t", "acme", "--date", DAY)
     assert ran.code == 0, ran.err
     assert bigquery("sql", "-t", "acme", SUM, "-o", "csv").out.splitlines()[1] == "0.000000003,3"

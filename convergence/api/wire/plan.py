@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from convergence.api.wire.result import ColumnOut
 from convergence.api.wire.shape import Json, Out
+from convergence.model.price import price_of
 from convergence.model.template import StepTrigger
 
 if TYPE_CHECKING:
@@ -52,7 +54,10 @@ class ObstacleOut(Out):
 
 
 class StepPlanOut(Out):
-    """`query` is BigQuery SQL with its names filled, `sql` what the warehouse would run of it."""
+    """`query` is BigQuery SQL with its names filled, `sql` what the warehouse would run of it.
+
+    `bytes_billed` of the query, and their price, are null where the warehouse bills for nothing.
+    """
 
     step_id: str
     name: str
@@ -66,6 +71,8 @@ class StepPlanOut(Out):
     sql: str | None
     notes: list[str]
     reads: list[ReadOut]
+    bytes_billed: int | None
+    price_usd: str | None
     rows_last_time: int | None
     obstacle: ObstacleOut | None
 
@@ -101,6 +108,7 @@ class PlanOut(Out):
     quota: list[QuotaPlanOut]
     variables: list[ValueOut]
     steps: list[StepPlanOut]
+    price_per_tib: str
     last_run: str | None
 
 
@@ -131,13 +139,15 @@ def plan_out(plan: "RunPlan") -> PlanOut:
             )
         ],
         variables=[ValueOut.model_validate(each) for each in plan.values],
-        steps=[_step_out(each) for each in plan.steps],
+        steps=[_step_out(each, plan.price_per_tib) for each in plan.steps],
+        price_per_tib=str(plan.price_per_tib),
         last_run=plan.last_run.run_id if plan.last_run else None,
     )
 
 
-def _step_out(plan: "StepPlan") -> StepPlanOut:
+def _step_out(plan: "StepPlan", price_per_tib: Decimal) -> StepPlanOut:
     step, explained = plan.step, plan.explained
+    billed = explained.bytes if explained else None
     return StepPlanOut(
         step_id=step.step_id,
         name=step.name,
@@ -151,6 +161,8 @@ def _step_out(plan: "StepPlan") -> StepPlanOut:
         sql=explained.sql if explained else None,
         notes=list(explained.notes) if explained else [],
         reads=[ReadOut.model_validate(read) for read in explained.reads] if explained else [],
+        bytes_billed=billed,
+        price_usd=None if billed is None else str(price_of(billed, price_per_tib)),
         rows_last_time=plan.last_rows,
         obstacle=ObstacleOut.model_validate(plan.obstacle) if plan.obstacle else None,
     )
