@@ -23,6 +23,7 @@ from tests.fakes import FakeClock
 from tests.warehouse.bigquery_exports import Export
 
 __all__ = ["bigquery_server"]
+pytestmark = pytest.mark.xdist_group("bill-bill")  # where the bill in DuckDB is made, too
 ARRAYS = ("labels_json", "system_labels_json", "x_credits_json", "x_tags_json")
 ROWS = f"""
     SELECT * EXCEPT (x_run_id, x_ingested_at, {", ".join(ARRAYS)}), {", ".join(ARRAYS)}

@@ -54,6 +54,7 @@ def test_an_empty_project_comes_to_its_first_day(bigquery: Cdp) -> None:
     assert bigquery("sql", "-t", "acme", SUM, "-o", "csv").out.splitlines()[1] == "0.000000003,3"
 
 
+@pytest.mark.slow
 def test_a_table_that_lost_a_column_is_told_and_mended(
     bigquery: Cdp, bigquery_rest: Running
 ) -> None:

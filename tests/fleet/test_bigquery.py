@@ -19,7 +19,7 @@ from tests.warehouse.bigquery_exports import Export
 __all__ = ["bigquery_rest", "bigquery_server"]
 pytestmark = [
     *(pytest.mark.postgres, pytest.mark.kills, pytest.mark.slow),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
 ]
 TABLE = "local.billing.gcp_billing_export_v1_FLEET"
 DAYS = (1, 2, 3)
