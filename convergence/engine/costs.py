@@ -86,7 +86,8 @@ def summary(
 
 
 def by_load(service: Service, tenant_id: str, question: CostQuery) -> Result:
-    """Rows, cost and credits by day, source, run and currency."""
+    """Rows, cost and credits by day, source, run and currency. Raises Invalid."""
+    _check_whole_rows(question)
     scope = _scope(service, tenant_id)
     (dataset,) = scope.datasets
     query = lineage_queries.by_load(question, project=scope.project, dataset=dataset)
@@ -107,12 +108,8 @@ def export_bill(
 
     Raises Invalid, Cancelled (`query_timeout`, or the token's reason), WarehouseError.
     """
-    if shape is not Shape.GROUPS and question.is_divided_by_type:
-        raise Invalid(
-            "a row of the bill has all its credits",
-            code="invalid_filter",
-            hint="group_by=credit_type",
-        )
+    if shape is not Shape.GROUPS:
+        _check_whole_rows(question)
     scope = _scope(service, tenant_id)
     (dataset,) = scope.datasets
     if shape is Shape.GROUPS:
@@ -123,6 +120,15 @@ def export_bill(
     limits = QueryLimits(seconds=EXPORT_SECONDS)
     written = FileForm.SHEET if form is FileFormat.CSV else FileForm(form)
     return service.warehouse.export(scope, query.sql("bigquery"), written, limits, cancel)
+
+
+def _check_whole_rows(question: CostQuery) -> None:
+    if question.is_divided_by_type:
+        raise Invalid(
+            "a row of the bill has all its credits",
+            code="invalid_filter",
+            hint="ask for the costs themselves: group_by=credit_type",
+        )
 
 
 def newest_export_time(service: Service, tenant_id: str) -> datetime | None:

@@ -85,6 +85,7 @@ def test_lineage_comes_in_parts_and_by_filter(synced: TestClient) -> None:
     ("query", "code"),
     [
         ("filter=service", "invalid_filter"),
+        ("filter=credit_type=X", "invalid_filter"),
         ("from=2024-11-31", "invalid_date"),
         ("cursor=x", "invalid_cursor"),
         ("group_by=day", "invalid_request"),
