@@ -1,29 +1,25 @@
-"""The statements of tests/warehouse/statements.txt on an independent BigQuery: bqemulator.
+"""An independent BigQuery to compare with: bqemulator, in an environment of its own.
 
 It is no oracle (its NUMERIC has three places, and it runs on DuckDB as well), so what it answers
-otherwise is looked at, and `KNOWN` holds what was judged to be its own fault. Makes an
-environment of its own in a temporary folder; talks to 127.0.0.1 alone.
+otherwise is looked at, and `KNOWN` holds what was judged to be its own fault. It is made in a
+folder that is given, and listens on 127.0.0.1 alone.
 """
 
-import json
 import re
+import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 PACKAGES = ("bqemulator==1.4.0", "numpy")
-PORTS = ("19050", "19060")
 PROJECT = "my-proj-1"
-URL = f"http://127.0.0.1:{PORTS[0]}"
-STATEMENTS = Path(__file__).parents[1] / "tests" / "warehouse" / "statements.txt"
-READY_SECONDS = 60
+INSTALL_SECONDS, READY_SECONDS = 600, 120
 LAUNCH = """
 import sys
 from bqemulator.storage.engine import DuckDBEngine
@@ -72,93 +68,87 @@ KNOWN = {
 """Parts of statements that the peer answers otherwise, and why that is its fault."""
 
 
-def main() -> None:
-    statements = read_statements()
-    with tempfile.TemporaryDirectory() as folder:
-        peer = start(Path(folder))
+class PeerMissingError(Exception):
+    """It could not be made or started on this machine; the message says why."""
+
+
+class Peer:
+    """A running one, with the table that the statements are about. `stop` it."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = (_free_port(), _free_port())
+        url = f"http://127.0.0.1:{ports[0]}"
+        self._http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
+        self._process = subprocess.Popen(_command(_python(folder), ports))
+        self._wait()
+        for statement in ("CREATE SCHEMA IF NOT EXISTS acme", TABLE, ROWS):
+            self._ask(statement)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(30)
+        self._http.close()
+
+    def answer(self, sql: str) -> object:
+        """The rows, or why there are none."""
         try:
-            ask("CREATE SCHEMA IF NOT EXISTS acme")
-            ask(TABLE)
-            ask(ROWS)
-            compare(statements)
-        finally:
-            peer.terminate()
-            peer.wait()
+            return self._ask(QUALIFIED.sub(_qualified, sql))
+        except (httpx2.HTTPError, RuntimeError) as error:
+            return f"refused: {error}"
+
+    def _wait(self) -> None:
+        end = time.monotonic() + READY_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            try:
+                self._http.get("/healthz").raise_for_status()
+            except httpx2.HTTPError:
+                time.sleep(0.2)
+            else:
+                return
+        self._process.kill()
+        raise PeerMissingError(f"it does not answer within {READY_SECONDS} s")
+
+    def _ask(self, sql: str) -> list[list[Any]]:
+        asked = {"query": sql, "useLegacySql": False, "timeoutMs": 20_000}
+        answered = self._http.post(f"/bigquery/v2/projects/{PROJECT}/queries", json=asked)
+        content = answered.raise_for_status().json()
+        if content.get("errors"):
+            raise RuntimeError(content["errors"][0]["message"])
+        fields = content.get("schema", {}).get("fields", [])
+        rows = content.get("rows", [])
+        return [[decode(c["v"], f) for c, f in zip(row["f"], fields, strict=True)] for row in rows]
 
 
-def read_statements() -> list[tuple[str, Any]]:
-    """Those that have an answer; the others are about what is refused here."""
-    lines = STATEMENTS.read_text("utf-8").splitlines()
-    split = [line.split(" => ") for line in lines if line and not line.startswith("#")]
-    answered = [(" => ".join(parts[:-1]), parts[-1]) for parts in split]
-    return [(sql, json.loads(text)) for sql, text in answered if not text.startswith("error: ")]
-
-
-def start(folder: Path) -> subprocess.Popen[bytes]:
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)  # noqa: S603 - our own
-    python = str(folder / "venv" / "bin" / "python")
-    subprocess.run([python, "-m", "pip", "install", "-q", *PACKAGES], check=True)  # noqa: S603 - pip
-    return launch(python)
-
-
-def launch(python: str) -> subprocess.Popen[bytes]:
-    options = ["--rest-port", PORTS[0], "--grpc-port", PORTS[1], "--project", PROJECT]
-    command = [python, "-c", LAUNCH, *options, "--ephemeral", "--log-level", "error"]
-    peer = subprocess.Popen(command)  # noqa: S603 - the peer
-    end = time.monotonic() + READY_SECONDS
-    while time.monotonic() < end:
+def _python(folder: Path) -> Path:
+    """The interpreter of a new environment with the emulator. Raises PeerMissingError."""
+    python = folder / "venv" / "bin" / "python"
+    for command in (
+        [sys.executable, "-m", "venv", str(folder / "venv")],
+        [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES],
+    ):
         try:
-            with urllib.request.urlopen(f"{URL}/healthz", timeout=2):  # noqa: S310 - of this machine
-                return peer
-        except OSError:
-            time.sleep(0.2)
-    peer.kill()
-    raise SystemExit("the emulator did not start")
+            subprocess.run(
+                command, check=True, capture_output=True, text=True, timeout=INSTALL_SECONDS
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            said = str(getattr(error, "stderr", "") or error).strip()
+            raise PeerMissingError(said.splitlines()[-1] if said else str(error)) from error
+    return python
 
 
-def compare(statements: list[tuple[str, Any]]) -> None:
-    agreed, known, differing = 0, 0, []
-    for sql, expected in statements:
-        wanted = expected if isinstance(expected, list) else [[expected]]
-        found = answer(QUALIFIED.sub(_qualified, sql))
-        if is_same(found, wanted):
-            agreed += 1
-        elif any(part in sql for part in KNOWN):
-            known += 1
-        else:
-            differing.append((sql, wanted, found))
-    for sql, wanted, found in differing:
-        print(f"{sql}\n  ours {wanted}\n  peer {found}")
-    print(f"{len(statements)} statements: {agreed} equal, {known} known, {len(differing)} differ")
+def _command(python: Path, ports: tuple[int, int]) -> list[str]:
+    options = ["--rest-port", str(ports[0]), "--grpc-port", str(ports[1]), "--project", PROJECT]
+    return [str(python), "-c", LAUNCH, *options, "--ephemeral", "--log-level", "error"]
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 def _qualified(found: re.Match[str]) -> str:
     """The peer knows no default dataset."""
     return f"{found[1]} acme.bill{found[2] or ' AS bill'}"
-
-
-def answer(sql: str) -> object:
-    """The rows, or why there are none."""
-    try:
-        return ask(sql)
-    except (urllib.error.URLError, RuntimeError) as error:
-        return f"refused: {error}"
-
-
-def ask(sql: str) -> list[list[Any]]:
-    body = json.dumps({"query": sql, "useLegacySql": False, "timeoutMs": 20_000}).encode()
-    request = urllib.request.Request(  # noqa: S310 - of this machine
-        f"{URL}/bigquery/v2/projects/{PROJECT}/queries",
-        data=body,
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=30) as answered:  # noqa: S310 - as above
-        content = json.load(answered)
-    if content.get("errors"):
-        raise RuntimeError(content["errors"][0]["message"])
-    fields = content.get("schema", {}).get("fields", [])
-    rows = content.get("rows", [])
-    return [[decode(c["v"], f) for c, f in zip(row["f"], fields, strict=True)] for row in rows]
 
 
 def decode(value: Any, field: dict[str, Any]) -> Any:  # noqa: ANN401 - a cell of the wire
@@ -196,7 +186,3 @@ def plain(value: object) -> object:
     except ArithmeticError:
         return text
     return round(number, 9) if number.is_finite() and abs(number) < 10**15 else number
-
-
-if __name__ == "__main__":
-    main()
