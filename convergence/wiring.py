@@ -139,11 +139,11 @@ def _mailer(settings: Settings) -> Mailer:
 
 def _warehouse(settings: Settings, service: Service) -> Warehouse:
     if settings.warehouse == "bigquery":
-        return _bigquery(settings, service)
+        return _bigquery(settings)
     return _duckdb(settings, service)
 
 
-def _bigquery(settings: Settings, service: Service) -> Warehouse:
+def _bigquery(settings: Settings) -> Warehouse:
     try:
         from convergence.warehouse.bigquery.access import Access, Clients
         from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
@@ -163,7 +163,7 @@ def _bigquery(settings: Settings, service: Service) -> Warehouse:
     )
     return BigqueryWarehouse(
         clients,
-        now=service.clock.now,
+        now=SystemClock().now,
         max_bytes=settings.bigquery_max_bytes,
         job_seconds=settings.bigquery_job_seconds,
     )

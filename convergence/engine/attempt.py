@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from operator import itemgetter
 
@@ -25,6 +25,7 @@ from convergence.model.tenant import Tenant
 from convergence.steps.base import Report, Settings, StepContext, StepLog
 from convergence.store import sources
 from convergence.warehouse.base import Scope, Value
+from convergence.warehouse.errand import Errand, on_errand
 
 LEASE_SLACK_SECONDS = 30
 
@@ -55,11 +56,34 @@ def attempt(
         tell = Teller(service=service, run=claim.run, step_id=step.step_id)
         context = _context(service, claim, step, names=names, token=own, tell=tell)
         try:
-            return _try(step, lambda: step_type.run(settings, context), own, tell)
+            with _billed(claim, step, settings, tell) as errand:
+                report = _try(step, lambda: step_type.run(settings, context), own, tell)
+            return replace(report, facts={**report.facts, **errand.facts()})
         except Exception:
             # What breaks because the work was broken off is no failure of its own.
             own.check()
             raise
+
+
+@contextmanager
+def _billed(claim: Claim, step: Step, settings: Settings, tell: StepLog) -> Iterator[Errand]:
+    """While inside, the warehouse works for the step; what it bills is told, whatever happens."""
+    run = claim.run
+    errand = Errand(
+        labels={
+            "tenant": run.tenant_id,
+            "pipeline": run.pipeline_id,
+            "run": run.run_id,
+            "step": step.step_id,
+        },
+        max_bytes=getattr(settings, "maximum_bytes_billed", None),
+    )
+    try:
+        with on_errand(errand):
+            yield errand
+    finally:
+        if errand.jobs:
+            tell("the warehouse billed the step", **errand.facts())
 
 
 def _try(step: Step, work: Callable[[], Report], token: CancelToken, tell: StepLog) -> Report:

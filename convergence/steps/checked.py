@@ -23,6 +23,12 @@ class CheckedSettings(Settings):
         default="default", description="none: without the checks that the table has by itself"
     )
 
+    maximum_bytes_billed: int | None = Field(
+        default=None,
+        ge=10_485_760,
+        description="On BigQuery: bytes that one statement of the step may be billed for",
+    )
+
     def checked_schema(self) -> TableSchema | None:
         """The shape of the table whose rows are checked, if it is said anywhere."""
         raise NotImplementedError

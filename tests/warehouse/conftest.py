@@ -142,6 +142,27 @@ def folders() -> dict[str, tuple[Path, ...]]:
     return {}
 
 
+ORDINARY = frozenset(
+    {
+        "test_staged_rows_are_seen_only_after_publish",
+        "test_a_day_loaded_again_tells_what_it_replaced",
+        "test_another_source_and_another_day_stay_untouched",
+        "test_a_tripped_token_ends_a_stage_and_leaves_the_old_rows",
+        "test_upsert_replaces_rows_with_the_same_key",
+    }
+)
+"""The contract's tests that BigQuery meets in every run; the others are its long form."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        is_long = item.path.name.startswith("test_contract")
+        is_ordinary = getattr(item, "originalname", "") in ORDINARY or not is_long
+        if params.get("adapter") == "bigquery" and not is_ordinary:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def adapter(request: pytest.FixtureRequest) -> str:
     """Which warehouse is meant; the contract's tests are given every one."""

@@ -5,15 +5,14 @@ listed: what arrives later is seen by the next load.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
 from convergence.errors import (
     CdpError,
@@ -53,8 +52,8 @@ from convergence.warehouse.sql import fill, names
 from convergence.warehouse.sql.statement import parse
 
 LOADS = "x_meta_loads"
-LASTS = timedelta(days=1)
-"""After so long BigQuery drops what was staged, whatever became of its load."""
+_LATER = parse_one("TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 24 HOUR)", dialect="bigquery")
+"""Then BigQuery drops what was staged, whatever became of its load."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -97,13 +96,10 @@ class Plan:
 class Staging:
     """Stages loads, proves them and lets go of them."""
 
-    def __init__(
-        self, clients: Clients, jobs: Jobs, tables: Tables, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, clients: Clients, jobs: Jobs, tables: Tables) -> None:
         self._clients = clients
         self._jobs = jobs
         self._tables = tables
-        self._now = now
         self._locks = PartLocks()
 
     def plan(self, request: StageRequest, cancel: CancelToken | None = None) -> Plan:
@@ -231,8 +227,7 @@ class Staging:
         return self._tables.widen(request.dataset, schema, live)
 
     def _create(self, staged: StagedLoad, rows: exp.Select) -> str:
-        end = fill.literal(self._now() + LASTS, exp.null())
-        option = exp.Property(this=exp.var("expiration_timestamp"), value=end)
+        option = exp.Property(this=exp.var("expiration_timestamp"), value=_LATER.copy())
         create = exp.Create(
             this=staged.table.copy(),
             kind="TABLE",

@@ -71,7 +71,7 @@ class BigqueryWarehouse(Warehouse):
         self._clients = clients
         self._jobs = Jobs(self._clients, max_bytes=max_bytes, job_seconds=job_seconds)
         self._tables = Tables(self._clients, self._jobs)
-        self._staging = Staging(self._clients, self._jobs, self._tables, now)
+        self._staging = Staging(self._clients, self._jobs, self._tables)
         self._publishing = Publishing(
             self._clients,
             self._jobs,

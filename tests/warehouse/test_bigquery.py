@@ -1,0 +1,202 @@
+"""What BigQuery alone can do wrong to a load: each is told, and the old rows stay."""
+
+from collections.abc import Callable
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from convergence.errors import StepFailed, StepInterrupted
+from convergence.model.source import GrantedSource, Kind
+from convergence.warehouse.bigquery import faults, sources
+from convergence.warehouse.bigquery.access import Clients
+from convergence.warehouse.bigquery.faults import said
+from convergence.warehouse.bigquery.sources import Export, Sight
+from convergence.warehouse.errand import Errand, on_errand
+from convergence.warehouse.schemas import gcp_export
+from tests.bigquery_rest.faults import Fault
+from tests.bigquery_rest.server import Running
+
+if TYPE_CHECKING:
+    from tests.warehouse.conftest import Tenant
+
+DAY = date(2025, 10, 1)
+Rows = Callable[..., dict[str, Any]]
+Deliver = Callable[..., str]
+Record = Callable[[str], Any]
+on_bigquery = pytest.mark.parametrize("adapter", ["bigquery"], indirect=True)
+
+
+def bounds(sight: Sight) -> str:
+    """The conditions under which a source is read."""
+    where = sources.relation(sight, gcp_export().columns[:1]).args["where"]
+    return str(where.this.sql("bigquery"))
+
+
+@pytest.fixture
+def exported() -> Export:
+    return Export(
+        project="p",
+        dataset="billing",
+        table="gcp_billing_export_v1_X",
+        columns=gcp_export().columns,
+        by_arrival=True,
+        keeps_past=True,
+        bytes=0,
+    )
+
+
+def test_a_day_reads_no_partition_that_is_older(exported: Export) -> None:
+    source = GrantedSource(table=exported.name, files=None, kind=Kind.AUTO)
+    text = bounds(Sight(source=source, exports=(exported,), day=DAY))
+    assert text == (
+        "_PARTITIONTIME >= CAST('2025-09-29 00:00:00+00:00' AS TIMESTAMP)"
+        " AND (`usage_start_time` >= CAST('2025-10-01 00:00:00+00:00' AS TIMESTAMP)"
+        " AND `usage_start_time` < CAST('2025-10-02 00:00:00+00:00' AS TIMESTAMP))"
+    )
+
+
+def test_a_day_that_was_surveyed_reads_its_partitions_alone(exported: Export) -> None:
+    source = GrantedSource(table=exported.name, files=None, kind=Kind.AUTO)
+    units = frozenset({f"{exported.name}$20251002", f"{exported.name}$20260105"})
+    text = bounds(Sight(source=source, exports=(exported,), day=DAY, units=units))
+    assert text.startswith(
+        "_PARTITIONTIME IN (CAST('2025-10-02 00:00:00+00:00' AS TIMESTAMP), "
+        "CAST('2026-01-05 00:00:00+00:00' AS TIMESTAMP)) AND "
+    )
+
+
+def test_a_grant_is_part_of_what_is_read(exported: Export) -> None:
+    source = GrantedSource(table=exported.name, files=None, kind=Kind.AUTO, project_ids=("web",))
+    text = bounds(Sight(source=source, exports=(exported,)))
+    assert text == "`project`.`id` IN ('web')"
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "code"),
+    [
+        ("accessDenied", "Access Denied: Table p:d.t", "warehouse_forbidden"),
+        ("notFound", "Not found: Dataset p:d was not found in location EU", "dataset_not_found"),
+        ("notFound", "Not found: Table p:d.t", "table_not_found"),
+        ("notFound", "Not found: Job p:EU.j", "job_not_found"),
+        ("bytesBilledLimitExceeded", "Query exceeded limit for bytes billed", "byte_limit"),
+        ("quotaExceeded", "Quota exceeded: too many updates", "warehouse_quota"),
+        ("backendError", "Error encountered during execution", "warehouse_busy"),
+        ("resourcesExceeded", "Resources exceeded", "query_too_large"),
+        ("invalidQuery", "Unrecognized name: nope at [1:8]", "sql_failed"),
+        ("somethingNew", "Nobody knows", "warehouse_error"),
+    ],
+)
+def test_each_reason_has_a_code_and_says_what_to_do(reason: str, message: str, code: str) -> None:
+    error = said(reason, message)
+    assert error.code == code
+    assert message.partition(" at [")[0] in error.detail
+    assert error.hint
+
+
+@on_bigquery
+def test_a_partition_is_published_by_one_job_that_runs_once(
+    tenant: "Tenant",
+    make_row: Rows,
+    deliver: Deliver,
+    make_record: Record,
+    bigquery_rest: Running,
+) -> None:
+    deliver([make_row()])
+    staged = tenant.stage()
+    tenant.totals(staged)
+    bigquery_rest.fake.faults.plan(Fault.LOST, method="POST", path="/jobs$")
+    tenant.warehouse.publish(staged, make_record("load-1"))
+    assert tenant.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(1,)]
+    assert tenant.rows("SELECT load_id FROM x_meta_loads") == [("load-1",)]
+    published = [
+        job for job in bigquery_rest.fake.jobs.all("local") if job.id.startswith("cdp_publish_")
+    ]
+    target = published[0].configuration["query"]["destinationTable"]
+    assert (len(published), target["tableId"]) == (1, "billing_cost_daily$20251001")
+
+
+@on_bigquery
+def test_a_record_that_a_crash_left_out_is_written_by_who_asks(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, clients: Clients, bigquery_rest: Running
+) -> None:
+    deliver([make_row()])
+    tenant.load()
+    clients.of("acme").query("DELETE FROM acme.x_meta_loads WHERE TRUE").result()
+    bigquery_rest.fake.jobs.forget("local", "cdp_record_acme_load-1")
+    assert tenant.warehouse.is_published("acme", "load-1")
+    assert tenant.rows("SELECT load_id, row_count FROM x_meta_loads") == [("load-1", 1)]
+
+
+@on_bigquery
+def test_a_statement_over_its_limit_of_bytes_is_not_begun(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
+) -> None:
+    deliver([make_row()])
+    with on_errand(Errand(max_bytes=1)), pytest.raises(StepFailed) as caught:
+        tenant.stage()
+    assert caught.value.code == "byte_limit"
+
+
+@pytest.mark.slow
+@on_bigquery
+def test_trouble_that_passes_is_outlasted_and_told_when_it_stays(
+    tenant: "Tenant",
+    make_row: Rows,
+    deliver: Deliver,
+    bigquery_rest: Running,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deliver([make_row()])
+    bigquery_rest.fake.faults.plan(Fault.BACKEND, method="POST", path="/jobs$")
+    tenant.load()
+    quick = faults.RETRY.with_timeout(0.2).with_delay(0.01, 0.05)
+    monkeypatch.setattr("convergence.warehouse.bigquery.jobs.RETRY", quick)
+    bigquery_rest.fake.faults.plan(Fault.RATE_LIMIT, method="POST", path="/jobs$", times=1000)
+    with pytest.raises(StepInterrupted) as caught:
+        tenant.stage()
+    assert caught.value.code == "warehouse_quota"
+
+
+@on_bigquery
+def test_a_source_that_is_not_there_is_named(tenant: "Tenant", clients: Clients) -> None:
+    table = tenant.scope.sources[0].table
+    clients.of("").delete_table(table)
+    with pytest.raises(StepFailed, match="gcp_billing_export_resource") as caught:
+        tenant.stage()
+    assert caught.value.code == "source_missing"
+
+
+@on_bigquery
+def test_what_a_job_cost_is_noted_for_whom_it_was_done(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
+) -> None:
+    deliver([make_row()])
+    with on_errand(Errand(labels={"tenant": "acme"})) as errand:
+        tenant.load()
+    facts = errand.facts()
+    assert facts["bytes_billed"] > 0
+    assert any(job.startswith("cdp_publish_acme_load-1") for job in facts["jobs"])
+
+
+@pytest.mark.slow
+@on_bigquery
+def test_without_partitions_a_day_is_replaced_in_a_transaction(
+    tenant: "Tenant",
+    make_row: Rows,
+    deliver: Deliver,
+    bigquery_rest: Running,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("convergence.warehouse.bigquery.capability.WAYS", ())
+    for number in (1, 2):
+        deliver([make_row(cost=float(number))])
+        tenant.load(load_id=f"load-{number}", run_id=f"run-{number}")
+    assert tenant.rows("SELECT cost FROM billing_cost_daily") == [(2,)]
+    assert tenant.warehouse.is_published("acme", "load-2")
+    scripts = [
+        job.configuration["query"]["query"]
+        for job in bigquery_rest.fake.jobs.all("local")
+        if job.id.startswith("cdp_publish_")
+    ]
+    assert all(script.startswith("BEGIN TRANSACTION;") for script in scripts)
