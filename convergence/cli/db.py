@@ -23,6 +23,8 @@ DRIFTS = ("place", "table", "column", "drift", "wanted", "found", "verdict")
 KEPT = ("path", "size", "sha256", "error")
 CURRENT, MISSING, BEHIND, NEWER, HELD = "current", "missing", "behind", "newer", "held"
 MENDED, MADE, FAILED = "mended", "made", "failed"
+BEGINNING = 80
+"""Characters of a statement that was run."""
 CLEAN, ERROR, DRIFT = 0, 1, 2
 """Exit codes."""
 
@@ -80,11 +82,11 @@ def bring(
     with alone(settings) as service:
         accepted = _approve_migrations(settings) if approve and not plan else ""
         mended = migrate.bring_store(service.database, approved=approve, is_plan=plan)
-        rows = [_brought(state) for state in mended]
+        rows = [_brought(state, whole=plan) for state in mended]
         done = [accepted, before["detail"] if before["state"] != CURRENT else ""]
         rows[0] = _also(rows[0], [said for said in done if said])
         tables = migrate.bring(service, tenant, approved=approve, is_plan=plan)
-        rows += [_brought(state) for state in tables]
+        rows += [_brought(state, whole=plan) for state in tables]
     show_rows(rows, COLUMNS, call.format)
     _end(rows)
 
@@ -244,12 +246,18 @@ def _row(state: "TableState") -> Row:
     }
 
 
-def _brought(state: "TableState") -> Row:
+def _brought(state: "TableState", *, whole: bool) -> Row:
+    """`whole` statements in the detail; else their beginnings, which are enough to be seen."""
     row = _row(state)
-    done = "; ".join(state.statements)
+    done = "; ".join(each if whole else _beginning(each) for each in state.statements)
     if row["state"] == CURRENT and done:
         return row | {"state": MENDED, "detail": done}
     return row | {"detail": "; ".join(part for part in (row["detail"], done) if part)}
+
+
+def _beginning(statement: str) -> str:
+    head, cut, _ = statement.partition(" (")
+    return f"{head[:BEGINNING]} …" if cut or len(head) > BEGINNING else head
 
 
 def _also(row: Row, done: Sequence[str]) -> Row:

@@ -105,7 +105,7 @@ def python(*arguments: str, **environment: str) -> Ended:
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     return Ended(code=ended.returncode, out=ended.stdout, err=ended.stderr)

@@ -153,12 +153,12 @@ def test_a_place_that_cannot_be_written_leaves_the_backup_where_it_is(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_backups_in_the_middle_of_loads_come_back_to_the_whole_bill(
     home: Path, cdp: Cdp, export: Path, tmp_path: Path
 ) -> None:
     """The server of the restored home ends what the backup found under way; then all is there."""
-    days = [f"2025-04-{day:02}" for day in range(1, 31)]
+    days = [f"2025-04-{day:02}" for day in range(1, 13)]
     lines = [HEADER, *(export_line(day, "1.5", "", "202504") for day in days)]
     (export / "april.csv").write_text("\n".join(lines) + "\n")
     onboard(cdp, export)
@@ -166,10 +166,10 @@ def test_backups_in_the_middle_of_loads_come_back_to_the_whole_bill(
     span = ("--from", days[0], "--to", days[-1], "-t", "acme")
     with started(home), ThreadPoolExecutor(1) as pool:
         filling = pool.submit(program, "backfill", TEMPLATE, *span)
-        saved = [tmp_path / f"saved-{number}" for number in range(4)]
+        saved = [tmp_path / f"saved-{number}" for number in range(3)]
         for folder in saved:
             assert cdp("db", "backup", str(folder), "--json").code == 0
-        assert filling.result(200).code == 0
+        assert filling.result(600).code == 0
     for folder in saved:
         fresh = ("--home", str(tmp_path / f"fresh-{folder.name}"))
         assert cdp("db", "restore", str(folder), *fresh).code == 0
@@ -180,7 +180,7 @@ def test_backups_in_the_middle_of_loads_come_back_to_the_whole_bill(
         assert {run["status"] for run in runs} == {"COMPLETED"}
         april = f"{COUNT} WHERE invoice_month = '202504'"
         (row,) = cdp("sql", "-t", "acme", april, *fresh, "--json").json
-        assert list(row.values()) == [30, "45.000000000"]
+        assert list(row.values()) == [12, "18.000000000"]
 
 
 @contextmanager
