@@ -76,6 +76,12 @@ class Chosen:
         left = [f"{each}={value}" for each, value in self.filters.items() if each != name]
         return self.path(group=name, filter=left)
 
+    def traced(self, group_id: str) -> str:
+        """The address of the loads that one group's costs come from."""
+        filters = {**self.filters, self.group: group_id}
+        chosen = [f"{name}={value}" for name, value in filters.items()]
+        return self.path("/lineage", group=None, most=None, filter=chosen)
+
     def into(self, group_id: str) -> str | None:
         """The address of one group's own groups."""
         down = self.down()

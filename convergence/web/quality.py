@@ -18,21 +18,30 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 READ = 200
 """Results, the newest: what the page is made of."""
-DAYS = 14
+DAYS, TREND = 14, 30
+"""Days that are shown one by one, and those that a check's trend is drawn of."""
 
 TableName = Annotated[str | None, Query(max_length=300)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One check of one table: what it found on each day; None where it was not made."""
+    """One check of one table: what it found on each day of the trend; None: it was not made."""
 
     check: CheckResult
-    cells: Sequence[CheckResult | None]
+    trend: Sequence[CheckResult | None]
+
+    @property
+    def cells(self) -> Sequence[CheckResult | None]:
+        return self.trend[-DAYS:]
+
+    @property
+    def made(self) -> int:
+        return sum(cell is not None for cell in self.trend)
 
     @property
     def failures(self) -> int:
-        return sum(cell is not None and not cell.passed for cell in self.cells)
+        return sum(cell is not None and not cell.passed for cell in self.trend)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +86,20 @@ def _by_table(found: Sequence[QualityResult]) -> Mapping[str, list[QualityResult
 
 
 def _section(table: str, found: Sequence[QualityResult]) -> Section:
-    days = sorted({result.day for result in found})[-DAYS:]
-    shown = [result for result in found if result.day in days]
+    trend = sorted({result.day for result in found})[-TREND:]
+    days = trend[-DAYS:]
     cells: dict[str, dict[date, CheckResult]] = {}
-    for result in shown:
+    for result in found:
         for check in result.checks:
             of_check = cells.setdefault(check.name, {})
             known = of_check.get(result.day)
             if known is None or known.passed:
                 of_check[result.day] = check
     rows = [
-        Row(check=next(iter(of.values())), cells=[of.get(day) for day in days])
+        Row(check=next(iter(of.values())), trend=[of.get(day) for day in trend])
         for of in cells.values()
     ]
+    shown = [result for result in found if result.day in days]
     by_day = sorted(shown, key=lambda result: result.day, reverse=True)
     return Section(
         table=table,
