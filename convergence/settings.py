@@ -102,13 +102,14 @@ class Settings(BaseModel):
     )
     bigquery_key_file: Path | None = Field(
         None,
-        description="Key file of the service account that works in BigQuery. Unset: the "
-        "process's own credentials.",
+        description="Key file of the service account that works in BigQuery; `{dataset}` in it is "
+        "the tenant's. Unset: the process's own credentials.",
     )
     bigquery_impersonate: str = Field(
         "",
-        pattern=r"^([a-z0-9-]+@[a-z0-9.-]+)?$",
-        description="Service account to act as, with those credentials.",
+        pattern=r"^(([a-z0-9-]|\{dataset\})+@[a-z0-9.-]+)?$",
+        description="Service account to act as, with those credentials; `{dataset}` in it is the "
+        "tenant's.",
     )
     bigquery_price_per_tib: float = Field(
         6.25, ge=0, description="Dollars for a TiB read, in plans: on-demand in `US` as of 2025."

@@ -145,7 +145,7 @@ def _warehouse(settings: Settings, service: Service) -> Warehouse:
 
 def _bigquery(settings: Settings) -> Warehouse:
     try:
-        from convergence.warehouse.bigquery.access import Access, Clients
+        from convergence.warehouse.bigquery.access import Clients, access_by
         from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
     except ModuleNotFoundError as error:
         raise Unavailable(
@@ -154,11 +154,10 @@ def _bigquery(settings: Settings) -> Warehouse:
             hint="pip install 'convergence-data-pipeline[bigquery]'",
         ) from error
 
-    access = Access(key_file=settings.bigquery_key_file, impersonate=settings.bigquery_impersonate)
     clients = Clients(
         settings.project_id,
         location=settings.bigquery_location,
-        access_of=lambda _: access,
+        access_of=access_by(settings.bigquery_key_file, settings.bigquery_impersonate),
         endpoint=settings.bigquery_endpoint,
     )
     return BigqueryWarehouse(

@@ -15,7 +15,9 @@ from google.cloud.bigquery_storage import BigQueryReadClient
 from google.oauth2 import service_account
 
 from convergence.errors import WarehouseError
+from convergence.warehouse.sql.names import CENTRAL_DATASET
 
+PLACE = "{dataset}"
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -29,6 +31,23 @@ class Access:
 
 AccessOf = Callable[[str], Access]
 """The access of a dataset."""
+
+
+def access_by(key_file: Path | None, impersonate: str) -> AccessOf:
+    """The same access for every dataset; where `{dataset}` is in either, each has its own, and
+    what belongs to no tenant is reached with the process's credentials.
+    """
+
+    def access_of(dataset: str) -> Access:
+        is_tenants = dataset not in {"", CENTRAL_DATASET}
+
+        def own(said: str) -> str:
+            return said.replace(PLACE, dataset) if is_tenants or PLACE not in said else ""
+
+        key = own(str(key_file)) if key_file is not None else ""
+        return Access(key_file=Path(key) if key else None, impersonate=own(impersonate))
+
+    return access_of
 
 
 class Clients:
