@@ -31,6 +31,7 @@ SHARED = ("ground", "chromium", "started", "bill")
 """Fixtures that take seconds to make, or that run on beside the tests."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all tests that share such a fixture to one worker, so that it is made once."""
     for item in items:
