@@ -130,15 +130,16 @@ def check_kills(ground: Ground, *, kills: int, runs: int, seed: int | None = Non
 def check_outages(ground: Ground, *, stops: int, runs: int, seed: int | None = None) -> Outcome:
     """PostgreSQL dies at random moments while runs pass, and comes back."""
     chance, fleet, acme = rolled(seed), ground.fleet, ground.caller()
-    for _ in range(2):
-        fleet.work()
+    crew = [fleet.work() for _ in range(2)]
+    for worker in crew:
+        wait_until(worker.is_working)  # one that is still starting may end with the database
     with feeding(ground, acme, runs) as feed:
         for blow in range(1, stops + 1):
             feed.due = runs * blow // stops
             time.sleep(chance.uniform(0, 2 * PACE))
             ground.postgres.stop()
             ground.postgres.start()
-    assert all(not process.has_ended() for process in fleet.processes[-2:])
+    assert not any(worker.has_ended() for worker in crew)
     return check_kept(ground, acme, feed.accepted)
 
 
