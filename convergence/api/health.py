@@ -12,11 +12,13 @@ from convergence.engine import days
 from convergence.engine.agree import holds_files
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Unavailable
+from convergence.outside.logs import Log
 from convergence.store import fleet, migrate
 
 router = APIRouter(tags=["health"])
 
 NAME = "convergence-data-pipeline"
+log = Log(__name__)
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -84,7 +86,8 @@ def _try(check: Callable[[], object]) -> str:
     try:
         check()
     except CdpError as error:
-        return error.detail
+        log.warning("not ready", code=error.code, error=error.detail)
+        return problems.told(error)
     except OSError as error:
         return str(error)
     return "ok"

@@ -80,7 +80,15 @@ RETRY_SECONDS = "2"
 """After which a dependency may be there again."""
 CHALLENGE = 'Bearer realm="cdp"'
 
+OUTSIDE: Mapping[str, str] = {"store_unavailable": "The control store is away at the moment"}
+"""What callers read in place of a detail that tells of the inside; the log has it whole."""
+
 log = Log(__name__)
+
+
+def told(error: CdpError) -> str:
+    """What callers read of an error."""
+    return OUTSIDE.get(error.code, error.detail)
 
 
 def status_of(error: CdpError) -> int:
@@ -99,7 +107,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
     if status >= 500:
         log.exception("request failed", code=error.code, status=status)  # noqa: LOG004 - called in one
     problem = _problem(
-        request, status, code=error.code, detail=error.detail, hint=error.hint, faults=error.faults
+        request, status, code=error.code, detail=told(error), hint=error.hint, faults=error.faults
     )
     if isinstance(error, QuotaExceeded | RateLimited):
         limited = _with_limit(problem, error, request)

@@ -74,8 +74,15 @@ def retry(
         raise StepFailed(
             f"{len(batch.bad)} of {len(chosen)} did not complete",
             code="run_failed",
-            hint=next((row["hint"] for row in batch.bad if row.get("hint")), ""),
+            hint=_hint(batch.bad),
         )
+
+
+def _hint(bad: Sequence[Json]) -> str:
+    """What helps with one that was refused, or where to read of one that failed."""
+    told = (row["hint"] for row in bad if row.get("hint"))
+    begun = (f"cdp runs show {row['pipeline_logging_id']}" for row in bad if "error" not in row)
+    return next(told, "") or next(begun, "")
 
 
 def _chosen(

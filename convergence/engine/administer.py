@@ -14,10 +14,11 @@ from convergence.model import binding
 from convergence.model.key import ApiKeyRecord, Scope
 from convergence.model.quota import Use
 from convergence.model.source import Source
-from convergence.model.tenant import Limits, Tenant, TenantStatus, check_tenant_id
+from convergence.model.tenant import RESERVED, Limits, Tenant, TenantStatus, check_tenant_id
 from convergence.model.usage import UsageRow
 from convergence.outside.notify import check_address
-from convergence.store import keys, sources, tenants, usage
+from convergence.store import fleet, keys, sources, tenants, usage
+from convergence.store.database import ReadTx
 
 MAX_KEYS = 5
 KEY_ID = re.compile(r"[0-9A-Za-z]{12}")
@@ -153,6 +154,7 @@ def put_source(service: Service, source: Source) -> Source:
     for tenant_id in granted:
         check_tenant_id(tenant_id)
     with service.database.write() as tx:
+        _check_dataset(tx, service.config.project, source.table)
         sources.put(tx, source, now=service.clock.now())
     return source
 
@@ -163,6 +165,17 @@ def remove_source(service: Service, table: str) -> None:
         raise NotFound(f"Source not found: {table[:80]!r}", code="source_not_found")
     with service.database.write() as tx:
         sources.remove(tx, table)
+
+
+def _check_dataset(tx: ReadTx, project: str, table: str) -> None:
+    """In a statement the name of a tenant's dataset means that tenant's own tables."""
+    place, dataset, _ = table.split(".", 2)
+    if place == project and (dataset in RESERVED or fleet.tenant_of_dataset(tx, dataset)):
+        raise Invalid(
+            f"{table}: {dataset} is a dataset of this service, whose tables are no exports",
+            code="invalid_table",
+            hint=f"name it otherwise, for example {place}.billing.export: here the name is free",
+        )
 
 
 def _check_files(files: str) -> None:

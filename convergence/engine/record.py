@@ -31,9 +31,9 @@ def skipped(record: StepRun) -> StepRun:
     return replace(record, status=Status.SKIPPED, ended_at=record.started_at)
 
 
-def handed_over(record: StepRun, *, attempt: int) -> StepRun:
-    """Broken off in good order: it waits for the run's next worker."""
-    return replace(record, status=Status.PENDING, attempt=attempt)
+def handed_over(record: StepRun, *, attempt: int, now: datetime) -> StepRun:
+    """Broken off in good order: from now on it waits for the run's next worker."""
+    return replace(record, status=Status.PENDING, attempt=attempt, started_at=now)
 
 
 def completed(record: StepRun, report: Report, *, now: datetime) -> StepRun:

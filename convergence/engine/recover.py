@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from convergence.engine import record, workers
 from convergence.engine.execute import Executor
@@ -117,7 +118,7 @@ class Sweeper:
         """The run, which is no worker's any more, and in the queue if that had lost it."""
         revoked = runs.revoke(tx, lost.tenant_id, lost.run_id, now=self.service.clock.now())
         if revoked is not None and is_handed_over:
-            _let_wait(tx, revoked)
+            _let_wait(tx, revoked, now=self.service.clock.now())
         run = revoked or runs.get(tx, lost.tenant_id, lost.run_id)
         if run.is_live and lost.place is None:
             self.queue.enqueue(tx, run)
@@ -133,12 +134,13 @@ class _Lost:
     place: Place | None
 
 
-def _let_wait(tx: WriteTx, run: Run) -> None:
+def _let_wait(tx: WriteTx, run: Run, *, now: datetime) -> None:
     """Its steps were broken off in good order, which is no failed attempt."""
     begun = runs.steps(tx, run.tenant_id, run.run_id)
     running = [step for step in begun if step.status is Status.RUNNING]
     if running:
-        runs.put_steps(tx, [record.handed_over(step, attempt=run.attempt) for step in running])
+        waiting = [record.handed_over(step, attempt=run.attempt, now=now) for step in running]
+        runs.put_steps(tx, waiting)
 
 
 def _waits(place: Place, engines: Set[str]) -> bool:

@@ -141,8 +141,12 @@ class Walk:
         except Exception as error:
             if token.reason is not None and token.reason.code == STOPPING:
                 raise token.reason from error
-            log.exception("step failed")
-            return record.failed(begun, error, now=clock.now())
+            ended = record.failed(begun, error, now=clock.now())
+            if ended.status is Status.CANCELLED:
+                log.warning("step cancelled", reason=ended.error)
+            else:
+                log.exception("step failed")
+            return ended
 
     def _work(self, step: Step, token: CancelToken) -> Report:
         names = self._names(step)

@@ -32,6 +32,11 @@ FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "dbos")
 QUIET = ("alembic", "convergence.store.gate.GatedPool")
 """Loggers that tell what is no event here."""
 
+NOISY = ("dbos",)
+"""Loggers that repeat themselves many times a second while a database is away."""
+PAUSE = 10.0
+"""Seconds before one of them may say the same again."""
+
 _context: ContextVar[Mapping[str, object]] = ContextVar("log context", default=MappingProxyType({}))
 
 
@@ -104,6 +109,8 @@ class Logs:
             logging.getLogger(name).propagate = True
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)
+        for handler in self._handlers:
+            handler.addFilter(Seldom())
 
     @property
     def lost(self) -> int:
@@ -114,6 +121,24 @@ class Logs:
             logging.getLogger().removeHandler(handler)
             handler.close()
         logging.getLogger().setLevel(self._level_before)
+
+
+class Seldom(logging.Filter):
+    """Lets a noisy logger say the same thing, whatever its details, once in a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, int], float] = {}
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name not in NOISY:
+            return True
+        place = (record.pathname, record.lineno)
+        is_new = record.created - self._said.get(place, -PAUSE) >= PAUSE
+        if is_new:
+            self._said[place] = record.created
+        return is_new
 
 
 class Line(logging.Formatter):

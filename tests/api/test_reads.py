@@ -247,6 +247,15 @@ def test_a_source_cannot_open_what_the_service_keeps(
     assert operator.get(SOURCES).json()["items"] == []
 
 
+@pytest.mark.parametrize("dataset", ["acme", "tenants"])
+def test_a_source_cannot_have_the_name_of_a_tenants_table(
+    operator: TestClient, dataset: str
+) -> None:
+    answer = operator.post(SOURCES, json={"table": f"local.{dataset}.export", "files": "/x/*.csv"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_table")
+    assert f"{dataset} is a dataset of this service" in answer.json()["detail"]
+
+
 def test_a_source_may_lie_in_a_folder_of_its_own_in_the_home(
     operator: TestClient, service: Service
 ) -> None:

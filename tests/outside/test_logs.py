@@ -81,6 +81,14 @@ def test_what_others_log_ends_in_the_same_file(folder: Path, name: str) -> None:
     assert (line["message"], line["logger"], line["run_id"]) == ("slow: 7 s", name, "r1")
 
 
+def test_a_noisy_logger_says_the_same_once_in_a_while(folder: Path) -> None:
+    for number in range(5):
+        logging.getLogger("dbos").warning("queue %s is away", number)
+        logging.getLogger("mine").warning("look %s", number)
+    told = [line["message"] for line in lines(folder)]
+    assert told == ["queue 0 is away", *(f"look {number}" for number in range(5))]
+
+
 def test_lines_below_the_level_are_not_kept(folder: Path) -> None:
     log.debug("too much")
     log.warning("enough")
