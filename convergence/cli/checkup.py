@@ -74,6 +74,7 @@ def _inside(settings: Settings) -> list[Row]:
                 _row("engine", lambda: _engine(service)),
                 _row("clock", lambda: _clock(service)),
                 _row("warehouse", lambda: _warehouse(service)),
+                _row("tenants", lambda: _tenants(service)),
                 *_templates(service.library),
                 *_sources(service),
             ]
@@ -114,7 +115,9 @@ def _storage(settings: Settings) -> Seen:
     url = settings.database_url_text()
     is_file = url.startswith("sqlite")
     store = url.removeprefix("sqlite:///") if is_file else f"PostgreSQL {_without_login(url)}"
-    warehouse = settings.home / "warehouse"
+    is_shared = settings.warehouse == "bigquery"
+    project = f"BigQuery, project {settings.project_id}"
+    warehouse = project if is_shared else settings.home / "warehouse"
     templates = settings.configs_dir or wiring.shipped_configs()
     return OK, f"store {store}; tenants' tables {warehouse}; templates {templates}", ""
 
@@ -225,6 +228,16 @@ def _warehouse(service: Service) -> Seen:
     if service.config.is_warehouse_shared:
         return OK, f"BigQuery answers for project {service.config.project}", ""
     return OK, f"{service.home.path / 'warehouse'} can be written", ""
+
+
+def _tenants(service: Service) -> Seen:
+    here = service.config.warehouse
+    with service.database.read() as tx:
+        away = sorted(fleet.elsewhere(tx, here))
+    if not away:
+        return OK, f"the tables of all are in {here}", ""
+    seen = f"the tables of {', '.join(away[:5])}{' …' if away[5:] else ''} are not in {here}"
+    return FAIL, seen, f"cdp tenants move {away[0]} --to {here}, or another CDP_WAREHOUSE"
 
 
 def _templates(library: Library) -> list[Row]:

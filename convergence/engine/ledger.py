@@ -41,9 +41,11 @@ def publish(service: Service) -> int:
     """Publish what is missing; how many runs and tenants were. One bad tenant holds up no other.
 
     What changes meanwhile is left to the next time: a busy service would never come to an end.
+    Tenants in another warehouse wait for a process that works with it.
     """
     published = 0
-    failed: set[str] = set()
+    with service.database.read() as tx:
+        failed = set(fleet.elsewhere(tx, service.config.warehouse))
     is_more = True
     while is_more:
         batches = _missing(service, failed)

@@ -70,6 +70,13 @@ def datasets(tx: ReadTx, warehouse: WarehouseKind) -> frozenset[str]:
     return frozenset(tx.connection.execute(query).scalars())
 
 
+def elsewhere(tx: ReadTx, warehouse: WarehouseKind) -> frozenset[str]:
+    """The tenants whose tables another warehouse has."""
+    profiles = t.tenant_profiles.c
+    query = sa.select(profiles.tenant_id).where(profiles.warehouse != warehouse.value)
+    return frozenset(tx.connection.execute(query).scalars())
+
+
 def tenant_of_dataset(tx: ReadTx, dataset: str) -> Tenant | None:
     """Whose dataset this is."""
     query = sa.select(t.tenant_profiles).where(t.tenant_profiles.c.tenant_dataset_id == dataset)

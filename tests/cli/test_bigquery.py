@@ -83,6 +83,9 @@ def test_a_tenant_moves_there_and_back(
     assert (bill["day"], bill["currency"], bill["rows"] > 0) == (DAY, "EUR", True)
     refused = acme("sql", "-t", "acme", SUM)
     assert (refused.code, "cdp tenants move acme --to duckdb" in refused.err) == (1, True)
+    doctor = acme("doctor", "--json")
+    (told,) = [row for row in doctor.json if row["check"] == "tenants"]
+    assert (told["status"], "cdp tenants move acme" in told["fix"]) == ("fail", True), told
     monkeypatch.setenv("CDP_WAREHOUSE", "bigquery")
     assert acme("sql", "-t", "acme", SUM, "-o", "csv").out == before
     back = acme("tenants", "move", "acme", "--to", "duckdb")

@@ -110,6 +110,7 @@ def test_where_a_tenant_was_refuses_it_and_says_what_to_do(moved: Places) -> Non
 
 
 def test_what_the_ledger_published_is_published_there(moved: Places) -> None:
+    assert publish(moved.here) == 0
     publish(moved.there)
     found = costs.query(moved.there, "acme", "SELECT status FROM x_meta_pipeline_runs").rows
     assert set(found) == {("COMPLETED",)}
