@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.model.run import Run, Status, StepRun
+from convergence.outside.logs import Log
 from convergence.store import loads, runs, schedules, tenants, usage
 from convergence.store.database import WriteTx
+
+log = Log(__name__)
 
 
 def end(
@@ -17,11 +20,13 @@ def end(
     *,
     last_steps: Sequence[StepRun] = (),
 ) -> None:
-    """End the run, unless it is over or has passed to another attempt."""
+    """End the run, unless it is over or has passed to another attempt: then the log says so."""
     with service.database.write() as tx:
         ended = end_within(tx, service, run, status, error, last_steps=last_steps)
     if ended is not None:
         count(service, ended)
+    else:
+        log.warning("attempt lost, nothing written", run_id=run.run_id, attempt=run.attempt)
 
 
 def end_within(
