@@ -1,4 +1,4 @@
-"""The settings of steps whose rows are checked. Apart from `base.py`, which every command loads."""
+"""The settings of steps that ask the warehouse. Apart from `base.py`, which every command loads."""
 
 from dataclasses import replace
 from typing import Annotated, Literal, Self
@@ -22,7 +22,6 @@ class CheckedSettings(Settings):
     quality_suite: Literal["default", "none"] = Field(
         default="default", description="none: without the checks that the table has by itself"
     )
-
     maximum_bytes_billed: int | None = Field(
         default=None,
         ge=10_485_760,
