@@ -31,7 +31,9 @@ log = Log(__name__)
 
 @dataclass(kw_only=True)
 class Serving:
-    """A started service. `stop` waits a while for runs, and hands over the rest."""
+    """A started service. `stop` waits a while for runs, and hands over the rest; again, it does
+    nothing.
+    """
 
     service: Service
     worker: Fenced | None = None
@@ -47,6 +49,8 @@ class Serving:
         return self._stopping.is_set()
 
     def stop(self) -> None:
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         for thread in self._threads:
             thread.join()
