@@ -16,8 +16,8 @@ from convergence.engine.service import Service
 from convergence.errors import Conflict, NotFound
 from convergence.model.retired import DATASET, no_place, present_name, retired_name
 from convergence.model.table import Mode, TableSchema
-from convergence.store import fleet, tenants
-from convergence.warehouse.base import QueryLimits, Scope
+from convergence.store import fleet, tenants, workers
+from convergence.warehouse.base import QueryLimits, Scope, Upsert
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.sql.names import CENTRAL_DATASET
 
@@ -79,11 +79,13 @@ def _put(service: Service, tenant_id: str, schema: TableSchema, rows: Sequence[R
     key = (schema.column_names[0],)
     try:
         with service.database.read() as tx:
+            seen_at = workers.moment(tx)
             dataset = tenants.get(tx, tenant_id).dataset
     except NotFound:
         service.warehouse.upsert(CENTRAL_DATASET, schema, key, rows)
     else:
-        service.warehouse.upsert_central(dataset, schema, key, rows)
+        upsert = Upsert(schema=schema, key=key, rows=rows, is_central=True)
+        service.warehouse.upsert_all(dataset, [upsert], seen_at=seen_at)
     return len(rows)
 
 

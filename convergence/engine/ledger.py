@@ -7,7 +7,7 @@ a place in a log: a run that changes while it is published stays in the set.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from convergence.engine.agree import check_warehouse
@@ -22,7 +22,17 @@ from convergence.model.subscription import Subscription
 from convergence.model.tenant import Limits, Tenant
 from convergence.model.usage import UsageRow
 from convergence.outside.logs import Log
-from convergence.store import fleet, keys, quality, runs, schedules, subscriptions, tenants, usage
+from convergence.store import (
+    fleet,
+    keys,
+    quality,
+    runs,
+    schedules,
+    subscriptions,
+    tenants,
+    usage,
+    workers,
+)
 from convergence.store.database import ReadTx
 from convergence.store.fleet import Dirty
 from convergence.warehouse.base import Upsert
@@ -48,11 +58,11 @@ def publish(service: Service) -> int:
         failed = set(fleet.elsewhere(tx, service.config.warehouse))
     is_more = True
     while is_more:
-        batches = _missing(service, failed)
+        batches, seen_at = _missing(service, failed)
         is_more = sum(map(len, batches.values())) == BATCH
         for tenant_id, batch in batches.items():
             try:
-                _publish_tenant(service, tenant_id, batch)
+                _publish_tenant(service, tenant_id, batch, seen_at)
             except CdpError as error:
                 log.warning("ledger not published", tenant_id=tenant_id, error=error.detail)
                 failed.add(tenant_id)
@@ -63,15 +73,21 @@ def publish(service: Service) -> int:
     return published
 
 
-def _missing(service: Service, failed: Collection[str]) -> dict[str, list[Dirty]]:
+def _missing(service: Service, failed: Collection[str]) -> tuple[dict[str, list[Dirty]], datetime]:
+    """What to publish, and the moment after which it is read: by the store's clock, so that of two
+    processes which publish one row, the later moment has the newer one. The marks are read before
+    it, so that who takes a mark away has published what it stood for under a moment of its own.
+    """
     by_tenant: dict[str, list[Dirty]] = defaultdict(list)
     with service.database.read() as tx:
         for dirty in fleet.dirty(tx, BATCH, but=failed):
             by_tenant[dirty.tenant_id].append(dirty)
-    return by_tenant
+        return by_tenant, workers.moment(tx)
 
 
-def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) -> None:
+def _publish_tenant(
+    service: Service, tenant_id: str, batch: Sequence[Dirty], seen_at: datetime
+) -> None:
     run_ids = [dirty.run_id for dirty in batch if dirty.run_id is not None]
     with service.database.read() as tx:
         tenant = tenants.get(tx, tenant_id)
@@ -86,7 +102,7 @@ def _publish_tenant(service: Service, tenant_id: str, batch: Sequence[Dirty]) ->
         if len(run_ids) < len(batch):
             upserts += _of_tenant(tx, tenant)
     catch_up(service, tenant.dataset)
-    service.warehouse.upsert_all(tenant.dataset, upserts)
+    service.warehouse.upsert_all(tenant.dataset, upserts, seen_at=seen_at)
 
 
 def _own(table: str, rows: Iterable[Row]) -> Upsert:

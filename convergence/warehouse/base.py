@@ -328,17 +328,12 @@ class Warehouse(Protocol):
         """Put rows of a ledger table, replacing those with the same key."""
         ...
 
-    def upsert_central(
-        self, dataset: str, schema: TableSchema, key: tuple[str, ...], rows: Rows
-    ) -> None:
-        """Put one tenant's rows of a `tenants` table, where it and the operator find them."""
+    def upsert_all(self, dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
+        """Put one tenant's rows of several tables, as the store had them not before `seen_at`, by
+        its own clock; a warehouse that can shows them all at once. Where many processes publish,
+        rows that were seen later hold, whatever order they arrive in.
+        """
         ...
-
-    def upsert_all(self, dataset: str, upserts: Sequence[Upsert]) -> None:
-        """Put one tenant's rows of several tables; a warehouse that can shows them all at once."""
-        for each in upserts:
-            put = self.upsert_central if each.is_central else self.upsert
-            put(dataset, each.schema, each.key, each.rows)
 
     def source_kind(self, source: GrantedSource) -> GrantedSource:
         """The source with `kind` AUTO replaced by what its columns or its name say."""

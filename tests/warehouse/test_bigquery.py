@@ -1,7 +1,7 @@
 """What BigQuery alone can do wrong to a load: each is told, and the old rows stay."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +9,13 @@ import pytest
 
 from convergence.errors import StepFailed, StepInterrupted
 from convergence.model.source import GrantedSource, Kind
+from convergence.warehouse.base import Upsert
 from convergence.warehouse.bigquery import faults, sources
 from convergence.warehouse.bigquery.access import Access, Clients, access_by
 from convergence.warehouse.bigquery.faults import said
 from convergence.warehouse.bigquery.sources import Export, Sight
 from convergence.warehouse.errand import Errand, on_errand
-from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.schemas import gcp_export, load_schema
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
 
 DAY = date(2025, 10, 1)
+NOW = datetime(2025, 10, 3, 6, 0, tzinfo=UTC)
 Rows = Callable[..., dict[str, Any]]
 Deliver = Callable[..., str]
 Record = Callable[[str], Any]
@@ -210,3 +212,24 @@ def test_without_partitions_a_day_is_replaced_in_a_transaction(
         if job.id.startswith("cdp_publish_")
     ]
     assert all(script.startswith("BEGIN TRANSACTION;") for script in scripts)
+
+
+@on_bigquery
+def test_of_two_publishers_the_one_that_saw_more_holds(tenant: "Tenant") -> None:
+    row: dict[str, object] = {
+        "pipeline_logging_id": "run-1",
+        "pipeline_id": "p",
+        "tenant_id": "acme",
+    }
+    row |= {"trigger_type": "api", "trigger_by": "me", "start_time": NOW}
+
+    def publish(status: str, seen_at: datetime) -> None:
+        schema = load_schema("x_meta_pipeline_runs")
+        upsert = Upsert(
+            schema=schema, key=("pipeline_logging_id",), rows=[row | {"status": status}]
+        )
+        tenant.warehouse.upsert_all("acme", [upsert], seen_at=seen_at)
+
+    publish("COMPLETED", NOW)
+    publish("RUNNING", NOW - timedelta(milliseconds=1))
+    assert tenant.rows("SELECT status FROM x_meta_pipeline_runs") == [("COMPLETED",)]

@@ -15,7 +15,7 @@ EVENTS = "x_events_"
 STAGED = "x_staged_"
 HIDDEN = f"^({CENTRAL}|{EVENTS}|{STAGED})"
 EVENT_AT = "x_event_at"
-"""When an event was appended: the newest of a key is what holds."""
+"""When the row of an event was seen in the store: the newest of a key is what holds."""
 
 
 def table_name(dataset: str, name: str) -> str:

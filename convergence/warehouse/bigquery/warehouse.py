@@ -29,6 +29,7 @@ from convergence.warehouse.base import (
     Staged,
     StagedTotals,
     StageRequest,
+    Upsert,
     Warehouse,
 )
 from convergence.warehouse.bigquery import sources, survey
@@ -80,7 +81,8 @@ class BigqueryWarehouse(Warehouse):
             alone=Alone(self._tables, now),
         )
         self._importing = Importing(self._clients, self._jobs)
-        self._events = Events(self._clients, now)
+        self._events = Events(self._clients)
+        self._now = now
 
     @override
     def check(self) -> None:
@@ -213,23 +215,12 @@ class BigqueryWarehouse(Warehouse):
         key: tuple[str, ...],
         rows: Rows,
     ) -> None:
-        if rows:
-            self._events.append(dataset, replace(schema, key=key), rows)
+        self._append(dataset, Upsert(schema=schema, key=key, rows=rows), self._now())
 
     @override
-    def upsert_central(
-        self,
-        dataset: str,
-        schema: TableSchema,
-        key: tuple[str, ...],
-        rows: Rows,
-    ) -> None:
-        self.upsert(dataset, schema, key, rows)
-        try:
-            self.upsert(OPERATOR, schema, key, rows)
-        except NotFound:
-            self.ensure_dataset(OPERATOR)
-            self.upsert(OPERATOR, schema, key, rows)
+    def upsert_all(self, dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
+        for each in upserts:
+            self._append(dataset, each, seen_at)
 
     @override
     def files_of(self, source: GrantedSource) -> tuple[FileState, ...]:
@@ -275,6 +266,16 @@ class BigqueryWarehouse(Warehouse):
     @override
     def close(self) -> None:
         self._clients.close()
+
+    def _append(self, dataset: str, upsert: Upsert, seen_at: datetime) -> None:
+        self._events.append(dataset, upsert, seen_at)
+        if not upsert.is_central:
+            return
+        try:
+            self._events.append(OPERATOR, upsert, seen_at)
+        except NotFound:
+            self.ensure_dataset(OPERATOR)
+            self._events.append(OPERATOR, upsert, seen_at)
 
     @contextmanager
     def _asked(

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -238,13 +238,7 @@ class DuckdbWarehouse(Warehouse):
         self._put(dataset, [Upsert(schema=schema, key=key, rows=rows)])
 
     @override
-    def upsert_central(
-        self, dataset: str, schema: TableSchema, key: tuple[str, ...], rows: Rows
-    ) -> None:
-        self.upsert_all(dataset, [Upsert(schema=schema, key=key, rows=rows, is_central=True)])
-
-    @override
-    def upsert_all(self, dataset: str, upserts: Sequence[Upsert]) -> None:
+    def upsert_all(self, dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
         self._put(dataset, upserts)
         if central := [each for each in upserts if each.is_central]:
             self.ensure_operator()
