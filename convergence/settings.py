@@ -90,7 +90,7 @@ class Settings(BaseModel):
         None,
         ge=10_485_760,
         description="Bytes that one statement in BigQuery may be billed for; more is refused "
-        "before it runs. Unset: as many as the step's `maximum_bytes_billed` says.",
+        "before it runs. Unset: as many as the step and the tenant's limit say.",
     )
     bigquery_job_seconds: int = Field(
         3600, ge=10, le=21_600, description="Seconds that a job of BigQuery may take."

@@ -4,7 +4,7 @@ Parts are imported when they are made, so that a command pays only for what it u
 """
 # ruff: noqa: PLC0415 - see above
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,13 +139,16 @@ def _mailer(settings: Settings) -> Mailer:
 
 def _warehouse(settings: Settings, service: Service) -> Warehouse:
     if settings.warehouse == "bigquery":
-        return _bigquery(settings)
+        return _bigquery(settings, service)
     return _duckdb(settings, service)
 
 
-def _bigquery(settings: Settings) -> Warehouse:
+def _bigquery(settings: Settings, service: Service) -> Warehouse:
+    from convergence.store import fleet
+
     try:
         from convergence.warehouse.bigquery.access import Clients, access_by
+        from convergence.warehouse.bigquery.jobs import ByteLimit
         from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
     except ModuleNotFoundError as error:
         raise Unavailable(
@@ -153,6 +156,14 @@ def _bigquery(settings: Settings) -> Warehouse:
             code="client_missing",
             hint="pip install 'convergence-data-pipeline[bigquery]'",
         ) from error
+
+    def limits(dataset: str) -> Iterator[ByteLimit]:
+        if (most := settings.bigquery_max_bytes) is not None:
+            yield ByteLimit(most, "CDP_BIGQUERY_MAX_BYTES", "raise CDP_BIGQUERY_MAX_BYTES")
+        with service.database.read() as tx:
+            own = fleet.byte_limit_of(tx, dataset)
+        if own is not None:
+            yield ByteLimit(own, "the tenant's limit", "raise it: cdp quota set TENANT --bytes")
 
     clients = Clients(
         settings.project_id,
@@ -163,7 +174,7 @@ def _bigquery(settings: Settings) -> Warehouse:
     return BigqueryWarehouse(
         clients,
         now=SystemClock().now,
-        max_bytes=settings.bigquery_max_bytes,
+        limits=limits,
         job_seconds=settings.bigquery_job_seconds,
     )
 

@@ -33,6 +33,7 @@ def show(call: Call, *, tenant: TenantId) -> None:
     examples=(
         "cdp quota set acme --daily 25",
         "cdp quota set acme --daily 100 --monthly 3000 --concurrent 10",
+        "cdp quota set acme --bytes 107374182400",
     ),
 )
 def change(
@@ -44,6 +45,14 @@ def change(
     concurrent: Annotated[int | None, typer.Option(min=0, help="Runs at one moment.")] = None,
     team_members: Annotated[int | None, typer.Option(min=0, help="People.")] = None,
     providers: Annotated[int | None, typer.Option(min=0, help="Cloud providers.")] = None,
+    bytes_: Annotated[
+        str | None,
+        typer.Option(
+            "--bytes",
+            metavar="N|none",
+            help="Bytes that one statement in BigQuery may be billed for.",
+        ),
+    ] = None,
 ) -> None:
     """Change some of a tenant's limits; the others stay."""
     from convergence.errors import Invalid
@@ -55,7 +64,11 @@ def change(
         "max_team_members": team_members,
         "max_providers": providers,
     }
-    changes = {name: value for name, value in given.items() if value is not None}
+    changes: dict[str, int | None] = {
+        name: value for name, value in given.items() if value is not None
+    }
+    if bytes_ is not None:
+        changes["maximum_bytes_billed"] = _bytes(bytes_)
     if not changes:
         raise Invalid("no limit is given", hint="cdp quota set --help names them")
     with call.client() as client:
@@ -67,6 +80,14 @@ def change(
         show_record(changed, call.format)
     if changed["notice"]:
         say(f"notice: {changed['notice']}")
+
+
+def _bytes(text: str) -> int | None:
+    if text == "none":
+        return None
+    if not text.isdecimal():
+        raise typer.BadParameter("a number of bytes, or none", param_hint="--bytes")
+    return int(text)
 
 
 def _lines(usage: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from glob import has_magic
 from itertools import takewhile
 from pathlib import Path, PurePath
+from typing import Any
 
 from convergence.engine.mint import mint_key
 from convergence.engine.service import Service
@@ -58,10 +59,11 @@ def update_tenant(
         )
 
 
-def set_limits(service: Service, tenant_id: str, changes: Mapping[str, int]) -> Limits:
+def set_limits(service: Service, tenant_id: str, changes: Mapping[str, int | None]) -> Limits:
     """Change some limits; those in force afterwards. Raises NotFound."""
     with service.database.write() as tx:
-        limits = replace(tenants.limits(tx, tenant_id), **changes)
+        changed: dict[str, Any] = dict(changes)
+        limits = replace(tenants.limits(tx, tenant_id), **changed)
         tenants.set_limits(tx, tenant_id, limits, now=service.clock.now())
     return limits
 

@@ -22,6 +22,7 @@ from convergence.steps.base import Loading, StepPlace
 from convergence.store import runs, sources, subscriptions, tenants, usage
 from convergence.store.database import ReadTx
 from convergence.warehouse.base import Explained, Scope, Value
+from convergence.warehouse.errand import Errand, on_errand
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 """What `{run_id}` is in a plan."""
@@ -249,7 +250,8 @@ def _step_plan(service: Service, found: _Found, template: Template, step: Step) 
             return filled
         settings = checked_settings(step, step_type.settings, tree)
         request = step_type.request(settings, _place(found, names))
-        explained = service.warehouse.explain_load(request)
+        with on_errand(Errand(max_bytes=getattr(settings, "maximum_bytes_billed", None))):
+            explained = service.warehouse.explain_load(request)
     except CdpError as error:
         return replace(bare, obstacle=_obstacle(error, step))
     table = f"{request.dataset}.{request.table}"

@@ -48,7 +48,9 @@ def subscribe(
         tenants.lock(tx, tenant_id)
         if plan is not None:
             subscriptions.set_plan(tx, tenant_id, plan, now=now)
-            tenants.set_limits(tx, tenant_id, PLAN_LIMITS[plan], now=now)
+            kept = tenants.limits(tx, tenant_id).maximum_bytes_billed
+            limits = replace(PLAN_LIMITS[plan], maximum_bytes_billed=kept)
+            tenants.set_limits(tx, tenant_id, limits, now=now)
         changed = replace(subscriptions.get(tx, tenant_id), **(changes or {}))
         subscriptions.put(tx, tenant_id, changed, now=now)
         return _look(tx, tenant_id, now.date())

@@ -24,13 +24,18 @@ class TenantStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a tenant may use. Runs are counted per UTC day, per UTC month and at one moment."""
+    """What a tenant may use. Runs are counted per UTC day, per UTC month and at one moment.
+
+    `maximum_bytes_billed` is of one statement, in a warehouse that bills for what it reads; None
+    is no limit. No plan says it.
+    """
 
     daily_limit: int
     monthly_limit: int
     concurrent_limit: int
     max_team_members: int
     max_providers: int
+    maximum_bytes_billed: int | None = None
 
 
 class WarehouseKind(StrEnum):

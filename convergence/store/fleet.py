@@ -84,6 +84,17 @@ def tenant_of_dataset(tx: ReadTx, dataset: str) -> Tenant | None:
     return rows.tenant(row) if row else None
 
 
+def byte_limit_of(tx: ReadTx, dataset: str) -> int | None:
+    """Bytes that one statement in a tenant's dataset may be billed for."""
+    profiles, subscriptions = t.tenant_profiles, t.tenant_subscriptions
+    query = (
+        sa.select(subscriptions.c.maximum_bytes_billed)
+        .join(profiles, profiles.c.tenant_id == subscriptions.c.tenant_id)
+        .where(profiles.c.tenant_dataset_id == dataset)
+    )
+    return tx.connection.execute(query).scalar_one_or_none()
+
+
 def usage_of(tx: ReadTx, day: date) -> list[UsageRow]:
     """The usage rows of one UTC day."""
     query = sa.select(t.tenant_usage_quotas).where(t.tenant_usage_quotas.c.usage_date == day)

@@ -24,6 +24,7 @@ LIMIT_NAMES = (
     "concurrent_limit",
     "max_team_members",
     "max_providers",
+    "maximum_bytes_billed",
 )
 SUBSCRIPTION_COLUMNS = (
     tenant_subscriptions.c.status.label("subscription_status"),
@@ -58,7 +59,7 @@ def subscription(row: Row) -> Subscription:
     )
 
 
-def limit_values(of: Limits) -> dict[str, int]:
+def limit_values(of: Limits) -> dict[str, int | None]:
     return {name: getattr(of, name) for name in LIMIT_NAMES}
 
 

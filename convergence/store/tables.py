@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0011"
+REVISION = "0012"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -74,6 +74,7 @@ tenant_subscriptions = sa.Table(
     sa.Column("subscription_end_date", sa.Date),
     _moment("created_at"),
     _moment("updated_at", nullable=True),
+    sa.Column("maximum_bytes_billed", sa.BigInteger),
     sa.UniqueConstraint("tenant_id"),
 )
 

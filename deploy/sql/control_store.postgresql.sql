@@ -292,6 +292,7 @@ CREATE TABLE tenant_subscriptions (
 	subscription_end_date DATE,
 	created_at TIMESTAMP WITH TIME ZONE NOT NULL,
 	updated_at TIMESTAMP WITH TIME ZONE,
+	maximum_bytes_billed BIGINT,
 	CONSTRAINT pk_tenant_subscriptions PRIMARY KEY (subscription_id),
 	CONSTRAINT uq_tenant_subscriptions_tenant_id UNIQUE (tenant_id),
 	CONSTRAINT fk_tenant_subscriptions_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenant_profiles (tenant_id)
@@ -456,4 +457,4 @@ CREATE TABLE restatements (
 CREATE INDEX ix_restatements_tenant_id_recorded_at_load_id_position ON restatements (tenant_id, recorded_at, load_id, position);
 
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
-INSERT INTO alembic_version (version_num) VALUES ('0011');
+INSERT INTO alembic_version (version_num) VALUES ('0012');

@@ -33,6 +33,16 @@ def test_limits_below_the_present_use_are_taken_with_a_notice(
     assert "1 runs today, the limit is 0 now" in answer.json()["notice"]
 
 
+def test_a_limit_of_bytes_is_no_part_of_a_plan_and_can_be_lifted(
+    http: TestClient, keys: Keys
+) -> None:
+    limits = "/api/v1/tenants/acme/limits"
+    for most in (10 * 2**30, None):
+        http.patch(limits, json={"maximum_bytes_billed": most}, headers=keys.admin)
+        changed = http.patch(PLAN, json={"plan_name": "STARTER"}, headers=keys.admin).json()
+        assert changed["limits"]["maximum_bytes_billed"] == most
+
+
 def test_a_tenant_changes_nothing_of_it(acme: TestClient) -> None:
     answer = acme.patch(PLAN, json={"plan_name": "SCALE"})
     assert (answer.status_code, answer.json()["code"]) == (403, "operator_only")

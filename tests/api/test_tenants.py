@@ -121,6 +121,7 @@ def test_limits_are_the_operators(http: TestClient, keys: Keys) -> None:
         "concurrent_limit": 10,
         "max_team_members": 11,
         "max_providers": 10,
+        "maximum_bytes_billed": None,
     }
     assert http.get(path, headers=keys.acme).json() == told
 
@@ -130,6 +131,8 @@ WRONG_LIMITS: list[dict[str, object]] = [
     {"daily_limit": -1},
     {"daily_limit": "9"},
     {"daily_limit": True},
+    {"daily_limit": None},
+    {"maximum_bytes_billed": 1},
     {"x": 1},
 ]
 

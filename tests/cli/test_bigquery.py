@@ -40,7 +40,7 @@ def onboard(cdp: Cdp) -> None:
     assert added.code == 0, added.err
 
 
-def test_an_empty_project_comes_to_its_first_day(bigquery: Cdp) -> None:
+def test_an_empty_project_comes_to_its_first_day(bigquery: Cdp, bigquery_rest: Running) -> None:
     made = bigquery("db", "bootstrap", "--json")
     assert (made.code, {row["state"] for row in made.json}) == (0, {"made"}), made.err
     onboard(bigquery)
@@ -49,8 +49,12 @@ def test_an_empty_project_comes_to_its_first_day(bigquery: Cdp) -> None:
     assert (seen["reaches"][0]["rows"], seen["reaches"][0]["days_without_rows"]) == (3, 0)
     planned = bigquery("plan", TEMPLATE, "-t", "acme", "--date", DAY)
     assert "USD at 6.25 USD per TiB" in planned.out, planned.err
+    limited = bigquery("quota", "set", "acme", "--bytes", "10485760", "--json").json
+    assert limited["limits"]["maximum_bytes_billed"] == 10485760
     ran = bigquery("run", TEMPLATE, "-t", "acme", "--date", DAY)
     assert ran.code == 0, ran.err
+    newest = bigquery_rest.fake.jobs.all("local")[0].configuration["query"]
+    assert newest["maximumBytesBilled"] == "10485760"
     assert bigquery("sql", "-t", "acme", SUM, "-o", "csv").out.splitlines()[1] == "0.000000003,3"
 
 

@@ -13,7 +13,9 @@ from convergence.warehouse.base import Upsert
 from convergence.warehouse.bigquery import faults, sources
 from convergence.warehouse.bigquery.access import Access, Clients, access_by
 from convergence.warehouse.bigquery.faults import said
+from convergence.warehouse.bigquery.jobs import ByteLimit
 from convergence.warehouse.bigquery.sources import Export, Sight
+from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
 from convergence.warehouse.errand import Errand, on_errand
 from convergence.warehouse.schemas import gcp_export, load_schema
 from tests.bigquery_rest.faults import Fault
@@ -148,6 +150,18 @@ def test_a_statement_over_its_limit_of_bytes_is_not_begun(
     with on_errand(Errand(max_bytes=1)), pytest.raises(StepFailed) as caught:
         tenant.stage()
     assert caught.value.code == "byte_limit"
+
+
+@on_bigquery
+def test_the_smallest_limit_of_bytes_is_told_with_its_owner_before_a_load_begins(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, clients: Clients
+) -> None:
+    deliver([make_row()])
+    limits = [ByteLimit(10**12, "the process", "ask them"), ByteLimit(2, "the tenant", "ask us")]
+    limited = BigqueryWarehouse(clients, now=lambda: NOW, limits=lambda _: limits)
+    with pytest.raises(StepFailed, match=r"[0-9,]+ bytes, and the tenant allows 2") as caught:
+        limited.explain_load(tenant.request())
+    assert caught.value.hint == "ask for fewer days or columns, or ask us"
 
 
 @pytest.mark.slow

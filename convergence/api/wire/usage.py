@@ -15,7 +15,7 @@ Limit = Annotated[StrictInt | None, Field(ge=0, le=1_000_000_000)]
 
 
 class LimitsPatch(In):
-    """The limits to change; those that are absent stay."""
+    """The limits to change; those that are absent stay. `maximum_bytes_billed` null is none."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"daily_limit": 25}]})
 
@@ -24,10 +24,16 @@ class LimitsPatch(In):
     concurrent_limit: Limit = None
     max_team_members: Limit = None
     max_providers: Limit = None
+    maximum_bytes_billed: Annotated[StrictInt | None, Field(ge=10_485_760, le=2**62)] = None
 
     @property
-    def changes(self) -> dict[str, int]:
-        return self.model_dump(exclude_none=True)
+    def changes(self) -> dict[str, int | None]:
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return {
+            name: value
+            for name, value in given.items()
+            if value is not None or name == "maximum_bytes_billed"
+        }
 
 
 class LimitNumbers(Out):
@@ -36,6 +42,8 @@ class LimitNumbers(Out):
     concurrent_limit: int
     max_team_members: int
     max_providers: int
+    maximum_bytes_billed: int | None = None
+    """Of one statement in BigQuery; null: no limit of the tenant's."""
 
 
 class InUse(Out):

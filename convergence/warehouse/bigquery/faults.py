@@ -92,12 +92,15 @@ def _too_large(text: str) -> Invalid:
     )
 
 
-def over_limit(text: str) -> Invalid:
+def over_limit(
+    text: str,
+    hint: str = "raise the limit: maximum_bytes_billed of the step, cdp quota set TENANT --bytes, "
+    "CDP_BIGQUERY_MAX_BYTES",
+) -> Invalid:
     return Invalid(
         f"it would read more than it may: {text}",
         code="byte_limit",
-        hint="ask for fewer days or columns, or raise the limit: maximum_bytes_billed of the step, "
-        "CDP_BIGQUERY_MAX_BYTES",
+        hint=f"ask for fewer days or columns, or {hint}",
     )
 
 

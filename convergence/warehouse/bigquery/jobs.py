@@ -1,11 +1,11 @@
 """Jobs: begun once whatever the network does, waited for, broken off, paid for and told of."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from threading import Event
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import uuid4
 
 from google.api_core import exceptions
@@ -42,12 +42,24 @@ class Estimate:
     fields: tuple[bigquery.SchemaField, ...]
 
 
-class Jobs:
-    """`max_bytes` is what one job may read where its errand does not say less."""
+class ByteLimit(NamedTuple):
+    """What one statement may be billed for, who says so, and how it is raised."""
 
-    def __init__(self, clients: Clients, *, max_bytes: int | None, job_seconds: float) -> None:
+    bytes: int
+    whose: str
+    hint: str
+
+
+ByteLimits = Callable[[str], Iterable[ByteLimit]]
+"""The limits of a dataset, beside those of an errand."""
+
+
+class Jobs:
+    """No job may be billed for more than `limits` say of its dataset, or its errand."""
+
+    def __init__(self, clients: Clients, *, limits: ByteLimits, job_seconds: float) -> None:
         self._clients = clients
-        self._max_bytes = max_bytes
+        self._limits = limits
         self._job_seconds = job_seconds
 
     def estimate(self, dataset: str, sql: str) -> Estimate:
@@ -60,11 +72,12 @@ class Jobs:
             fields = tuple(job.schema or ())
         return Estimate(bytes=int(job.total_bytes_processed or 0), fields=fields)
 
-    def check_bytes(self, estimate: Estimate) -> None:
+    def check_bytes(self, dataset: str, estimate: Estimate) -> None:
         """Raise Invalid when a statement would read more than it may."""
-        limit = self._limit()
-        if limit is not None and estimate.bytes > limit:
-            raise over_limit(f"{estimate.bytes:,} bytes, {limit:,} are allowed")
+        limit = self._limit(dataset)
+        if limit is not None and estimate.bytes > limit.bytes:
+            said = f"{estimate.bytes:,} bytes, and {limit.whose} allows {limit.bytes:,}"
+            raise over_limit(said, limit.hint)
 
     def query(
         self,
@@ -122,16 +135,19 @@ class Jobs:
             time.sleep(number)
         raise AssertionError("a loop that ends by itself")
 
-    def _limit(self) -> int | None:
-        limits = [each for each in (self._max_bytes, errand.current().max_bytes) if each]
-        return min(limits, default=None)
+    def _limit(self, dataset: str) -> ByteLimit | None:
+        """The smallest."""
+        found = list(self._limits(dataset))
+        if (most := errand.current().max_bytes) is not None:
+            found.append(ByteLimit(most, "the step", "raise maximum_bytes_billed of the step"))
+        return min(found, key=lambda limit: limit.bytes, default=None)
 
     def _config(
         self, dataset: str, more: Mapping[str, Any], seconds: float | None
     ) -> QueryJobConfig:
         config = QueryJobConfig(use_query_cache=False, **more)
-        if (limit := self._limit()) is not None:
-            config.maximum_bytes_billed = limit
+        if (limit := self._limit(dataset)) is not None:
+            config.maximum_bytes_billed = limit.bytes
         config.labels = label_texts({"dataset": dataset, **errand.current().labels})
         config.job_timeout_ms = int((seconds or self._job_seconds) * 1000)
         return config

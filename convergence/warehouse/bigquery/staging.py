@@ -135,7 +135,7 @@ class Staging:
         with ExitStack() as holds, explained(request):
             holds.enter_context(self._locks.hold(part, cancel.check))
             plan = self.plan(request, cancel)
-            self._jobs.check_bytes(plan.estimate)
+            self._jobs.check_bytes(request.dataset, plan.estimate)
             columns = self._ensure_tables(request, plan.given)
             prefix = f"{STAGED}{_digest(request.key)}_"
             self._clear(request.dataset, prefix)

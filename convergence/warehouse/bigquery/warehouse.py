@@ -39,7 +39,7 @@ from convergence.warehouse.bigquery.answer import answer_file
 from convergence.warehouse.bigquery.events import Events
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
 from convergence.warehouse.bigquery.importing import Importing
-from convergence.warehouse.bigquery.jobs import Estimate, Jobs
+from convergence.warehouse.bigquery.jobs import ByteLimits, Estimate, Jobs
 from convergence.warehouse.bigquery.publishing import Publishing
 from convergence.warehouse.bigquery.reading import (
     Prepared,
@@ -59,18 +59,18 @@ OPERATOR = names.CENTRAL_DATASET
 
 
 class BigqueryWarehouse(Warehouse):
-    """`now` is the time of what is published; no job reads more than `max_bytes`."""
+    """`now` is the time of what is published; no job is billed for more than `limits` allow."""
 
     def __init__(
         self,
         clients: Clients,
         *,
         now: Callable[[], datetime],
-        max_bytes: int | None = None,
+        limits: ByteLimits = lambda _: (),
         job_seconds: float = 3600.0,
     ) -> None:
         self._clients = clients
-        self._jobs = Jobs(self._clients, max_bytes=max_bytes, job_seconds=job_seconds)
+        self._jobs = Jobs(self._clients, limits=limits, job_seconds=job_seconds)
         self._tables = Tables(self._clients, self._jobs)
         self._staging = Staging(self._clients, self._jobs, self._tables)
         self._publishing = Publishing(
@@ -180,6 +180,7 @@ class BigqueryWarehouse(Warehouse):
     def explain_load(self, request: StageRequest) -> Explained:
         with explained(request):
             plan = self._staging.plan(request)
+            self._jobs.check_bytes(request.dataset, plan.estimate)
         return _explained(plan.statement, plan.query.sql("bigquery"), plan.sights, plan.estimate)
 
     @override
