@@ -1,6 +1,6 @@
 """Make of a request the run it asks for: names get values, a source variable the only source."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from datetime import timedelta
 from uuid import uuid4
 
@@ -14,6 +14,10 @@ from convergence.model.template import SourceFamily, Template
 from convergence.model.tenant import Tenant, Terms
 from convergence.store import sources
 from convergence.store.database import ReadTx
+
+SHOWN = 10
+"""Sources that a hint names."""
+NO_SOURCES = "the operator adds one: cdp sources add PROJECT.DATASET.TABLE --files GLOB"
 
 
 class UnseenError(Exception):
@@ -32,7 +36,7 @@ class NoSourceError(Invalid):
         self.variable = variable
 
 
-def bind_run(
+def bind_run(  # noqa: PLR0913 - what makes a run, all by name
     service: Service,
     tx: ReadTx,
     terms: Terms,
@@ -40,9 +44,10 @@ def bind_run(
     request: LaunchRequest,
     template: Template,
     kinds: Mapping[str, Kind],
+    sourceless: Collection[str] = (),
 ) -> Run:
     """The PENDING run, not stored yet. `kinds` are those of AUTO sources, by table; one that stays
-    AUTO fits any template.
+    AUTO fits any template. `sourceless` variables may name what is no source.
 
     Raises Invalid (names, values), NoSourceError, and UnseenError for a kind that is not in
     `kinds`.
@@ -51,14 +56,19 @@ def bind_run(
     stored = {name: value for name, value in terms.variables.items() if name in template.variables}
     unset = template.variables.keys() - stored.keys() - request.variables.keys()
     run_date = request.run_date or (now.date() - timedelta(days=1))
+    found = _only_sources(tx, tenant, template, unset, kinds=kinds)
     bound = binding.bind(
         template,
-        tenant_values=stored | _only_sources(tx, tenant, template, unset, kinds=kinds),
+        tenant_values=stored | found,
         request_values=request.variables,
         builtins=built_ins(
             service, tenant, template, run_date=run_date, trigger_by=request.trigger_by
         ),
     )
+    said = template.source_variables - found.keys() - set(sourceless)
+    if said:
+        tables = {name: bound.parameters[name] for name in sorted(said)}
+        _check_granted(tx, tenant, tables, project=service.config.project)
     return Run(
         run_id=str(uuid4()),
         tenant_id=tenant.tenant_id,
@@ -100,6 +110,22 @@ def _only_sources(
     return found
 
 
+def _check_granted(tx: ReadTx, tenant: Tenant, tables: Mapping[str, str], *, project: str) -> None:
+    """Raise NoSourceError for a variable that names what the tenant may not read, as a source that
+    there is not. Within the project its name may be left out.
+    """
+    granted = {source.table for source in sources.granted(tx, tenant.tenant_id)}
+    for name, table in tables.items():
+        if not granted & {table, f"{project}.{table}"}:
+            known = ", ".join(sorted(granted)[:SHOWN])
+            raise NoSourceError(
+                name,
+                f"{name}: {table[:200]!r} is no source of this tenant",
+                code="source_not_found",
+                hint=f"its sources are: {known}" if known else NO_SOURCES,
+            )
+
+
 def _kind(source: GrantedSource, kinds: Mapping[str, Kind]) -> Kind:
     if source.kind is not Kind.AUTO:
         return source.kind
@@ -114,7 +140,7 @@ def _source_problem(name: str, family: SourceFamily, fitting: Sequence[str]) -> 
             name,
             f"{name}: no source of kind {family} is granted to this tenant",
             code="source_not_found",
-            hint="the operator adds one: cdp sources add PROJECT.DATASET.TABLE --files GLOB",
+            hint=NO_SOURCES,
         )
     return NoSourceError(
         name,

@@ -1,6 +1,6 @@
 """Say what a run would do, and what would stop it. Nothing is written, and no row is read."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -127,7 +127,7 @@ def _find(service: Service, request: LaunchRequest, template: Template) -> _Foun
         asked = replace(request, variables={**request.variables, **unknown})
 
         def find(kinds: Mapping[str, Kind], asked: LaunchRequest = asked) -> _Found:
-            return _look(service, asked, template, kinds)
+            return _look(service, asked, template, kinds, sourceless)
 
         try:
             return replace(with_kinds(service, find), sourceless=sourceless)
@@ -136,12 +136,24 @@ def _find(service: Service, request: LaunchRequest, template: Template) -> _Foun
 
 
 def _look(
-    service: Service, request: LaunchRequest, template: Template, kinds: Mapping[str, Kind]
+    service: Service,
+    request: LaunchRequest,
+    template: Template,
+    kinds: Mapping[str, Kind],
+    sourceless: Collection[str],
 ) -> _Found:
     tenant_id = request.tenant_id
     with service.database.read() as tx:
         terms = _terms(tx, tenant_id)
-        run = bind_run(service, tx, terms, request=request, template=template, kinds=kinds)
+        run = bind_run(
+            service,
+            tx,
+            terms,
+            request=request,
+            template=template,
+            kinds=kinds,
+            sourceless=sourceless,
+        )
         last_run, last_steps = _last(tx, run)
         return _Found(
             terms=terms,

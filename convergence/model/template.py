@@ -106,6 +106,11 @@ class Template:
     def name(self) -> str:
         return self.ref.split("/")[2]
 
+    @property
+    def source_variables(self) -> frozenset[str]:
+        """The variables that name a source."""
+        return frozenset(name for name, each in self.variables.items() if each.source)
+
 
 def check_ref(text: str) -> str:
     """Give `provider/domain/name` back, or raise Invalid."""

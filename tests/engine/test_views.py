@@ -1,5 +1,7 @@
 """The views that are said in the schemas, as tables that a caller reads."""
 
+from pathlib import Path
+
 import pytest
 
 from convergence.engine.costs import query
@@ -11,6 +13,7 @@ from convergence.engine.service import Service
 from convergence.errors import Invalid
 from convergence.model.run import LaunchRequest
 from convergence.warehouse.schemas import central_views, views
+from tests.conftest import grant_export
 
 VIEWS = [*views(), *(f"tenants.{name}" for name in central_views())]
 
@@ -31,11 +34,8 @@ def test_a_view_has_the_columns_that_are_said(
 
 
 def test_the_views_tell_of_runs_and_use(service: Service, tenant: Onboarded) -> None:
-    request = LaunchRequest(
-        tenant_id="acme",
-        template="gcp/cost/cost_billing",
-        variables={"source_billing_table": "a.b.c"},
-    )
+    grant_export(service, Path("/nowhere/*.csv"), "acme")
+    request = LaunchRequest(tenant_id="acme", template="gcp/cost/cost_billing")
     run_id = launch(service, request).run.run_id
     publish(service)
     (live,) = rows(service, "acme", "SELECT * FROM currently_running_pipelines")
