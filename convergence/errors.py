@@ -83,9 +83,16 @@ class QuotaExceeded(CdpError):
     """`kind` is daily, monthly or concurrent; `reset_at` is UTC, None for concurrent."""
 
     def __init__(
-        self, detail: str, *, kind: str, current: int, limit: int, reset_at: datetime | None
+        self,
+        detail: str,
+        *,
+        kind: str,
+        current: int,
+        limit: int,
+        reset_at: datetime | None,
+        hint: str = "",
     ) -> None:
-        super().__init__(detail, code=f"quota_exceeded.{kind}")
+        super().__init__(detail, code=f"quota_exceeded.{kind}", hint=hint)
         self.kind = kind
         self.current = current
         self.limit = limit

@@ -37,12 +37,8 @@ EXIT_CODES: Mapping[type[CdpError], int] = {
     WarehouseError: 6,
 }
 INTERRUPTED = 130
-CHANGED = "cdp quota show {tenant}; the operator changes it: cdp quota set {tenant}"
 ADVICE: Mapping[str, str] = {
     "tenant_not_found": "cdp tenants ls",
-    "quota_exceeded.daily": f"{CHANGED} --daily N",
-    "quota_exceeded.monthly": f"{CHANGED} --monthly N",
-    "quota_exceeded.concurrent": "cdp runs ls --tenant {tenant} --status running",
 }
 """What helps at a command line where an error, which programs read too, names nothing itself."""
 
@@ -65,7 +61,7 @@ def report(
         for line in lines:
             typer.echo(plain(line), err=True)
     suggested = {fault.suggestion for fault in error.faults if fault.suggestion}
-    hint = error.hint or ADVICE.get(error.code, "").format(tenant=tenant)
+    hint = (error.hint or ADVICE.get(error.code, "")).replace("TENANT", tenant)
     if not hint and not suggested:
         hint = otherwise
     if hint not in suggested:

@@ -8,7 +8,7 @@ from typing import Any
 from convergence.engine.service import Service
 from convergence.model import quota
 from convergence.model.quota import Use
-from convergence.model.subscription import Subscription
+from convergence.model.subscription import Subscription, ended
 from convergence.model.tenant import PLAN_LIMITS, Limits, Plan, Tenant
 from convergence.store import subscriptions, tenants, usage
 from convergence.store.database import ReadTx
@@ -25,8 +25,11 @@ class Subscribed:
 
     @property
     def notice(self) -> str | None:
-        """What a person should know after a change: limits below the present use."""
-        return "; ".join(quota.passed(self.limits, self.use)) or None
+        """What a person should know after a change: limits below the present use, a last day that
+        is over.
+        """
+        told = [ended(self.subscription, self.use.day), *quota.passed(self.limits, self.use)]
+        return "; ".join(filter(None, told)) or None
 
 
 def look(service: Service, tenant_id: str) -> Subscribed:

@@ -22,6 +22,7 @@ class Use:
 def check_quota(limits: Limits, use: Use) -> None:
     """Raise QuotaExceeded when one run more would pass a limit."""
     if use.today >= limits.daily_limit:
+        reset_at = _midnight(use.day + timedelta(days=1))
         raise QuotaExceeded(
             f"Daily pipeline quota exceeded. You have run {use.today} pipelines today "
             f"(limit: {limits.daily_limit}). "
@@ -29,9 +30,11 @@ def check_quota(limits: Limits, use: Use) -> None:
             kind="daily",
             current=use.today,
             limit=limits.daily_limit,
-            reset_at=_midnight(use.day + timedelta(days=1)),
+            reset_at=reset_at,
+            hint=_until(reset_at, "--daily"),
         )
     if use.month >= limits.monthly_limit:
+        reset_at = _midnight((use.day.replace(day=1) + timedelta(days=32)).replace(day=1))
         raise QuotaExceeded(
             f"Monthly pipeline quota exceeded. You have run {use.month} pipelines this month "
             f"(limit: {limits.monthly_limit}). "
@@ -39,7 +42,8 @@ def check_quota(limits: Limits, use: Use) -> None:
             kind="monthly",
             current=use.month,
             limit=limits.monthly_limit,
-            reset_at=_midnight((use.day.replace(day=1) + timedelta(days=32)).replace(day=1)),
+            reset_at=reset_at,
+            hint=_until(reset_at, "--monthly"),
         )
     if use.live >= limits.concurrent_limit:
         raise QuotaExceeded(
@@ -49,7 +53,18 @@ def check_quota(limits: Limits, use: Use) -> None:
             current=use.live,
             limit=limits.concurrent_limit,
             reset_at=None,
+            hint="see which: cdp runs ls --tenant TENANT --status running; the operator raises "
+            "the limit: cdp quota set TENANT --concurrent N",
         )
+
+
+def is_met(limits: Limits, use: Use) -> bool:
+    """Whether one run more would be refused at this moment."""
+    try:
+        check_quota(limits, use)
+    except QuotaExceeded:
+        return True
+    return False
 
 
 def passed(limits: Limits, use: Use) -> list[str]:
@@ -68,6 +83,13 @@ def passed(limits: Limits, use: Use) -> list[str]:
 def warning_due(limits: Limits, today: int) -> bool:
     """Whether `today` runs are 80 % of the daily limit or more."""
     return today >= limits.daily_limit * WARNING_SHARE
+
+
+def _until(reset_at: datetime, option: str) -> str:
+    return (
+        f"the count begins anew at {reset_at:%Y-%m-%d %H:%M} UTC; until then the operator can "
+        f"raise the limit: cdp quota set TENANT {option} N"
+    )
 
 
 def _midnight(day: date) -> datetime:

@@ -28,6 +28,14 @@ class Subscription:
         return max((day for day in days if day is not None), default=None)
 
 
+def ended(subscription: Subscription, today: date) -> str | None:
+    """That it is over already, as a sentence for who has just changed it."""
+    last = subscription.last_day
+    if last is None or last >= today:
+        return None
+    return f"its last day, {last}, lies in the past: no run is admitted"
+
+
 def check_subscription(subscription: Subscription, today: date) -> None:
     """Raise Forbidden when no run may be admitted: subscription_inactive, subscription_expired."""
     if subscription.status is SubscriptionStatus.INACTIVE:

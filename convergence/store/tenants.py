@@ -133,8 +133,14 @@ def set_limits(tx: WriteTx, tenant_id: str, limits: Limits, *, now: datetime) ->
     if not tx.write(change.values(**rows.limit_values(limits), updated_at=now)):
         raise _absent(tenant_id)
     today = sa.update(usage).where(usage.c.tenant_id == tenant_id, usage.c.usage_date == now.date())
+    is_met = sa.or_(
+        usage.c.pipelines_run_today >= limits.daily_limit,
+        usage.c.pipelines_run_month >= limits.monthly_limit,
+        usage.c.concurrent_pipelines_running >= limits.concurrent_limit,
+    )
     tx.write(
         today.values(
+            quota_exceeded=sa.and_(usage.c.quota_exceeded, is_met),
             daily_limit=limits.daily_limit,
             monthly_limit=limits.monthly_limit,
             concurrent_limit=limits.concurrent_limit,

@@ -43,6 +43,28 @@ def test_a_limit_of_bytes_is_no_part_of_a_plan_and_can_be_lifted(
         assert changed["limits"]["maximum_bytes_billed"] == most
 
 
+def test_usage_says_whether_the_quota_is_exceeded_at_this_moment(
+    acme: TestClient, keys: Keys, source: str
+) -> None:
+    limits, used = "/api/v1/tenants/acme/limits", "/api/v1/tenants/acme/usage"
+    acme.post(RUN, json={"date": "2024-11-01"})
+    acme.patch(limits, json={"daily_limit": 1}, headers=keys.admin)
+    assert acme.post(RUN, json={"date": "2024-11-02"}).status_code == 429
+    assert acme.get(used).json()["quota_exceeded"] is True
+    acme.patch(limits, json={"daily_limit": 2}, headers=keys.admin)
+    usage = acme.get(used).json()
+    assert usage["quota_exceeded"] is False
+    assert usage["quota_exceeded_at"] is not None
+
+
+def test_a_last_day_in_the_past_is_taken_with_a_notice(acme: TestClient, keys: Keys) -> None:
+    past = acme.patch(PLAN, json={"subscription_end_date": "2024-11-04"}, headers=keys.admin)
+    assert past.status_code == 200
+    assert "its last day, 2024-11-04, lies in the past" in past.json()["notice"]
+    today = acme.patch(PLAN, json={"subscription_end_date": "2024-11-05"}, headers=keys.admin)
+    assert today.json()["notice"] is None
+
+
 def test_a_tenant_changes_nothing_of_it(acme: TestClient) -> None:
     answer = acme.patch(PLAN, json={"plan_name": "SCALE"})
     assert (answer.status_code, answer.json()["code"]) == (403, "operator_only")

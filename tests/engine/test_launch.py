@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from convergence.engine import administer
 from convergence.engine.deliver import deliver
 from convergence.engine.launch import launch
 from convergence.engine.onboard import Onboarded, onboard
+from convergence.engine.plan import plan
 from convergence.engine.service import Service
 from convergence.errors import Forbidden, Invalid, NotFound, QuotaExceeded
 from convergence.model.run import LaunchRequest, Status
@@ -73,6 +75,13 @@ def test_the_seventh_run_of_a_starter_day_is_refused(
         row = usage.row(tx, "small", clock.now().date())
     assert row is not None
     assert (row.pipelines_run_today, row.quota_exceeded) == (6, True)
+    assert "anew at 2024-11-06 00:00 UTC" in refused.value.hint
+    assert "cdp quota set TENANT --daily N" in refused.value.hint
+    administer.set_limits(service, "small", {"daily_limit": 7})
+    with service.database.read() as tx:
+        raised = usage.row(tx, "small", clock.now().date())
+    assert raised is not None
+    assert (raised.quota_exceeded, raised.quota_exceeded_at) == (False, row.quota_exceeded_at)
 
 
 def test_a_second_run_at_once_is_refused_on_starter(service: Service, tmp_path: Path) -> None:
@@ -151,6 +160,24 @@ def test_a_tenant_with_two_sources_must_name_one(service: Service, export: Expor
     assert refused.value.code == "source_ambiguous"
     named = replace(REQUEST, variables={"source_billing_table": "billing.exports.other"})
     assert launch(service, named).run.parameters["source_billing_table"] == "billing.exports.other"
+
+
+@pytest.mark.parametrize("table", ["billing.exports.unknown", "billing.exports.foreign"])
+def test_a_source_that_is_not_the_tenants_is_refused_at_launch(
+    service: Service, export: Export, table: str
+) -> None:
+    onboard(service, application("other"))
+    grant_export(service, Path("/tmp/other/*.csv"), "other", "billing.exports.foreign")  # noqa: S108 - only a name
+    named = replace(REQUEST, variables={"source_billing_table": table})
+    with pytest.raises(Invalid, match=f"{table}.*is no source of this tenant") as refused:
+        launch(service, named)
+    assert refused.value.code == "source_not_found"
+    assert refused.value.hint == f"its sources are: {EXPORT}"
+    assert [each.code for each in plan(service, named).obstacles] == ["source_not_found"]
+    with service.database.write() as tx:
+        tenants.set_variable(tx, "acme", "source_billing_table", table, now=service.clock.now())
+    with pytest.raises(Invalid, match="is no source"):
+        launch(service, REQUEST)
 
 
 def test_a_source_of_unsaid_kind_is_told_by_its_files(service: Service, export: Export) -> None:

@@ -41,7 +41,9 @@ class SubscriptionPatch(In):
 
 
 class SubscriptionOut(Out):
-    """`notice` says which limits the present use is above: what runs goes on, new runs wait."""
+    """`notice` says which limits the present use is above (what runs goes on, new runs wait), and
+    that the last day lies in the past.
+    """
 
     subscription_id: str
     tenant_id: str

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, ConfigDict, Field, StrictInt
 
 from convergence.api.wire.shape import Exact, In, Out
-from convergence.model.quota import Use, passed
+from convergence.model.quota import Use, is_met, passed
 from convergence.model.tenant import Limits, Plan, Tenant
 from convergence.model.usage import UsageRow
 
@@ -69,7 +69,11 @@ class LimitsOut(Out):
 
 
 class UsageOut(Out):
-    """One UTC day in the columns of `tenant_usage_quotas`; the limits in force, what is left."""
+    """One UTC day in the columns of `tenant_usage_quotas`; the limits in force, what is left.
+
+    `quota_exceeded` is as at this moment: one run more would be refused.
+    `quota_exceeded_at` is the first refusal of the day.
+    """
 
     usage_id: str
     tenant_id: str
@@ -112,7 +116,7 @@ def limits_out(tenant: Tenant, limits: Limits, use: Use) -> LimitsOut:
 
 def usage_out(row: UsageRow, limits: Limits, use: Use) -> UsageOut:
     return UsageOut(
-        **asdict(row),
+        **{**asdict(row), "quota_exceeded": is_met(limits, use)},
         limits=LimitNumbers.model_validate(limits),
         quota_remaining=_remaining(limits, use),
     )
