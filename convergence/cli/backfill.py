@@ -75,16 +75,14 @@ def backfill(
         ref = check_ref(template)
         client.template(ref)
         usage = client.usage(tenant)
-        granted = usage["limits"]["concurrent_limit"]
-        at_once = min(parallel or granted or 1, len(days), MOST_PARALLEL)
-        plan = _plan(ref, tenant, days, usage, at_once)
+        plan = _plan(ref, tenant, days, usage, parallel or MOST_PARALLEL)
         if dry_run:
             show_record(plan, call.format)
             return
-        _tell(plan)
+        _tell(plan, asked=parallel)
         if not yes and sys.stdin.isatty() and call.format is Format.TABLE:
             typer.confirm("Go on?", default=True, abort=True, err=True)
-        batch = Batch(client=client, parallel=at_once)
+        batch = Batch(client=client, parallel=plan["parallel"])
         batch.run(_job(client, tenant, ref, wanted, day) for day in days)
     show_rows(sorted(batch.rows, key=lambda row: row["run_date"]), COLUMNS, call.format)
     _conclude(batch, len(days), f"{shlex.join(words)} --to {days[-1]} --from")
@@ -112,25 +110,30 @@ def _job(client: "Client", tenant: str, ref: str, wanted: Json, day: date) -> "J
     )
 
 
-def _plan(ref: str, tenant: str, days: Sequence[date], usage: Json, at_once: int) -> Json:
-    left = usage["quota_remaining"]
+def _plan(ref: str, tenant: str, days: Sequence[date], usage: Json, wanted: int) -> Json:
+    """More at a time than the tenant is granted would be refused."""
+    left, granted = usage["quota_remaining"], usage["limits"]["concurrent_limit"]
     return {
         "template": ref,
         "tenant_id": tenant,
         "from": days[0].isoformat(),
         "to": days[-1].isoformat(),
         "runs": len(days),
-        "parallel": at_once,
+        "parallel": min(wanted, max(granted, 1), len(days), MOST_PARALLEL),
+        "concurrent_limit": granted,
         "left_today": left["daily"],
         "left_this_month": left["monthly"],
         "runs_now": min(len(days), left["daily"], left["monthly"]),
     }
 
 
-def _tell(plan: Json) -> None:
+def _tell(plan: Json, *, asked: int | None) -> None:
+    granted = plan["concurrent_limit"]
+    is_cut = asked is not None and asked > granted and plan["runs"] > granted
     say(
         f"{plan['runs']} runs of {plan['template']} for {plan['tenant_id']}, {plan['from']} to "
         f"{plan['to']}, {plan['parallel']} at a time"
+        + (f": its limit of concurrent runs is {granted}" if is_cut else "")
     )
     say(f"quota: {plan['left_today']} left today, {plan['left_this_month']} left this month")
     if plan["runs_now"] < plan["runs"]:

@@ -1,6 +1,6 @@
 """`cdp runs retry`: do again what runs did not finish, one or many."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,7 +8,7 @@ import typer
 from convergence.cli import runs
 from convergence.cli.command import AnyTenant, Call, command
 from convergence.cli.output import say, show_rows
-from convergence.errors import Invalid, StepFailed
+from convergence.errors import Forbidden, Invalid, StepFailed, Unauthenticated
 from convergence.model.run import LIVE, Status
 
 if TYPE_CHECKING:
@@ -106,7 +106,35 @@ def _chosen(
         raise Invalid(f"runs that are {', '.join(sorted(live))} are retried by their ids alone")
     chosen = {"since": moment(since)} if since else {}
     found = client.runs(tenant, chosen, limit=MOST_RUNS)
-    return [run for run in _last_of_each(found) if run["status"] in wanted]
+    last = [run for run in _last_of_each(found) if run["status"] in wanted]
+    sources = _sources(client) if last else None
+    if sources is None:
+        return last
+    return [run for run in last if not _is_repaired(run, found, sources)]
+
+
+def _sources(client: "Client") -> Collection[str] | None:
+    """The sources that there are; None for a tenant, who is not told of all."""
+    try:
+        return {source["table"] for source in client.sources()}
+    except (Forbidden, Unauthenticated):
+        return None
+
+
+def _is_repaired(run: Json, newest_first: Sequence[Json], sources: Collection[str]) -> bool:
+    """Whether a later run completed the work from another source, as the run's own is gone."""
+    from convergence.engine.administer import TABLE
+
+    asked = run["parameters"]
+    rest = {name: it for name, it in asked.items() if it in sources or not TABLE.fullmatch(it)}
+    if rest == asked:
+        return False
+    return any(
+        later["status"] == Status.COMPLETED
+        and all(later[name] == run[name] for name in ("tenant_id", "pipeline_id", "run_date"))
+        and rest.items() <= later["parameters"].items()
+        for later in newest_first[: newest_first.index(run)]
+    )
 
 
 def _last_of_each(newest_first: Sequence[Json]) -> list[Json]:

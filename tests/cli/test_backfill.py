@@ -6,7 +6,7 @@ import pytest
 
 from convergence.cli import batch
 from convergence.cli.batch import Batch
-from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server, onboard
+from tests.cli.conftest import DAY, EXPORT, TEMPLATE, Cdp, Ended, Server, onboard
 
 SPAN = ("--from", "2025-03-01", "--to", "2025-03-03")
 
@@ -37,6 +37,14 @@ def test_several_at_a_time_when_granted(acme: Cdp) -> None:
     assert "3 at a time" in ended.err
     asked = "SELECT COUNT(*) AS days FROM x_meta_loads"
     assert acme("sql", "-t", "acme", asked, "--json").json == [{"days": 3}]
+
+
+def test_more_at_a_time_than_granted_is_told(acme: Cdp) -> None:
+    acme("quota", "set", "acme", "--concurrent", "1")
+    told = acme(*backfill("--parallel", "2"))
+    assert told.code == 0, told.err
+    assert "1 at a time: its limit of concurrent runs is 1" in told.err
+    assert acme(*backfill("--parallel", "2", "--dry-run", "--json")).json["parallel"] == 1
 
 
 def test_a_dry_run_shows_the_plan_alone(acme: Cdp) -> None:
@@ -117,6 +125,21 @@ def test_failed_runs_are_retried_by_their_status(acme: Cdp, export: Path) -> Non
     (row,) = retried.json
     assert (row["status"], row["retry_of"]) == ("COMPLETED", planned[0]["pipeline_logging_id"])
     assert acme(*chosen, "--json").json == []
+
+
+def test_a_day_that_another_source_repaired_is_not_retried(acme: Cdp, export: Path) -> None:
+    def add(table: str, files: Path) -> Ended:
+        return acme("sources", "add", table, "--files", str(files), "--tenant", "acme")
+
+    assert acme("sources", "rm", EXPORT).code == 0
+    assert add("billing.exports.mistaken", export / "none" / "*.csv").code == 0
+    for day in (DAY, "2025-03-02"):
+        assert acme("run", TEMPLATE, "-t", "acme", "--date", day).code == 1
+    assert acme("sources", "rm", "billing.exports.mistaken").code == 0
+    assert add(EXPORT, export / "*.csv").code == 0
+    assert acme("run", TEMPLATE, "-t", "acme", "--date", DAY).code == 0
+    chosen = acme("runs", "retry", "--status", "failed", "--dry-run", "--json").json
+    assert [run["run_date"] for run in chosen] == ["2025-03-02"]
 
 
 def test_what_cannot_be_retried_is_told_beside_what_can(acme: Cdp, export: Path) -> None:
