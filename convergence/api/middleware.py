@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convergence.api import problems
+from convergence.errors import Invalid
 from convergence.outside import logs
 from convergence.outside.logs import Log
 from convergence.outside.metrics import Metrics
@@ -24,6 +25,8 @@ SECURITY = {
     "Cache-Control": "no-store",
 }
 """A route that knows better sets its own."""
+SINGLE = ("X-API-Key", "X-Admin-Key", "Authorization", "Idempotency-Key", "Content-Type")
+"""Headers of which one counts, so that a second one must not be overlooked."""
 
 IS_HEAD = "cdp.is_head"
 
@@ -104,6 +107,28 @@ class Measured:
             self._metrics.http(method, route, status=status, seconds=seconds)
             spent = round(seconds * 1000, 1)
             log.info("request", method=method, path=scope["path"], status=status, ms=spent)
+
+
+class SingleHeaders:
+    """Refuses a request that sends a header twice of which one counts: whose key was meant?"""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            twice = [name for name in SINGLE if len(headers.getlist(name)) > 1]
+            if twice:
+                refusal = Invalid(
+                    f"The header {twice[0]} was sent more than once",
+                    code="duplicate_header",
+                    hint=f"send {twice[0]} once",
+                )
+                answer = await problems.answer_error(Request(scope), refusal)
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class BodyLimit:

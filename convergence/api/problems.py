@@ -46,6 +46,7 @@ STATUS: Mapping[type[CdpError], int] = {
     Cancelled: 408,
 }
 BY_CODE: Mapping[str, int] = {
+    "duplicate_header": 400,
     "invalid_template_name": 404,
     "subscription_expired": 402,
     "result_too_large": 413,

@@ -44,6 +44,15 @@ def test_a_method_that_is_unknown(http: TestClient) -> None:
     assert answer.headers["Allow"] == "GET, HEAD, PATCH"
 
 
+@pytest.mark.parametrize("name", ["X-API-Key", "X-Admin-Key", "Authorization", "Idempotency-Key"])
+def test_a_header_of_which_one_counts_is_refused_when_it_comes_twice(
+    http: TestClient, name: str
+) -> None:
+    twice = http.get("/api/v1/tenants/acme", headers=[(name, "one"), (name, "another")])
+    problem = check(twice, 400, "duplicate_header")
+    assert name in problem["detail"]
+
+
 def test_a_body_that_is_no_json(acme: TestClient) -> None:
     headers = {"Content-Type": "application/json"}
     problem = check(acme.post(RUN, content=b'{"date": }', headers=headers), 400, "invalid_json")
