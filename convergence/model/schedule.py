@@ -6,7 +6,7 @@ hour or minute goes by real time.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
@@ -115,14 +115,34 @@ def check_cron(text: str) -> str:
     try:
         comes = next(CronSim(plain, datetime(2024, 1, 1, tzinfo=UTC)), None)
     except CronSimError as error:
+        minute, hour, day, month, weekday = fields
+        any_day, any_month = (minute, hour, "*", month, weekday), (minute, hour, day, "*", weekday)
+        if _is_possible(any_day) and _is_possible(any_month):
+            raise _never(plain, day, month) from error
         raise Invalid(
             f"schedule_cron {plain!r} is not valid: {str(error).lower()}",
             code="invalid_cron",
             hint=FIELDS,
         ) from error
     if comes is None:
-        raise Invalid(f"schedule_cron {plain!r} never comes true", code="invalid_cron", hint=FIELDS)
+        raise _never(plain, fields[2], fields[3])
     return plain
+
+
+def _is_possible(fields: Sequence[str]) -> bool:
+    try:
+        CronSim(" ".join(fields), datetime(2024, 1, 1, tzinfo=UTC))
+    except CronSimError:
+        return False
+    return True
+
+
+def _never(plain: str, day: str, month: str) -> Invalid:
+    return Invalid(
+        f"schedule_cron {plain!r} never comes true: month {month} has no day {day}",
+        code="invalid_cron",
+        hint=f"the last day of a month is L; {FIELDS}",
+    )
 
 
 def check_zone(name: str) -> str:

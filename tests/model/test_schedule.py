@@ -82,6 +82,14 @@ def test_what_is_no_cron_expression_is_refused_with_an_example(text: str) -> Non
     assert "0 3 * * *" in refused.value.hint
 
 
+def test_a_day_that_the_month_lacks_is_named() -> None:
+    for text in ("0 0 30 2 *", "0 0 31 4,6 *"):
+        with pytest.raises(Invalid, match=r"never comes true: month .* has no day 3"):
+            check_cron(text)
+    with pytest.raises(Invalid, match="bad month"):
+        check_cron("0 0 3 13 *")
+
+
 @given(st.text(alphabet="0123456789*,/-#LWAMONJ ", max_size=40) | st.text(max_size=20))
 def test_any_text_is_a_cron_expression_or_refused(text: str) -> None:
     try:
