@@ -73,7 +73,11 @@ class Settings(BaseModel):
         "`control.db` in the home.",
     )
     database_connections: int = Field(
-        20, ge=4, le=1000, description="Connections to PostgreSQL that one process keeps at most."
+        20,
+        ge=4,
+        le=1000,
+        description="Connections to PostgreSQL that one process keeps at most; it may always have "
+        "8 more than `CDP_WORKER_CONCURRENCY`.",
     )
     warehouse: Literal["duckdb", "bigquery"] = Field(
         "duckdb",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from convergence.outside.metrics import Metrics
     from convergence.warehouse.duckdb.parquet import ExportWriter
 
+SPARE_CONNECTIONS = 8
+"""Beside one for each run under way: for callers, and for what recurs."""
 SHIPPED_CONFIGS = (
     Path(__file__).parent / "configs",
     Path(__file__).parent.parent / "configs",
@@ -80,7 +82,10 @@ def build(settings: Settings) -> Service:
 
 def _database(settings: Settings, service: Service) -> Database:
     """The control store, migrated: additive steps only, so a newer process may just start."""
-    database = Database(service.config.database_url, connections=settings.database_connections)
+    least = settings.worker_concurrency + SPARE_CONNECTIONS
+    database = Database(
+        service.config.database_url, connections=max(settings.database_connections, least)
+    )
     if not database.is_current():
         from convergence.store import migrate
 

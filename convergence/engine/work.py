@@ -165,9 +165,15 @@ class Worker:
     def stop(self, *, seconds: int) -> None:
         """Wait so long for the runs under way, then break them off: another start goes on."""
         timer = threading.Timer(seconds, self._executor.break_off)
+        timer.daemon = True
         timer.start()
-        DBOS.destroy(workflow_completion_timeout_sec=seconds + GRACE_SECONDS, destroy_registry=True)
-        timer.cancel()
+        try:
+            DBOS.destroy(
+                workflow_completion_timeout_sec=seconds + GRACE_SECONDS, destroy_registry=True
+            )
+        finally:
+            # A timer that went on would hold the process for as long.
+            timer.cancel()
 
 
 def needs_warehouse(run: Run, step_types: Mapping[str, StepType]) -> bool:
