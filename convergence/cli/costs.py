@@ -203,7 +203,8 @@ def reconcile(
     """Compare the bill with its source, month by month; exit code 1 when they differ."""
     with call.client() as client:
         items = client.reconciliation(tenant, {"invoice_month": month} if month else {})
-    rows = [{**item, "runs": len(item["run_ids"])} for item in items]
+    is_table = call.format is Format.TABLE
+    rows = [{**item, "run_ids": _few(item["run_ids"])} for item in items] if is_table else items
     show_rows(rows, RECONCILED, call.format)
     if not all(item["is_equal"] for item in items):
         raise typer.Exit(1)
@@ -235,6 +236,12 @@ def columns_of(items: Sequence[Row], names: Sequence[str]) -> list[str]:
 
 def currency_of(item: Row) -> str:
     return item["currency"] or ""
+
+
+def _few(run_ids: Sequence[str]) -> str:
+    """As a cell holds it: one id, or the first of many."""
+    more = len(run_ids) - 1
+    return ", ".join(run_ids[:1]) + (f" and {more} more" if more > 0 else "")
 
 
 def _show(items: Sequence[Row], names: Sequence[str], form: Format) -> None:

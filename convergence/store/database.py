@@ -183,7 +183,7 @@ class Database:
         try:
             yield
         except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.OperationalError) as error:
-            reason = str(getattr(error, "orig", None) or error).strip()
+            reason = " ".join(str(getattr(error, "orig", None) or error).split())
             if not _is_outage(error):
                 raise
             hint = next((hint for words, hint in _HINTS.items() if words in reason), _HINT)
