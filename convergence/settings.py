@@ -73,11 +73,7 @@ class Settings(BaseModel):
         "`control.db` in the home.",
     )
     database_connections: int = Field(
-        20,
-        ge=4,
-        le=1000,
-        description="Connections to PostgreSQL that one process keeps at most; it may always have "
-        "8 more than `CDP_WORKER_CONCURRENCY`.",
+        20, ge=4, le=1000, description="Most connections to PostgreSQL; 8 above the runs at least."
     )
     warehouse: Literal["duckdb", "bigquery"] = Field(
         "duckdb",
