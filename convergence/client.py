@@ -28,6 +28,10 @@ class Client(Protocol):
     def create_key(self, tenant_id: str, wanted: Json) -> Json: ...
     def revoke_key(self, tenant_id: str, key_id: str) -> None: ...
 
+    def credentials(self, tenant_id: str) -> list[Json]: ...
+    def put_credentials(self, tenant_id: str, wanted: Json) -> Json: ...
+    def remove_credentials(self, tenant_id: str) -> None: ...
+
     def usage(self, tenant_id: str) -> Json: ...
     def set_limits(self, tenant_id: str, changes: Json) -> Json: ...
 
@@ -128,6 +132,20 @@ class HttpClient(Remote, Client):
     @override
     def revoke_key(self, tenant_id: str, key_id: str) -> None:
         self._ask("DELETE", f"/tenants/{segment(tenant_id)}/api-keys/{segment(key_id)}")
+
+    @override
+    def credentials(self, tenant_id: str) -> list[Json]:
+        return list(
+            self._pages(f"/tenants/{segment(tenant_id)}/credentials", {}, PAGE, self._caller)
+        )
+
+    @override
+    def put_credentials(self, tenant_id: str, wanted: Json) -> Json:
+        return self._ask("PUT", f"/tenants/{segment(tenant_id)}/credentials/gcp", body=wanted)
+
+    @override
+    def remove_credentials(self, tenant_id: str) -> None:
+        self._ask("DELETE", f"/tenants/{segment(tenant_id)}/credentials/gcp")
 
     @override
     def usage(self, tenant_id: str) -> Json:

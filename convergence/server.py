@@ -25,6 +25,7 @@ from convergence.api import (
     backups,
     bills,
     costs,
+    credentials,
     docs,
     events,
     health,
@@ -62,7 +63,7 @@ MOST_QUERIES = 4
 WORKER_ROOMS = (health,)
 """What a worker answers: whether it is well, and what it counts."""
 ROOMS = (
-    *(docs, health, runs, events, tenants, usage, schedules, scheduler),
+    *(docs, health, runs, events, tenants, usage, credentials, schedules, scheduler),
     *(sources, templates, costs, bills, quality, query, backups, signin),
 )
 log = Log(__name__)

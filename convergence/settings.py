@@ -39,7 +39,7 @@ VARIABLES = {"project_id": "GCP_PROJECT_ID", "bigquery_endpoint": "BIGQUERY_EMUL
 OTHERS = frozenset({"CDP_TENANT", "CDP_API_KEY", "CDP_SERVER", "CDP_VENV"})
 """Read from the environment by the command line and its bootstrap; no settings of the service."""
 POSTGRES = "postgresql+psycopg"
-SECRETS = frozenset({"database_url", "admin_key", "pepper", "smtp_url"})
+SECRETS = frozenset({"database_url", "admin_key", "pepper", "credentials_key", "smtp_url"})
 """Their values are never repeated."""
 WORDS = {
     "int_parsing": "must be a whole number",
@@ -102,14 +102,13 @@ class Settings(BaseModel):
     )
     bigquery_key_file: Path | None = Field(
         None,
-        description="Key file of the service account that works in BigQuery; `{dataset}` in it is "
-        "the tenant's. Unset: the process's own credentials.",
+        description="Key file of the service account that works in BigQuery for tenants without "
+        "credentials of their own. Unset: the process's own credentials.",
     )
     bigquery_impersonate: str = Field(
         "",
-        pattern=r"^(([a-z0-9-]|\{dataset\})+@[a-z0-9.-]+)?$",
-        description="Service account to act as, with those credentials; `{dataset}` in it is the "
-        "tenant's.",
+        pattern=r"^([a-z0-9-]+@[a-z0-9.-]+)?$",
+        description="Service account to act as, with those credentials.",
     )
     bigquery_price_per_tib: float = Field(
         6.25, ge=0, description="Dollars for a TiB read, in plans: on-demand in `US` as of 2025."
@@ -130,6 +129,11 @@ class Settings(BaseModel):
         None,
         description="Key of the API keys' hashes; several with commas between, the newest last. "
         "Unset in development: made in `pepper` in the home. Part of a backup.",
+    )
+    credentials_key: SecretStr | None = Field(
+        None,
+        description="Seals tenants' cloud credentials; several with commas between, the newest "
+        "last. Unset in development: made in `credentials.key` in the home. Part of a backup.",
     )
     disable_auth: bool = Field(
         default=False,
@@ -255,7 +259,7 @@ class Settings(BaseModel):
     @classmethod
     def _a_url(cls, value: SecretStr | None) -> SecretStr | None:
         try:
-            _ = urlsplit(_text(value) or "").port
+            _ = urlsplit(text_of(value) or "").port
         except ValueError:
             raise ValueError("is not a url; write %23 for # and %2F for / in a password") from None
         return value
@@ -277,22 +281,14 @@ class Settings(BaseModel):
 
     def database_url_text(self) -> str:
         """The control store's url: `control.db` in the home when none is set."""
-        return _text(self.database_url) or f"sqlite:///{self.home / 'control.db'}"
-
-    def pepper_text(self) -> str | None:
-        return _text(self.pepper)
-
-    def admin_key_text(self) -> str | None:
-        return _text(self.admin_key)
-
-    def smtp_url_text(self) -> str | None:
-        return _text(self.smtp_url)
+        return text_of(self.database_url) or f"sqlite:///{self.home / 'control.db'}"
 
     def secret_values(self) -> tuple[str, ...]:
         """All that must never be written down, the passwords in urls too; for the log."""
-        urls = [_text(self.database_url) or "", _text(self.smtp_url) or ""]
+        urls = [text_of(self.database_url) or "", text_of(self.smtp_url) or ""]
         passwords = [urlsplit(url).password or "" for url in urls]
-        plain = [_text(self.pepper), _text(self.admin_key), *map(unquote, passwords), *passwords]
+        keys = [text_of(each) or "" for each in (self.pepper, self.admin_key, self.credentials_key)]
+        plain = [*keys, *",".join(keys).split(","), *map(unquote, passwords), *passwords]
         return tuple(value for value in plain if value)
 
 
@@ -396,5 +392,5 @@ def _is_local(host: str) -> bool:
         return host == "localhost"
 
 
-def _text(secret: SecretStr | None) -> str | None:
+def text_of(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret is not None else None

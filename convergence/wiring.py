@@ -17,7 +17,7 @@ from convergence.outside.clock import SystemClock
 from convergence.outside.home import Home
 from convergence.outside.notify import Mailer, NoMailer, SmtpMailer
 from convergence.outside.secrets import Secrets
-from convergence.settings import Settings
+from convergence.settings import Settings, text_of
 from convergence.steps.base import StepType, step_models
 from convergence.store.database import Database
 from convergence.warehouse.base import Warehouse
@@ -25,6 +25,8 @@ from convergence.warehouse.base import Warehouse
 if TYPE_CHECKING:
     from convergence.library import Library
     from convergence.outside.metrics import Metrics
+    from convergence.outside.vault import Vault
+    from convergence.warehouse.bigquery.access import Access
     from convergence.warehouse.duckdb.parquet import ExportWriter
 
 SPARE_CONNECTIONS = 8
@@ -63,8 +65,8 @@ def build(settings: Settings) -> Service:
         home=home,
         secrets=Secrets(
             home.path,
-            pepper=settings.pepper_text(),
-            admin_key=settings.admin_key_text(),
+            pepper=text_of(settings.pepper),
+            admin_key=text_of(settings.admin_key),
             environment=settings.environment,
         ),
         mailer=_mailer(settings),
@@ -75,6 +77,7 @@ def build(settings: Settings) -> Service:
             library=lambda: library(settings),
             metrics=_metrics,
             queue=lambda database: _queue(database, service),
+            vault=lambda: _vault(settings),
         ),
     )
     return service
@@ -99,6 +102,27 @@ def _queue(database: Database, service: Service) -> Queue:
     from convergence.engine.work import DurableQueue
 
     return DurableQueue(database, service.config.database_url, service.step_types)
+
+
+def _vault(settings: Settings) -> "Vault":
+    try:
+        from convergence.outside.vault import Vault
+    except ModuleNotFoundError as error:
+        raise _client_missing("credentials of tenants need", error) from error
+
+    return Vault(
+        settings.home,
+        key=text_of(settings.credentials_key),
+        environment=settings.environment,
+    )
+
+
+def _client_missing(what: str, error: ModuleNotFoundError) -> Unavailable:
+    return Unavailable(
+        f"{what} the client of BigQuery: {error}",
+        code="client_missing",
+        hint="pip install 'convergence-data-pipeline[bigquery]'",
+    )
 
 
 def _step_types() -> Mapping[str, StepType]:
@@ -136,7 +160,7 @@ def export_writer() -> "ExportWriter":
 
 
 def _mailer(settings: Settings) -> Mailer:
-    url = settings.smtp_url_text()
+    url = text_of(settings.smtp_url)
     if url is None:
         return NoMailer()
     return SmtpMailer(url, sender=settings.smtp_from, allow=frozenset(settings.alert_allow))
@@ -152,15 +176,11 @@ def _bigquery(settings: Settings, service: Service) -> Warehouse:
     from convergence.store import fleet
 
     try:
-        from convergence.warehouse.bigquery.access import Clients, access_by
+        from convergence.warehouse.bigquery.access import Clients
         from convergence.warehouse.bigquery.jobs import ByteLimit
         from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
     except ModuleNotFoundError as error:
-        raise Unavailable(
-            f"CDP_WAREHOUSE=bigquery needs the client of BigQuery: {error}",
-            code="client_missing",
-            hint="pip install 'convergence-data-pipeline[bigquery]'",
-        ) from error
+        raise _client_missing("CDP_WAREHOUSE=bigquery needs", error) from error
 
     def limits(dataset: str) -> Iterator[ByteLimit]:
         if (most := settings.bigquery_max_bytes) is not None:
@@ -173,7 +193,7 @@ def _bigquery(settings: Settings, service: Service) -> Warehouse:
     clients = Clients(
         settings.project_id,
         location=settings.bigquery_location,
-        access_of=access_by(settings.bigquery_key_file, settings.bigquery_impersonate),
+        access_of=lambda dataset: access_of(settings, service, dataset),
         endpoint=settings.bigquery_endpoint,
     )
     return BigqueryWarehouse(
@@ -182,6 +202,23 @@ def _bigquery(settings: Settings, service: Service) -> Warehouse:
         limits=limits,
         job_seconds=settings.bigquery_job_seconds,
     )
+
+
+def access_of(settings: Settings, service: Service, dataset: str) -> "Access":
+    """How a dataset in BigQuery is reached: as its tenant says in the store, else as all are."""
+    from convergence.engine import credentials
+    from convergence.store import fleet
+    from convergence.warehouse.bigquery.access import Access
+
+    with service.database.read() as tx:
+        own = fleet.credential_of(tx, dataset)
+    if own is None:
+        return Access(
+            key_file=settings.bigquery_key_file, impersonate=settings.bigquery_impersonate
+        )
+    if own.sealed is None:
+        return Access(key_file=settings.bigquery_key_file, impersonate=own.account)
+    return Access(key=credentials.secret_of(service, own))
 
 
 def _duckdb(settings: Settings, service: Service) -> Warehouse:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from convergence.errors import Invalid
-from convergence.settings import OTHERS, Settings, origins, variable
+from convergence.settings import OTHERS, Settings, origins, text_of, variable
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 
@@ -43,9 +43,9 @@ def test_names_of_the_source_documents_work(tmp_path: Path) -> None:
     }
     settings = load(tmp_path, variables)
     assert settings.disable_auth
-    assert settings.admin_key_text() == "one"
+    assert text_of(settings.admin_key) == "one"
     assert settings.project_id == "gac-prod-471220"
-    assert load(tmp_path, variables | {"CDP_ADMIN_KEY": "two"}).admin_key_text() == "two"
+    assert text_of(load(tmp_path, variables | {"CDP_ADMIN_KEY": "two"}).admin_key) == "two"
 
 
 def test_a_home_is_made_absolute_and_holds_the_store_by_default(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convergence.errors import Invalid
 from convergence.outside.home import Home
-from convergence.settings import Settings
+from convergence.settings import Settings, text_of
 
 if TYPE_CHECKING:
     from convergence.client import Client
@@ -43,7 +43,7 @@ def _to_server(settings: Settings, url: str, *, is_own: bool) -> "Client":
     """The key that lies in the home is shown to the home's own server alone."""
     from convergence.client import HttpClient
 
-    admin_key = settings.admin_key_text() or (_kept_key(settings.home) if is_own else None)
+    admin_key = text_of(settings.admin_key) or (_kept_key(settings.home) if is_own else None)
     return HttpClient(url, api_key=os.environ.get("CDP_API_KEY"), admin_key=admin_key)
 
 

@@ -6,7 +6,6 @@ Reads open the store alone. What needs the warehouse first takes the home, until
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
@@ -14,15 +13,15 @@ from uuid import uuid4
 from convergence import wiring
 from convergence.api import wire
 from convergence.cli import findings
+from convergence.cli.embedded_tenants import EmbeddedTenants
 from convergence.cli.homes import take_home
 from convergence.engine import administer, arrange
 from convergence.errors import Cancelled, NotFound
 from convergence.model.run import Trigger
-from convergence.model.tenant import Tenant
 from convergence.outside.home import HomeLock
 from convergence.outside.logs import Logs
 from convergence.settings import Settings
-from convergence.store import events, fleet, keys, runs, schedules, tenants
+from convergence.store import events, fleet, runs, schedules, tenants
 
 if TYPE_CHECKING:
     from convergence.client import Tell
@@ -33,11 +32,12 @@ POLL_SECONDS = 0.2
 PIECE = 1 << 16
 
 
-class EmbeddedClient:
+class EmbeddedClient(EmbeddedTenants):
     """Answers as the operator. Nothing is opened before it is needed."""
 
     def __init__(self, settings: Settings) -> None:
-        self._service = service = wiring.build(settings)
+        service = wiring.build(settings)
+        super().__init__(service)
         self._lock: HomeLock | None = None
         self._settling = Lock()
         secrets = (*settings.secret_values(), *service.secrets.values)
@@ -63,61 +63,6 @@ class EmbeddedClient:
         onboarded = onboard.onboard(self._service, wanted)
         ledger.publish(self._service)
         return wire.onboarded_out(onboarded).model_dump(mode="json")
-
-    def tenants(self, *, limit: int) -> list[Json]:
-        found = islice(self._all_tenants(), limit)
-        return [wire.tenant_out(tenant).model_dump(mode="json") for tenant in found]
-
-    def tenant(self, tenant_id: str) -> Json:
-        with self._service.database.read() as tx:
-            return wire.tenant_out(tenants.get(tx, tenant_id)).model_dump(mode="json")
-
-    def keys(self, tenant_id: str) -> list[Json]:
-        with self._service.database.read() as tx:
-            tenants.get(tx, tenant_id)
-            found = keys.active(tx, tenant_id)
-        return [wire.key_out(key).model_dump(mode="json") for key in found]
-
-    def create_key(self, tenant_id: str, wanted: Json) -> Json:
-        asked = wire.checked(wire.ApiKeyIn, wanted)
-        key, text = administer.create_key(
-            self._service,
-            tenant_id,
-            key_name=asked.key_name,
-            days=asked.expires_in_days,
-            scopes=asked.scopes,
-        )
-        return wire.new_key_out(key, text).model_dump(mode="json")
-
-    def revoke_key(self, tenant_id: str, key_id: str) -> None:
-        administer.revoke_key(self._service, tenant_id, key_id)
-
-    def usage(self, tenant_id: str) -> Json:
-        found = administer.todays_usage(self._service, tenant_id)
-        return wire.usage_out(found.row, found.limits, found.use).model_dump(mode="json")
-
-    def set_limits(self, tenant_id: str, changes: Json) -> Json:
-        wanted = wire.checked(wire.LimitsPatch, changes).changes
-        administer.set_limits(self._service, tenant_id, wanted)
-        found = administer.todays_usage(self._service, tenant_id)
-        with self._service.database.read() as tx:
-            tenant = tenants.get(tx, tenant_id)
-        return wire.limits_out(tenant, found.limits, found.use).model_dump(mode="json")
-
-    def subscription(self, tenant_id: str) -> Json:
-        from convergence.engine import subscribe
-
-        found = subscribe.look(self._service, tenant_id)
-        return wire.subscription_out(found).model_dump(mode="json")
-
-    def subscribe(self, tenant_id: str, changes: Json) -> Json:
-        from convergence.engine import subscribe
-
-        wanted = wire.checked(wire.SubscriptionPatch, changes)
-        changed = subscribe.subscribe(
-            self._service, tenant_id, plan=wanted.plan_name, changes=wanted.changes
-        )
-        return wire.subscription_out(changed).model_dump(mode="json")
 
     def sources(self) -> list[Json]:
         with self._service.database.read() as tx:
@@ -326,17 +271,6 @@ class EmbeddedClient:
 
         self._take_home()
         yield from _pieces(costs.export(self._service, tenant_id, sql, form))
-
-    def _all_tenants(self) -> Iterator[Tenant]:
-        """By id."""
-        after: str | None = None
-        while True:
-            with self._service.database.read() as tx:
-                part = fleet.tenants(tx, limit=PAGE, after=after)
-            yield from part
-            if len(part) < PAGE:
-                return
-            after = part[-1].tenant_id
 
     def is_alone(self) -> bool:
         from convergence.engine.workers import is_any_elsewhere

@@ -32,8 +32,7 @@ def show(call: Call, *, tenant: TenantId) -> None:
     "set",
     examples=(
         "cdp quota set acme --daily 25",
-        "cdp quota set acme --daily 100 --monthly 3000 --concurrent 10",
-        "cdp quota set acme --bytes 107374182400",
+        "cdp quota set acme --monthly 3000 --concurrent 10 --bytes 107374182400",
     ),
 )
 def change(

@@ -64,10 +64,11 @@ def serve(
 def _check_start(settings: "Settings") -> None:
     """What would end the start, so that a refused one leaves no home behind."""
     from convergence.outside.secrets import check_given
+    from convergence.settings import text_of
 
     check_given(
-        pepper=settings.pepper_text(),
-        admin_key=settings.admin_key_text(),
+        pepper=text_of(settings.pepper),
+        admin_key=text_of(settings.admin_key),
         environment=settings.environment,
     )
     listen(settings.host, settings.port).close()

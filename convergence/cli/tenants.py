@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convergence.cli import credentials
 from convergence.cli.command import Call, command, group
 from convergence.cli.output import show_record, show_rows
 from convergence.model.tenant import WarehouseKind
@@ -23,6 +24,7 @@ KEY_COLUMNS = ("api_key_id", "key_name", "scopes", "created_at", "expires_at", "
 app = group("Tenants: who owns data, keys and limits.")
 keys = group("A tenant's API keys.")
 app.add_typer(keys, name="keys")
+app.add_typer(credentials.app, name="credentials")
 
 
 class KeyScope(StrEnum):

@@ -25,7 +25,7 @@ from convergence.warehouse.sql.names import CENTRAL_DATASET
 
 MANIFEST = "manifest.json"
 STORE = "control.db"
-SECRETS = ("pepper", "admin.key", "identity")
+SECRETS = ("pepper", "admin.key", "credentials.key", "identity")
 FORMAT = 1
 
 

@@ -14,6 +14,7 @@ from convergence.engine.agree import check_warehouse
 from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
 from convergence.errors import CdpError
+from convergence.model.credential import Credential
 from convergence.model.key import ApiKeyRecord
 from convergence.model.quality import QualityResult
 from convergence.model.run import Run, StepRun
@@ -23,6 +24,7 @@ from convergence.model.tenant import Limits, Tenant
 from convergence.model.usage import UsageRow
 from convergence.outside.logs import Log
 from convergence.store import (
+    credentials,
     fleet,
     keys,
     quality,
@@ -127,6 +129,7 @@ def _of_tenant(tx: ReadTx, tenant: Tenant) -> list[Upsert]:
     known = keys.of_tenant(tx, tenant.tenant_id)
     limits = tenants.limits(tx, tenant.tenant_id)
     subscription = subscriptions.get(tx, tenant.tenant_id)
+    stored = credentials.of_tenant(tx, tenant.tenant_id)
     arranged = schedules.of_tenant(tx, tenant.tenant_id, with_deleted=True)
     return [
         _central("tenant_profiles", [_profile_row(tenant)]),
@@ -134,6 +137,7 @@ def _of_tenant(tx: ReadTx, tenant: Tenant) -> list[Upsert]:
         _central("tenant_api_keys", map(_central_key_row, known)),
         _central("tenant_pipeline_configs", map(_schedule_row, arranged)),
         _own("x_meta_api_keys", map(_key_row, known)),
+        _own("x_meta_cloud_credentials", map(_credential_row, stored)),
     ]
 
 
@@ -248,6 +252,20 @@ def _central_key_row(key: ApiKeyRecord) -> Row:
         "expires_at": key.expires_at,
         "created_at": key.created_at,
         "last_used_at": key.last_used_at,
+    }
+
+
+def _credential_row(credential: Credential) -> Row:
+    return {
+        "credential_id": credential.credential_id,
+        "tenant_id": credential.tenant_id,
+        "provider": credential.provider,
+        "credential_type": credential.credential_type,
+        "encrypted_credential": f"{credential.account} {credential.fingerprint}".strip(),
+        "created_at": credential.created_at,
+        "updated_at": credential.updated_at,
+        "is_active": credential.is_active,
+        "description": credential.description or None,
     }
 
 

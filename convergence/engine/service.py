@@ -22,6 +22,7 @@ from convergence.warehouse.base import Warehouse
 if TYPE_CHECKING:
     from convergence.library import Library
     from convergence.outside.metrics import Metrics
+    from convergence.outside.vault import Vault
 
 
 class Queue(Protocol):
@@ -82,6 +83,7 @@ class Makers:
     library: "Callable[[], Library]"
     metrics: "Callable[[], Metrics]"
     queue: Callable[[Database], Queue]
+    vault: "Callable[[], Vault]"
 
 
 @dataclass(kw_only=True)
@@ -119,6 +121,10 @@ class Service:
     @cached_property
     def queue(self) -> Queue:
         return self.makers.queue(self.database)
+
+    @cached_property
+    def vault(self) -> "Vault":
+        return self.makers.vault()
 
     def close(self) -> None:
         """Close what was opened."""

@@ -96,12 +96,14 @@ class Secrets:
 
 def check_given(*, pepper: str | None, admin_key: str | None, environment: str) -> None:
     """Raise Invalid for what is missing or weak outside development."""
-    if environment != "development":
-        _check("CDP_PEPPER", (pepper or "").split(","), environment)
-        _check("CDP_ADMIN_KEY", [admin_key or ""], environment)
+    check_secret("CDP_PEPPER", (pepper or "").split(","), environment)
+    check_secret("CDP_ADMIN_KEY", [admin_key or ""], environment)
 
 
-def _check(name: str, parts: Sequence[str], environment: str) -> None:
+def check_secret(name: str, parts: Sequence[str], environment: str) -> None:
+    """Raise Invalid for one that is missing or weak outside development."""
+    if environment == "development":
+        return
     hint = f"set {name} to {MIN_LENGTH} or more random characters, the same on all hosts"
     if not any(parts):
         raise Invalid(

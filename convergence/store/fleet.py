@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from convergence.model.credential import Credential, Provider
 from convergence.model.event import Event
 from convergence.model.key import ApiKeyRecord
 from convergence.model.notification import Notification
@@ -93,6 +94,19 @@ def byte_limit_of(tx: ReadTx, dataset: str) -> int | None:
         .where(profiles.c.tenant_dataset_id == dataset)
     )
     return tx.connection.execute(query).scalar_one_or_none()
+
+
+def credential_of(tx: ReadTx, dataset: str) -> Credential | None:
+    """The credential that reaches a tenant's dataset, where it has one."""
+    profiles, stored = t.tenant_profiles, t.tenant_cloud_credentials
+    query = (
+        sa.select(stored)
+        .join(profiles, profiles.c.tenant_id == stored.c.tenant_id)
+        .where(profiles.c.tenant_dataset_id == dataset)
+        .where(stored.c.provider == Provider.GCP.value, stored.c.is_active)
+    )
+    row = tx.connection.execute(query).one_or_none()
+    return rows.credential(row) if row is not None else None
 
 
 def usage_of(tx: ReadTx, day: date) -> list[UsageRow]:

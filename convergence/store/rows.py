@@ -5,6 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from convergence.model.credential import Credential, CredentialType, Provider
 from convergence.model.event import Event, EventKind, Level
 from convergence.model.key import ApiKeyRecord
 from convergence.model.load import Load, LoadKey, LoadStatus, SourceState
@@ -61,6 +62,21 @@ def subscription(row: Row) -> Subscription:
 
 def limit_values(of: Limits) -> dict[str, int | None]:
     return {name: getattr(of, name) for name in LIMIT_NAMES}
+
+
+def credential(row: Row) -> Credential:
+    return Credential(
+        tenant_id=row.tenant_id,
+        provider=Provider(row.provider),
+        credential_type=CredentialType(row.credential_type),
+        account=row.account,
+        fingerprint=row.fingerprint,
+        description=row.description,
+        is_active=row.is_active,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        sealed=row.encrypted_credentials,
+    )
 
 
 def api_key(row: Row) -> ApiKeyRecord:

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0012"
+REVISION = "0013"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -93,6 +93,23 @@ tenant_api_keys = sa.Table(
     _moment("last_used_at", nullable=True),
     _moment("revoked_at", nullable=True),
     sa.Index(None, "tenant_id"),
+)
+
+tenant_cloud_credentials = sa.Table(
+    "tenant_cloud_credentials",
+    metadata,
+    sa.Column("credential_id", sa.String, primary_key=True),
+    _tenant_id(),
+    sa.Column("provider", sa.String, nullable=False),
+    sa.Column("credential_type", sa.String, nullable=False),
+    sa.Column("account", sa.String, nullable=False),
+    sa.Column("fingerprint", sa.String, nullable=False),
+    _text("description"),
+    sa.Column("encrypted_credentials", sa.LargeBinary),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    _moment("created_at"),
+    _moment("updated_at"),
+    sa.UniqueConstraint("tenant_id", "provider"),
 )
 
 tenant_usage_quotas = sa.Table(

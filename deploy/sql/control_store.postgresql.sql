@@ -244,6 +244,23 @@ CREATE TABLE tenant_api_keys (
 
 CREATE INDEX ix_tenant_api_keys_tenant_id ON tenant_api_keys (tenant_id);
 
+CREATE TABLE tenant_cloud_credentials (
+	credential_id VARCHAR NOT NULL,
+	tenant_id VARCHAR NOT NULL,
+	provider VARCHAR NOT NULL,
+	credential_type VARCHAR NOT NULL,
+	account VARCHAR NOT NULL,
+	fingerprint VARCHAR NOT NULL,
+	description TEXT NOT NULL,
+	encrypted_credentials BYTEA,
+	is_active BOOLEAN DEFAULT true NOT NULL,
+	created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	CONSTRAINT pk_tenant_cloud_credentials PRIMARY KEY (credential_id),
+	CONSTRAINT uq_tenant_cloud_credentials_tenant_id_provider UNIQUE (tenant_id, provider),
+	CONSTRAINT fk_tenant_cloud_credentials_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenant_profiles (tenant_id)
+);
+
 CREATE TABLE tenant_pipeline_configs (
 	config_id VARCHAR NOT NULL,
 	tenant_id VARCHAR NOT NULL,
@@ -457,4 +474,4 @@ CREATE TABLE restatements (
 CREATE INDEX ix_restatements_tenant_id_recorded_at_load_id_position ON restatements (tenant_id, recorded_at, load_id, position);
 
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
-INSERT INTO alembic_version (version_num) VALUES ('0012');
+INSERT INTO alembic_version (version_num) VALUES ('0013');

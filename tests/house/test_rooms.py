@@ -16,6 +16,7 @@ CARRIERS = {
     "Event",
     "Load",
     "ApiKeyRecord",
+    "Credential",
     "Source",
     "Notification",
     "Schedule",

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +10,7 @@ from convergence.errors import StepFailed, StepInterrupted
 from convergence.model.source import GrantedSource, Kind
 from convergence.warehouse.base import Upsert
 from convergence.warehouse.bigquery import faults, sources
-from convergence.warehouse.bigquery.access import Access, Clients, access_by
+from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.faults import said
 from convergence.warehouse.bigquery.jobs import ByteLimit
 from convergence.warehouse.bigquery.sources import Export, Sight
@@ -75,15 +74,6 @@ def test_a_grant_is_part_of_what_is_read(exported: Export) -> None:
     source = GrantedSource(table=exported.name, files=None, kind=Kind.AUTO, project_ids=("web",))
     text = bounds(Sight(source=source, exports=(exported,)))
     assert text == "`project`.`id` IN ('web')"
-
-
-def test_a_tenant_is_reached_with_credentials_of_its_own() -> None:
-    access_of = access_by(Path("/keys/{dataset}.json"), "cdp-{dataset}@p.iam.gserviceaccount.com")
-    assert access_of("acme") == Access(
-        key_file=Path("/keys/acme.json"), impersonate="cdp-acme@p.iam.gserviceaccount.com"
-    )
-    assert access_of("tenants") == access_of("") == Access()
-    assert access_by(Path("/one.json"), "")("acme") == Access(key_file=Path("/one.json"))
 
 
 @pytest.mark.parametrize(

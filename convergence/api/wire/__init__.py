@@ -13,6 +13,7 @@ from convergence.api.wire.bill import (
     reconciliation_out,
     restatement_out,
 )
+from convergence.api.wire.credential import CredentialIn, CredentialOut, credential_out
 from convergence.api.wire.event import EventOut, LogQuery, event_out
 from convergence.api.wire.lineage import LineageQuery, OriginOut, origin_out
 from convergence.api.wire.plan import ExplainOut, PlanOut, explain_out, plan_out
@@ -127,6 +128,8 @@ __all__ = [
     "CostItem",
     "CostsOut",
     "CostsQuery",
+    "CredentialIn",
+    "CredentialOut",
     "DryrunOut",
     "EventOut",
     "ExplainOut",
@@ -195,6 +198,7 @@ __all__ = [
     "check_whole",
     "checked",
     "costs_out",
+    "credential_out",
     "dryrun_out",
     "event_out",
     "explain_out",

@@ -1,8 +1,9 @@
 """Whose credentials reach a dataset, and the client that they make."""
 
+import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +16,23 @@ from google.cloud.bigquery_storage import BigQueryReadClient
 from google.oauth2 import service_account
 
 from convergence.errors import WarehouseError
-from convergence.warehouse.sql.names import CENTRAL_DATASET
 
-PLACE = "{dataset}"
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """A service account's key file, and an account to act as; without both, the process's own."""
+    """A service account's key, as a file or its text, and an account to act as; without all of
+    them, the process's own.
+    """
 
     key_file: Path | None = None
+    key: str = field(default="", repr=False)
     impersonate: str = ""
 
 
 AccessOf = Callable[[str], Access]
-"""The access of a dataset."""
-
-
-def access_by(key_file: Path | None, impersonate: str) -> AccessOf:
-    """The same access for every dataset; where `{dataset}` is in either, each has its own, and
-    what belongs to no tenant is reached with the process's credentials.
-    """
-
-    def access_of(dataset: str) -> Access:
-        is_tenants = dataset not in {"", CENTRAL_DATASET}
-
-        def own(said: str) -> str:
-            return said.replace(PLACE, dataset) if is_tenants or PLACE not in said else ""
-
-        key = own(str(key_file)) if key_file is not None else ""
-        return Access(key_file=Path(key) if key else None, impersonate=own(impersonate))
-
-    return access_of
+"""The access of a dataset; "" is what belongs to none."""
 
 
 class Clients:
@@ -100,9 +85,9 @@ def _credentials(access: Access, *, is_emulated: bool) -> Any:  # noqa: ANN401 -
     if is_emulated:
         return AnonymousCredentials()  # type: ignore[no-untyped-call]
     try:
-        found = _own(access.key_file)
+        found = _own(access)
     except (OSError, ValueError, exceptions.GoogleAuthError) as error:
-        raise no_credentials(error, access.key_file) from error
+        raise no_credentials(error, access) from error
     if not access.impersonate:
         return found
     return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
@@ -110,19 +95,23 @@ def _credentials(access: Access, *, is_emulated: bool) -> Any:  # noqa: ANN401 -
     )
 
 
-def _own(key_file: Path | None) -> Any:  # noqa: ANN401 - as above
-    if key_file is None:
+def _own(access: Access) -> Any:  # noqa: ANN401 - as above
+    if access.key:
+        info = json.loads(access.key)
+        return service_account.Credentials.from_service_account_info(info, scopes=SCOPES)  # type: ignore[no-untyped-call]
+    if access.key_file is None:
         return google.auth.default(scopes=SCOPES)[0]
     load = service_account.Credentials.from_service_account_file
-    return load(str(key_file), scopes=SCOPES)  # type: ignore[no-untyped-call]
+    return load(str(access.key_file), scopes=SCOPES)  # type: ignore[no-untyped-call]
 
 
-def no_credentials(error: Exception, key_file: Path | None = None) -> WarehouseError:
+def no_credentials(error: Exception, access: Access | None = None) -> WarehouseError:
     """The error to raise when nobody is let in."""
-    where = f" in {key_file}" if key_file else ""
+    where = f" in {access.key_file}" if access and access.key_file else ""
+    where = " in the tenant's key" if access and access.key else where
     return WarehouseError(
         f"no credentials for BigQuery{where}: {str(error).splitlines()[0][:200]}",
         code="no_credentials",
-        hint="gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS=key.json; "
-        "a tenant's own: cdp tenants credentials",
+        hint="gcloud auth application-default login, or CDP_BIGQUERY_KEY_FILE; a tenant's own: "
+        "cdp tenants credentials set",
     )
