@@ -8,20 +8,20 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from uuid import NAMESPACE_OID, uuid5
 
 from convergence.engine.agree import check_warehouse
 from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
-from convergence.engine.quality import Checker, facts_of
+from convergence.engine.quality import Checker, Proven, facts_of
 from convergence.engine.service import Service
 from convergence.errors import Conflict, StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
 from convergence.model.event import rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
 from convergence.model.money import differences, totals_to_json
-from convergence.model.quality import QualityResult
 from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
@@ -90,40 +90,35 @@ class Loader:
     def _load_together(
         self, requests: Sequence[StageRequest], options: LoadOptions
     ) -> list[Report]:
-        warehouse = self.service.warehouse
-        staged: list[Staged] = []
-        done: list[tuple[Load, str, QualityResult | None]] = []
+        warehouse, now = self.service.warehouse, self.service.clock.now()
+        ready = [self._ready(request, None, options, now) for request in requests]
+        staged = warehouse.stage_together(ready, self.cancel)
         try:
-            for request in requests:
-                ready = self._ready(request, None, options)
-                after = staged[-1] if staged else None
-                staged.append(warehouse.stage(ready, self.cancel, after=after))
-                totals = warehouse.totals(staged[-1], self.cancel)
-                self._check(request.key, totals, options, before=None, is_sample=False)
-                load_id = self._load_id(request.key, None)
-                quality = self.checker.check_staged(
-                    ready, staged[-1], totals, options.checks, load_id=load_id
-                )
-                load = self._record(
-                    request.key, totals, load_id=load_id, before=None, is_sample=False
-                )
-                done.append((load, totals.sql, quality))
+            days = [
+                self._proven(request, day, options, before=None)
+                for request, day in zip(ready, staged, strict=True)
+            ]
+            quality = self.checker.check_together(days, options.checks)
+            done = [self._record(day, before=None) for day in days]
             self.cancel.check()
-            records = [self._published_record(load) for load, _, _ in done]
+            records = map(self._published_record, done)
             warehouse.publish_together(list(zip(staged, records, strict=True)))
         finally:
-            for part in reversed(staged):
-                warehouse.discard(part)
-        self._finish(requests[0].dataset, [load for load, _, _ in done])
-        return [_report(load, sql, facts_of(quality)) for load, sql, quality in done]
+            for day in staged:
+                warehouse.discard(day)
+        self._finish(requests[0].dataset, done)
+        return [
+            _report(load, day.totals.sql, facts_of(result))
+            for load, day, result in zip(done, days, quality, strict=True)
+        ]
 
     def _ready(
-        self, request: StageRequest, before: Load | None, options: LoadOptions
+        self, request: StageRequest, before: Load | None, options: LoadOptions, now: datetime
     ) -> StageRequest:
         stamps: dict[str, Value] = {
             "x_run_id": self.run.run_id,
             "x_source": request.key.source,
-            "x_ingested_at": self.service.clock.now(),
+            "x_ingested_at": now,
             request.partition_by: request.key.day,
         }
         is_reported = options.is_news if before is None else not before.is_sample
@@ -136,27 +131,30 @@ class Loader:
     def _load(self, request: StageRequest, options: LoadOptions) -> Report:
         warehouse = self.service.warehouse
         before = self._published(request.key)
-        request = self._ready(request, before, options)
+        request = self._ready(request, before, options, self.service.clock.now())
         staged = warehouse.stage(request, self.cancel)
         try:
-            totals = warehouse.totals(staged, self.cancel)
-            is_sample = request.limit is not None
-            self._check(request.key, totals, options, before=before, is_sample=is_sample)
+            proven = self._proven(request, staged, options, before=before)
+            totals = proven.totals
             if options.keep_unchanged and totals.is_unchanged and _is_proven(totals, before):
                 return self._confirm(request.key, totals, before)
-            load_id = self._load_id(request.key, before)
-            quality = self.checker.check_staged(
-                request, staged, totals, options.checks, load_id=load_id
-            )
-            load = self._record(
-                request.key, totals, load_id=load_id, before=before, is_sample=is_sample
-            )
+            quality = self.checker.check_staged(proven, options.checks)
+            load = self._record(proven, before=before)
             self.cancel.check()
             warehouse.publish(staged, self._published_record(load))
         finally:
             warehouse.discard(staged)
         self._finish(request.dataset, [load])
         return _report(load, totals.sql, facts_of(quality))
+
+    def _proven(
+        self, request: StageRequest, staged: Staged, options: LoadOptions, *, before: Load | None
+    ) -> Proven:
+        totals = self.service.warehouse.totals(staged, self.cancel)
+        is_sample = request.limit is not None
+        self._check(request.key, totals, options, before=before, is_sample=is_sample)
+        load_id = self._load_id(request.key, before)
+        return Proven(request=request, staged=staged, totals=totals, load_id=load_id)
 
     def _finish(self, dataset: str, done: Sequence[Load]) -> None:
         """What the warehouse has published, the store says, too."""
@@ -201,17 +199,10 @@ class Loader:
         load_id = before.load_id if before else None
         return Report(rows=0, facts={"day": key.day.isoformat(), "unchanged": load_id})
 
-    def _record(
-        self,
-        key: LoadKey,
-        totals: StagedTotals,
-        *,
-        load_id: str,
-        before: Load | None,
-        is_sample: bool,
-    ) -> Load:
+    def _record(self, proven: Proven, *, before: Load | None) -> Load:
+        key, totals = proven.request.key, proven.totals
         load = Load(
-            load_id=load_id,
+            load_id=proven.load_id,
             run_id=self.run.run_id,
             tenant_id=self.run.tenant_id,
             key=key,
@@ -222,7 +213,7 @@ class Loader:
             previous=totals.previous,
             content_hash=totals.content_hash,
             source_state=totals.state,
-            is_sample=is_sample,
+            is_sample=proven.request.limit is not None,
             rows=totals.rows,
             staged_at=self.service.clock.now(),
         )

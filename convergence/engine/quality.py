@@ -3,16 +3,17 @@
 A critical check that fails raises: then a load is not published, and the old rows stay.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 from convergence.engine import alert
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Conflict, Invalid, StepFailed, WarehouseError
+from convergence.errors import Conflict, Invalid, StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.check import Check, CheckKind
 from convergence.model.event import Level
@@ -47,14 +48,28 @@ MAX_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """What was staged, its totals, and the load that it will be."""
+
+    request: StageRequest
+    staged: Staged
+    totals: StagedTotals
+    load_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Look:
-    """Rows to check: how to ask about them, and how they differ from their source."""
+    """Rows to check: how to ask about them, and how they differ from their source.
+
+    `counted` is the answer to `measures`, where it is known already.
+    """
 
     key: LoadKey
     rows: Rows
     ask: Ask
     names: Mapping[str, Value]
     differences: Callable[[], list[str]]
+    counted: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,26 +84,57 @@ class Checker:
     cancel: CancelToken
     tell: StepLog
 
-    def check_staged(
-        self,
-        request: StageRequest,
-        staged: Staged,
-        totals: StagedTotals,
-        checks: Sequence[Check],
-        *,
-        load_id: str,
-    ) -> QualityResult | None:
+    def check_staged(self, proven: Proven, checks: Sequence[Check]) -> QualityResult | None:
         """None without checks. Raises StepFailed, code quality_failed, for a critical failure."""
         if not checks:
             return None
-        look = _Look(
+        return self._conclude(self._check(self._look(proven), checks), proven.load_id)
+
+    def check_together(
+        self, days: Sequence[Proven], checks: Sequence[Check]
+    ) -> list[QualityResult | None]:
+        """The same of days that were staged together, as far as can be in one query."""
+        if not checks:
+            return [None for _ in days]
+        looks = [self._look(day) for day in days]
+        counted = self._count(looks, checks)
+        results: list[QualityResult | None] = []
+        for day, look in zip(days, looks, strict=True):
+            found = counted.get(look.key.day, {})
+            is_whole = found.get("row_count") == day.totals.rows
+            known = replace(look, counted=found) if is_whole else look
+            results.append(self._conclude(self._check(known, checks), day.load_id))
+        return results
+
+    def _look(self, proven: Proven) -> _Look:
+        request, totals = proven.request, proven.totals
+        return _Look(
             key=request.key,
             rows=_staged_rows(request, self.run),
-            ask=lambda sql: self.service.warehouse.look(staged, sql, self.cancel),
+            ask=lambda sql: self.service.warehouse.look(proven.staged, sql, self.cancel),
             names=request.names,
             differences=lambda: differences(totals.loaded, totals.source or {}),
         )
-        return self._conclude(self._check(look, checks), load_id)
+
+    def _count(
+        self, looks: Sequence[_Look], checks: Sequence[Check]
+    ) -> dict[date, Mapping[str, Any]]:
+        """What `measures` says of each day that the first look sees; of none where a check names
+        what is another thing for each day.
+        """
+        first = looks[0]
+        common = {
+            name: value
+            for name, value in first.names.items()
+            if all(look.names[name] == value for look in looks)
+        }
+        days, now = [look.key.day for look in looks], self.service.clock.now()
+        try:
+            query = quality_queries.measures_by_day(checks, first.rows, days, names=common, now=now)
+        except Invalid:
+            return {}
+        with self._broken(first.key):
+            return {row["day"]: row for row in _named(first.ask(query.sql("bigquery")))}
 
     def inspect(self, wanted: Inspection) -> Report:
         """Check rows that are there. Raises StepFailed, code quality_failed."""
@@ -113,11 +159,8 @@ class Checker:
 
     def _check(self, look: _Look, checks: Sequence[Check]) -> QualityResult:
         now = self.service.clock.now()
-        try:
+        with self._broken(look.key):
             results = _results(look, checks, now)
-        except (Invalid, StepFailed, WarehouseError) as error:
-            self.cancel.check()
-            raise _broken(look.key, error) from error
         return QualityResult(
             dq_result_id=self._id(look.key),
             tenant_id=self.run.tenant_id,
@@ -130,6 +173,19 @@ class Checker:
             executed_at=now,
             checks=results,
         )
+
+    @contextmanager
+    def _broken(self, key: LoadKey) -> Iterator[None]:
+        """What goes wrong with the checks themselves, told as that."""
+        try:
+            yield
+        except (Invalid, StepFailed, WarehouseError) as error:
+            self.cancel.check()
+            raise StepFailed(
+                f"{key.table} {key.day}: the quality checks cannot be made: {error.detail}",
+                code="quality_broken",
+                hint=error.hint or "look at the conditions of the checks; cdp sql tries them",
+            ) from error
 
     def _conclude(self, result: QualityResult, load_id: str | None) -> QualityResult:
         """Keep the result and tell of it, and of what is critical everybody."""
@@ -188,9 +244,10 @@ def facts_of(result: QualityResult | None) -> dict[str, object]:
 
 
 def _results(look: _Look, checks: Sequence[Check], now: datetime) -> tuple[CheckResult, ...]:
-    query = quality_queries.measures(checks, look.rows, names=look.names, now=now)
-    answer = look.ask(query.sql("bigquery"))
-    counted = dict(zip((name for name, _ in answer.columns), answer.rows[0], strict=True))
+    counted = look.counted
+    if counted is None:
+        query = quality_queries.measures(checks, look.rows, names=look.names, now=now)
+        (counted,) = _named(look.ask(query.sql("bigquery")))
     return tuple(
         _result(look, check, _measure(look, check, number, counted), now)
         for number, check in enumerate(checks)
@@ -248,12 +305,9 @@ def _check_columns(wanted: Inspection, known: Sequence[str]) -> None:
         )
 
 
-def _broken(key: LoadKey, error: CdpError) -> StepFailed:
-    return StepFailed(
-        f"{key.table} {key.day}: the quality checks cannot be made: {error.detail}",
-        code="quality_broken",
-        hint=error.hint or "look at the conditions of the checks; cdp sql tries them",
-    )
+def _named(answer: Result) -> list[dict[str, Any]]:
+    names = [name for name, _ in answer.columns]
+    return [dict(zip(names, row, strict=True)) for row in answer.rows]
 
 
 def _sum(one: Mapping[MoneyKey, Total], other: Totals) -> dict[MoneyKey, Total]:

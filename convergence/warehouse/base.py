@@ -5,6 +5,7 @@ old rows; whether a `publish` that was cut off took effect is answered by `is_pu
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
@@ -246,14 +247,24 @@ class Warehouse(Protocol):
         """The live columns in order. Raises NotFound."""
         ...
 
-    def stage(
-        self, request: StageRequest, cancel: CancelToken, *, after: Staged | None = None
-    ) -> Staged:
-        """Write the rows, invisible to readers. Raises StepFailed with the cause and the place.
-
-        `after`, another day of the same table, makes both one: they are published together.
-        """
+    def stage(self, request: StageRequest, cancel: CancelToken) -> Staged:
+        """Write the rows, invisible to readers. Raises StepFailed with the cause and the place."""
         ...
+
+    def stage_together(
+        self, requests: Sequence[StageRequest], cancel: CancelToken
+    ) -> Sequence[Staged]:
+        """Stage days of one table that have no rows yet, to be published together.
+
+        A warehouse may read and write them at once, and refuse what it cannot: code not_together.
+        """
+        staged: list[Staged] = []
+        with ExitStack() as held:
+            for request in requests:
+                staged.append(self.stage(request, cancel))
+                held.callback(self.discard, staged[-1])
+            held.pop_all()
+        return staged
 
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals: ...
 
@@ -269,7 +280,7 @@ class Warehouse(Protocol):
         ...
 
     def publish_together(self, loads: Sequence[tuple[Staged, LoadRecord]]) -> None:
-        """Publish in one act all that was staged one after the other. Safe to repeat."""
+        """Publish in one act all that was staged together. Safe to repeat."""
         ...
 
     def discard(self, staged: Staged) -> None:

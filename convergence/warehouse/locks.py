@@ -45,9 +45,13 @@ class PartLocks:
                 self._changed.notify_all()
 
     @contextmanager
-    def hold_all(self, parts: Iterable[Part]) -> Iterator[None]:
-        """Whole tables, in an order that all keep, so that no two wait for one another."""
+    def hold_all(
+        self, parts: Iterable[Part], check: Callable[[], object] = lambda: None
+    ) -> Iterator[None]:
+        """Whole tables, or days of one, in an order that all keep, so that no two wait for one
+        another.
+        """
         with ExitStack() as held:
             for part in sorted(set(parts)):
-                held.enter_context(self.hold(part))
+                held.enter_context(self.hold(part, check))
             yield

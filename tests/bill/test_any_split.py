@@ -42,7 +42,15 @@ EVERYTHING = (
     " ORDER BY usage_start_time, service_id, cost, currency, x_source_export_time, x_credits_json"
 )
 SUMS = load_schema(SUMMARY_TABLE)
-POINTS = ("stage", "totals", "publish", "publish_together", "mark_published", "settle")
+POINTS = (
+    "stage",
+    "stage_together",
+    "totals",
+    "publish",
+    "publish_together",
+    "mark_published",
+    "settle",
+)
 EVENTS = ("nothing", "sync", "repeat", "together", "one_day", *(f"crash_{p}" for p in POINTS))
 
 

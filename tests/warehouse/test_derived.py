@@ -59,12 +59,12 @@ def test_days_that_are_published_together_are_summed_together(
     tenant: "Tenant", write_parquet: Write, make_record: Callable[[str], Any]
 ) -> None:
     write_parquet([*rows_of(1, 2), *rows_of(7, day=NEXT)])
-    first = tenant.stage()
-    second = tenant.warehouse.stage(tenant.request(NEXT), CancelToken(), after=first)
-    for staged in (first, second):
+    days = [tenant.request(), tenant.request(NEXT)]
+    both = tenant.warehouse.stage_together(days, CancelToken())
+    for staged in both:
         tenant.totals(staged)
     records = [make_record("load-1"), make_record("load-2")]
-    tenant.warehouse.publish_together(list(zip((first, second), records, strict=True)))
+    tenant.warehouse.publish_together(list(zip(both, records, strict=True)))
     assert kept(tenant) == worked_out(tenant)
     assert len(kept(tenant)) == 3
 

@@ -126,9 +126,7 @@ class BigqueryWarehouse(Warehouse):
         return self._tables.columns(dataset, table)
 
     @override
-    def stage(
-        self, request: StageRequest, cancel: CancelToken, *, after: Staged | None = None
-    ) -> Staged:
+    def stage(self, request: StageRequest, cancel: CancelToken) -> Staged:
         return self._staging.stage(request, cancel)
 
     @override

@@ -5,10 +5,10 @@ of file gets its own SELECT, columns are found by name, what a file lacks is NUL
 from here on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
-from functools import lru_cache
+from datetime import date, timedelta
+from functools import cached_property, lru_cache
 from itertools import groupby
 
 from sqlglot import exp
@@ -34,24 +34,26 @@ __all__ = [
 DAY_COLUMN = "usage_start_time"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sight:
-    """A source as it was when it was looked at: all its files, and those to read for `day`.
+    """A source as it was when it was looked at: all its files, and those to read for `days`.
 
-    `day` None reads all days.
+    Without days, all of them are read.
     """
 
     source: GrantedSource
     shapes: tuple[FileShape, ...]
-    day: date | None = None
+    days: tuple[date, ...] = ()
 
-    @property
+    @cached_property
     def to_read(self) -> tuple[FileShape, ...]:
-        return tuple(shape for shape in self.shapes if shape.may_hold(self.day))
+        if not self.days:
+            return self.shapes
+        return tuple(shape for shape in self.shapes if any(map(shape.may_hold, self.days)))
 
 
 def check_readable(sight: Sight) -> None:
-    """Raise StepFailed that names every file which may hold the day and cannot be read."""
+    """Raise StepFailed that names every file which may hold the days and cannot be read."""
     faults = [f"{shape.path}: {fault}" for shape in sight.to_read if (fault := fault_of(shape))]
     if faults:
         raise StepFailed(
@@ -64,7 +66,7 @@ def check_readable(sight: Sight) -> None:
 def relation(
     sight: Sight, columns: Sequence[Column] | None = None, *, with_file: bool = False
 ) -> exp.Query:
-    """The rows of the day that the grant allows, as typed columns (default: all of the export).
+    """The rows of the days that the grant allows, as typed columns (default: all of the export).
 
     `with_file` adds `FILE_COLUMN`, and keeps rows without a usage time, which belong to no day.
     """
@@ -157,9 +159,9 @@ def _column(column: Column, available: Mapping[str, Found]) -> exp.Expr:
 def _conditions(sight: Sight, available: Mapping[str, Found], *, with_file: bool) -> list[exp.Expr]:
     """The grant before the day: rows that a tenant may not see are not even understood."""
     allowed = _granted(sight, available)
-    if sight.day is None:
+    if not sight.days:
         return allowed
-    within = _within(available, sight.day)
+    within = exp.or_(*(_within(available, *span) for span in _spans(sight.days)))
     if with_file:
         unknown = exp.Is(this=_of("usage_start_time", available), expression=exp.null())
         within = exp.or_(within, unknown)
@@ -191,15 +193,22 @@ def _of(path: str, available: Mapping[str, Found]) -> exp.Expr:
     return exp.Anonymous(this="STRUCT_EXTRACT", expressions=[record, exp.Literal.string(member)])
 
 
-def _within(available: Mapping[str, Found], day: date) -> exp.Expr:
-    """The UTC day's rows; on the file's own column where that lets DuckDB skip row groups."""
+def _spans(days: Sequence[date]) -> Iterator[tuple[date, date]]:
+    """The first and the last day of each unbroken row of days."""
+    ordered = sorted(days)
+    ends = [day for day in ordered if day + timedelta(days=1) not in days]
+    return zip((day for day in ordered if day - timedelta(days=1) not in days), ends, strict=True)
+
+
+def _within(available: Mapping[str, Found], first: date, last: date) -> exp.Expr:
+    """The UTC days' rows; on the file's own column where that lets DuckDB skip row groups."""
     found = available[DAY_COLUMN]
     is_plain = found.type.id in convert.ZONELESS
     value = found.value.copy() if is_plain else _of(DAY_COLUMN, available)
     type_ = "TIMESTAMP" if is_plain else "TIMESTAMPTZ"
     start, end = (
         exp.cast(exp.Literal.string(f"{moment:%Y-%m-%d %H:%M:%S}"), type_, dialect="duckdb")
-        for moment in day_bounds(day)
+        for moment in (day_bounds(first)[0], day_bounds(last)[1])
     )
     return exp.and_(
         exp.GTE(this=value, expression=start), exp.LT(this=value.copy(), expression=end)

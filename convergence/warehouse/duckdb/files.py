@@ -58,9 +58,9 @@ class FileShape:
     def path(self) -> str:
         return self.state.path
 
-    def may_hold(self, day: date | None) -> bool:
-        """Whether a row of that UTC day can be in it; any day for None."""
-        if day is None or self.first is None or self.last is None:
+    def may_hold(self, day: date) -> bool:
+        """Whether a row of that UTC day can be in it."""
+        if self.first is None or self.last is None:
             return True
         start, end = day_bounds(day)
         return self.first < end and self.last >= start

@@ -1,6 +1,7 @@
 """Which rows a load writes and which it replaces, as trees of DuckDB's SQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 
 import duckdb
@@ -104,6 +105,39 @@ def written(request: StageRequest, columns: tuple[Column, ...]) -> exp.Expr:
     if request.mode is WriteMode.REPLACE_PARTITION:
         conditions.append(_day(request, columns).eq(_literal(request.key.day)))
     return exp.and_(exp.true(), *conditions)
+
+
+def days_written(requests: Sequence[StageRequest]) -> exp.Expr:
+    """The same of days of one bill, by columns that all have what is derived from it, too."""
+    days = [_literal(request.key.day) for request in requests]
+    day = exp.column(requests[0].partition_by, quoted=True)
+    return exp.and_(_is("x_source", requests[0].key.source), exp.In(this=day, expressions=days))
+
+
+def differ_in_day_alone(requests: Sequence[StageRequest]) -> bool:
+    """Whether they are whole days of one bill, by one text, with the same names and stamps but
+    for the day itself.
+    """
+    first = requests[0]
+    if not is_billing_day(first) or first.limit is not None:
+        return False
+    return all(_but_for_day(each) == _but_for_day(first) for each in requests[1:])
+
+
+def _but_for_day(request: StageRequest) -> StageRequest:
+    day = request.key.day
+    return replace(
+        request,
+        key=replace(request.key, day=date.min),
+        names={name: None if value == day else value for name, value in request.names.items()},
+        stamps={**request.stamps, request.partition_by: None},
+        surveyed=None,
+    )
+
+
+def day_of_row() -> exp.Expr:
+    """The day on which a row's usage begins."""
+    return exp.cast(exp.column(_USAGE, table=_ROWS, quoted=True), "DATE", dialect="duckdb")
 
 
 def strays(request: StageRequest, columns: tuple[Column, ...]) -> exp.Select:

@@ -1,6 +1,6 @@
 """A statement that passed the gate, and the sources it reads, as what DuckDB runs."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import lru_cache, partial
@@ -43,14 +43,14 @@ def prepare(
     resolved: Resolved,
     *,
     shapes: Shapes,
-    day: date | None = None,
+    days: Sequence[date] = (),
 ) -> Prepared:
-    """Translate for the instance of `dataset`; of sources only `day` is read, if there is one.
+    """Translate for the instance of `dataset`; of sources only `days` are read, if there are any.
 
     Raises Invalid, and StepFailed that names a file which cannot be read.
     """
     sources = {ref.source for ref in resolved.refs if ref.source is not None}
-    sights = {source: look(cursor, source, shapes, day) for source in sources}
+    sights = {source: look(cursor, source, shapes, days) for source in sources}
 
     view_of = {ref: _view(cursor, dataset, ref) for ref in resolved.refs}
 
@@ -167,11 +167,11 @@ def fetched(cursor: duckdb.DuckDBPyConnection, limits: QueryLimits) -> Iterator[
 
 
 def look(
-    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Shapes, day: date | None
+    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Shapes, days: Sequence[date]
 ) -> Sight:
     """The source's files at this moment. Raises StepFailed, Invalid."""
     states = match_files(source.files) if source.files else ()
-    sight = Sight(source=source, shapes=shapes.of(cursor, states), day=day)
+    sight = Sight(source=source, shapes=shapes.of(cursor, states), days=tuple(days))
     check_kind(source, kind_of(source, export.names_of(sight.shapes)))
     export.check_readable(sight)
     return sight

@@ -1,11 +1,11 @@
 """The sums that prove a load: of rows in a table, and of a source, each by its own query."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import duckdb
 from sqlglot import exp, parse_one
@@ -44,6 +44,10 @@ class TableSums:
         return row_count(self.totals)
 
 
+NOTHING = TableSums(totals={}, content_hash=f"{0:032x}")
+"""The sums of no rows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceSums:
     totals: Totals
@@ -59,6 +63,20 @@ def table_sums(
     is_billing: bool,
 ) -> TableSums:
     """Sums of the rows `where`; a table without money has the one key WHOLE."""
+    found = sums_by(exp.null(), cursor, table, columns, where, is_billing=is_billing)
+    return found.get(None, NOTHING)
+
+
+def sums_by(
+    day: exp.Expr,
+    cursor: duckdb.DuckDBPyConnection,
+    table: exp.Table,
+    columns: Sequence[Column],
+    where: exp.Expr,
+    *,
+    is_billing: bool,
+) -> dict[date | None, TableSums]:
+    """The same of each `day` that has rows."""
     keys: list[exp.Expr] = [exp.Literal.string("") for _ in range(3)]
     amounts: list[exp.Expr] = [exp.null() for _ in range(2)]
     if is_billing:
@@ -66,15 +84,22 @@ def table_sums(
         amounts = [exp.func("SUM", _column(name)) for name in ("cost", "credits_total")]
     row_hash = exp.cast(hash_of(columns), "HUGEINT", dialect="duckdb")
     query = exp.select(
+        exp.alias_(day, "key_day"),
         *(exp.alias_(key, f"key_{index}") for index, key in enumerate(keys)),
         exp.Count(this=exp.Star()),
         *amounts,
         exp.func("SUM", row_hash),
     )
-    query = query.from_(table).where(where).group_by("key_0", "key_1", "key_2")
-    found = cursor.execute(query.sql("duckdb")).fetchall()
-    digest = sum(int(row[6]) for row in found) % _HASH_MODULUS
-    totals = {MoneyKey(*row[:3]): _total(*row[3:6]) for row in found}
+    query = query.from_(table).where(where).group_by("key_day", "key_0", "key_1", "key_2")
+    found = defaultdict[date | None, list[tuple[Any, ...]]](list)
+    for of_day, *row in cursor.execute(query.sql("duckdb")).fetchall():
+        found[of_day].append(tuple(row))
+    return {of_day: _sums(rows) for of_day, rows in found.items()}
+
+
+def _sums(rows: Sequence[tuple[Any, ...]]) -> TableSums:
+    digest = sum(int(row[6]) for row in rows) % _HASH_MODULUS
+    totals = {MoneyKey(*row[:3]): _total(*row[3:6]) for row in rows}
     return TableSums(totals=totals, content_hash=f"{digest:032x}")
 
 
@@ -166,7 +191,8 @@ def _check_accounts(sight: Sight, groups: Sequence[_Group]) -> None:
     own, foreign = parted(accounts_of)
     for path in foreign:
         rows = sum(group.rows for group in groups if group.file == path)
-        raise mixed(sight.source.table, own, path, accounts_of[path], f"{rows} rows of {sight.day}")
+        what = f"{rows} rows of {', '.join(map(str, sight.days)) or 'all days'}"
+        raise mixed(sight.source.table, own, path, accounts_of[path], what)
 
 
 def _files_with_rows(sight: Sight, groups: Iterable[_Group]) -> list[FileState]:

@@ -89,7 +89,7 @@ def _source_trouble(
 
 def _fault(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape) -> str:
     """What goes wrong when this one file is read whole."""
-    alone = Sight(source=sight.source, shapes=(shape,), day=sight.day)
+    alone = Sight(source=sight.source, shapes=(shape,), days=sight.days)
     rows = relation(alone).subquery("rows_of_file")
     everything = exp.func("HASH", exp.column("rows_of_file"))
     query = exp.select(exp.func("MAX", everything)).from_(rows)

@@ -40,9 +40,10 @@ from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.outfile import write_answer
 from convergence.warehouse.duckdb.reading import Prepared, explained, fetched, plain_value, prepare
-from convergence.warehouse.duckdb.staging import Loads, StagedLoad
+from convergence.warehouse.duckdb.staging import Loads
 from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.types import bigquery_columns
+from convergence.warehouse.duckdb.written import StagedLoad
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import central_schemas, load_schema
 from convergence.warehouse.sql import dialect, fill, names
@@ -142,10 +143,14 @@ class DuckdbWarehouse(Warehouse):
             return tables.columns(cursor, _place(dataset, table))
 
     @override
-    def stage(
-        self, request: StageRequest, cancel: CancelToken, *, after: Staged | None = None
-    ) -> Staged:
-        return self._loads.stage(request, cancel, _own(after) if after else None)
+    def stage(self, request: StageRequest, cancel: CancelToken) -> Staged:
+        return self._loads.stage(request, cancel)
+
+    @override
+    def stage_together(
+        self, requests: Sequence[StageRequest], cancel: CancelToken
+    ) -> Sequence[Staged]:
+        return self._loads.stage_together(requests, cancel)
 
     @override
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals:
@@ -228,9 +233,9 @@ class DuckdbWarehouse(Warehouse):
     def explain_load(self, request: StageRequest) -> Explained:
         tree = fill.fill(request.sql, request.names, request.parameters)
         resolved = names.resolve(tree, request.scope)
-        day = request.key.day if parts.is_billing_day(request) else None
+        days = [request.key.day] if parts.is_billing_day(request) else []
         with self._instances.lend(request.dataset, with_sources=True) as cursor, _told(resolved):
-            prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, day=day)
+            prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, days=days)
             return explained(cursor, tree, prepared)
 
     @override

@@ -5,7 +5,7 @@ statement passes the same gate as any other.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 
@@ -45,20 +45,23 @@ def measures(
     checks: Sequence[Check], rows: Rows, *, names: Mapping[str, Value], now: datetime
 ) -> exp.Query:
     """One row: the number of rows, then of each check `checked_N`, `failed_N` or `actual_N`."""
-    columns: list[exp.Expr] = [exp.alias_(exp.Count(this=exp.Star()), "row_count")]
-    for number, check in enumerate(checks):
-        if check.where:
-            checked = exp.CountIf(this=condition(check.where))
-            columns.append(exp.alias_(checked, f"checked_{number}"))
-        actual = _actual(check)
-        if actual is not None:
-            columns.append(exp.alias_(actual, f"actual_{number}"))
-        elif check.check is CheckKind.UNIQUE:
-            columns.append(exp.alias_(_repeated(check), f"failed_{number}"))
-        elif check.check is not CheckKind.SUM_MATCHES_SOURCE:
-            failing = exp.CountIf(this=_failing(check, now))
-            columns.append(exp.alias_(failing, f"failed_{number}"))
-    return fill.fill(rows.select(*columns), names, {})
+    return fill.fill(_measures(checks, rows, now), names, {})
+
+
+def measures_by_day(
+    checks: Sequence[Check],
+    rows: Rows,
+    days: Sequence[date],
+    *,
+    names: Mapping[str, Value],
+    now: datetime,
+) -> exp.Query:
+    """A row of the same for each of the days that has rows, with its `day`."""
+    day = exp.cast(_column(rows.day_column), exp.DType.DATE)
+    within = exp.In(this=day, expressions=[fill.literal(each, day) for each in days])
+    query = _measures(checks, replace(rows, day=None), now).where(within)
+    query = query.select(exp.alias_(day.copy(), "day")).group_by(day.copy())
+    return fill.fill(query, names, {})
 
 
 def samples(
@@ -91,6 +94,23 @@ def is_of_all_rows(expression: str) -> bool:
     """Whether a condition speaks of all rows together. Raises Invalid for what is no condition."""
     found = condition(expression).find_all(exp.AggFunc)
     return any(aggregate.find_ancestor(exp.Query) is None for aggregate in found)
+
+
+def _measures(checks: Sequence[Check], rows: Rows, now: datetime) -> exp.Select:
+    columns: list[exp.Expr] = [exp.alias_(exp.Count(this=exp.Star()), "row_count")]
+    for number, check in enumerate(checks):
+        if check.where:
+            checked = exp.CountIf(this=condition(check.where))
+            columns.append(exp.alias_(checked, f"checked_{number}"))
+        actual = _actual(check)
+        if actual is not None:
+            columns.append(exp.alias_(actual, f"actual_{number}"))
+        elif check.check is CheckKind.UNIQUE:
+            columns.append(exp.alias_(_repeated(check), f"failed_{number}"))
+        elif check.check is not CheckKind.SUM_MATCHES_SOURCE:
+            failing = exp.CountIf(this=_failing(check, now))
+            columns.append(exp.alias_(failing, f"failed_{number}"))
+    return rows.select(*columns)
 
 
 def _actual(check: Check) -> exp.Expr | None:

@@ -1,0 +1,97 @@
+"""The proof of a load: what was written beside what the source holds, and what it replaces."""
+
+from dataclasses import replace
+
+from convergence.errors import StepFailed
+from convergence.model.load import SourceState
+from convergence.model.money import Totals
+from convergence.model.restatement import Change
+from convergence.warehouse.base import StagedTotals, WriteMode
+from convergence.warehouse.duckdb import changes, parts
+from convergence.warehouse.duckdb.sums import TableSums, source_sums, table_sums
+from convergence.warehouse.duckdb.trouble import changed_while_read, check_unchanged
+from convergence.warehouse.duckdb.written import StagedLoad, is_compared
+
+
+def totals_of(staged: StagedLoad) -> StagedTotals:
+    """The sums of both sides. Raises StepFailed for rows of another day, StepInterrupted for files
+    that have changed.
+    """
+    request, sights = staged.request, staged.transaction.prepared.sights
+    written = staged.written or _written(staged)
+    source = None
+    state = SourceState(files=tuple(shape.state for sight in sights for shape in sight.to_read))
+    if parts.is_billing(request):
+        source, state = _source(staged)
+    check_unchanged(sights)
+    return StagedTotals(
+        rows=staged.rows,
+        loaded=written.totals,
+        source=source,
+        previous=staged.previous.totals,
+        previous_rows=staged.previous.rows,
+        previous_hash=staged.previous.content_hash,
+        content_hash=written.content_hash,
+        state=state,
+        matched=frozenset(shape.path for sight in sights for shape in sight.shapes),
+        sql=staged.statement,
+        changes=_changes(staged, written),
+    )
+
+
+def _written(staged: StagedLoad) -> TableSums:
+    request, transaction = staged.request, staged.transaction
+    written = table_sums(
+        transaction.cursor,
+        parts.target(request),
+        transaction.columns,
+        parts.written(request, transaction.columns),
+        is_billing=parts.is_billing(request),
+    )
+    if request.mode is WriteMode.REPLACE_PARTITION:
+        _check_day(staged, written)
+    return written
+
+
+def _source(staged: StagedLoad) -> tuple[Totals, SourceState]:
+    """The source's own sums: those of the survey, if its files are the same now."""
+    sights, surveyed = staged.transaction.prepared.sights, staged.request.surveyed
+    if surveyed is None:
+        day = staged.key.day
+        sights = tuple(replace(sight, days=(day,) if sight.days else ()) for sight in sights)
+        sums = source_sums(staged.transaction.cursor, sights, staged.request.table)
+        return sums.totals, sums.state
+    there = {shape.state for sight in sights for shape in sight.to_read}
+    held = {replace(file, rows=0) for file in surveyed.state.files}
+    if other := (there - surveyed.files) | (held - there):
+        raise changed_while_read(sorted({file.path for file in other}))
+    return surveyed.totals, surveyed.state
+
+
+def _changes(staged: StagedLoad, written: TableSums) -> tuple[Change, ...]:
+    is_same = written.content_hash == staged.previous.content_hash
+    if is_same or not is_compared(staged.request):
+        return ()
+    return changes.of_day(
+        staged.transaction.cursor,
+        parts.target(staged.request),
+        staged.transaction.columns,
+        parts.written(staged.request, staged.transaction.columns),
+        with_old=staged.previous.rows > 0,
+    )
+
+
+def _check_day(staged: StagedLoad, written: TableSums) -> None:
+    """Rows that a reload of the day would not replace must not be published."""
+    request = staged.request
+    strays = []
+    if written.rows != staged.rows or parts.is_billing(request):
+        query = parts.strays(request, staged.transaction.columns)
+        strays = staged.transaction.cursor.execute(query.sql("duckdb")).fetchall()
+    if strays or written.rows != staged.rows:
+        seen = ", ".join(f"{count} on {day}" for day, count in strays[:5])
+        raise StepFailed(
+            f"{request.table} {request.key.day}: rows fall on another day: {seen}",
+            code="other_day",
+            hint=f"filter the query by the day; {request.partition_by} must be the run's date",
+        )

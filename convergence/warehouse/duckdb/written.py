@@ -1,0 +1,182 @@
+"""Rows of one load, or of many days at once, in a transaction that is still open."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import duckdb
+from sqlglot import exp
+
+from convergence.errors import StepFailed
+from convergence.model.load import LoadKey
+from convergence.model.table import Column, TableSchema
+from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode
+from convergence.warehouse.duckdb import changes, derived, parts, tables
+from convergence.warehouse.duckdb.reading import Prepared
+from convergence.warehouse.duckdb.sums import NOTHING, TableSums, sums_by, table_sums
+from convergence.warehouse.duckdb.types import described
+from convergence.warehouse.schemas import load_schema
+
+LOADS = "x_meta_loads"
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Transaction:
+    """What was written in one go, and all that is held until it is published or discarded."""
+
+    cursor: duckdb.DuckDBPyConnection
+    prepared: Prepared
+    columns: tuple[Column, ...]
+    loads: "list[StagedLoad]" = field(default_factory=list)
+    holds: ExitStack = field(default_factory=ExitStack)
+    is_open: bool = True
+    is_published: bool = False
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class StagedLoad:
+    """The rows of one load in its transaction; `written` are their sums, where they are known."""
+
+    request: StageRequest
+    transaction: Transaction
+    statement: str
+    rows: int
+    previous: TableSums = NOTHING
+    written: TableSums | None = None
+    totals: StagedTotals | None = None
+
+    @property
+    def key(self) -> LoadKey:
+        return self.request.key
+
+
+def write(
+    request: StageRequest, statement: str, prepared: Prepared, cursor: duckdb.DuckDBPyConnection
+) -> Transaction:
+    """Delete what the load replaces and insert its rows."""
+    query, values, columns = _to_insert(request, prepared, cursor)
+    rows = query.select(*values.values(), append=False)
+    if request.limit is not None:
+        rows = rows.limit(request.limit)
+    cursor.execute("BEGIN")
+    if request.mode is WriteMode.MERGE:
+        rows = parts.set_aside(cursor, request, rows, tuple(values))
+    replaced = parts.replaced(request, columns)
+    previous = table_sums(
+        cursor, parts.target(request), columns, replaced, is_billing=parts.is_billing(request)
+    )
+    if previous.rows and is_compared(request):
+        changes.keep_old(cursor, parts.target(request), columns, replaced)
+    cursor.execute(exp.delete(parts.target(request), where=replaced).sql("duckdb"))
+    count = _insert(request, rows, tuple(values), cursor)
+    transaction = Transaction(cursor=cursor, prepared=prepared, columns=columns)
+    transaction.loads.append(
+        StagedLoad(
+            request=request,
+            transaction=transaction,
+            statement=statement,
+            rows=count,
+            previous=previous,
+        )
+    )
+    return transaction
+
+
+def write_days(
+    requests: Sequence[StageRequest],
+    statements: Sequence[str],
+    prepared: Prepared,
+    cursor: duckdb.DuckDBPyConnection,
+) -> Transaction:
+    """Insert the rows of days that have none yet: each row's own day says which it is of."""
+    first = requests[0]
+    query, values, columns = _to_insert(first, prepared, cursor)
+    values[first.partition_by] = parts.day_of_row()
+    cursor.execute("BEGIN")
+    days = parts.days_written(requests)
+    target = parts.target(first)
+    if cursor.execute(exp.select("1").from_(target).where(days).limit(1).sql("duckdb")).fetchall():
+        raise not_together(first, "there are rows of them already")
+    rows = query.select(*values.values(), append=False)
+    count = _insert(first, rows, tuple(values), cursor)
+    day = exp.column(first.partition_by, quoted=True)
+    sums = sums_by(day, cursor, target, columns, days, is_billing=True)
+    if sum(each.rows for each in sums.values()) != count:
+        raise not_together(first, "rows fall on other days")
+    transaction = Transaction(cursor=cursor, prepared=prepared, columns=columns)
+    for request, statement in zip(requests, statements, strict=True):
+        written = sums.get(request.key.day, NOTHING)
+        transaction.loads.append(
+            StagedLoad(
+                request=request,
+                transaction=transaction,
+                statement=statement,
+                rows=written.rows,
+                written=written,
+            )
+        )
+    return transaction
+
+
+def not_together(request: StageRequest, why: str) -> StepFailed:
+    return StepFailed(
+        f"{request.table}: its days cannot be staged together: {why}",
+        code="not_together",
+        hint="stage each by itself",
+    )
+
+
+def is_compared(request: StageRequest) -> bool:
+    return request.with_changes and parts.is_billing_day(request)
+
+
+def are_there(cursor: duckdb.DuckDBPyConnection, target: exp.Table) -> bool:
+    """Whether the table is there, with all that is derived from it."""
+    return tables.exists(cursor, target) and not any(_missing(cursor, target))
+
+
+def ensure_tables(
+    request: StageRequest, given: parts.Given, cursor: duckdb.DuckDBPyConnection
+) -> tuple[Column, ...]:
+    """Make the tables that are not there; a table without a schema grows with its query."""
+    record = tables.table(request.dataset, LOADS)
+    if not tables.exists(cursor, record):
+        tables.create(cursor, record, load_schema(LOADS))
+    target = parts.target(request)
+    schema = request.schema or parts.inferred(request, given)
+    if not tables.exists(cursor, target):
+        tables.create(cursor, target, schema)
+    elif request.schema is None:
+        tables.widen(cursor, target, schema)
+    for each in _missing(cursor, target):
+        tables.create(cursor, derived.beside(target, each.name), each)
+    return tables.columns(cursor, target)
+
+
+def _missing(cursor: duckdb.DuckDBPyConnection, target: exp.Table) -> Iterator[TableSchema]:
+    """What is derived from the table and not there whole."""
+    for schema in derived.of(target.name):
+        if not tables.holds(cursor, derived.beside(target, schema.name), schema):
+            yield schema
+
+
+def _to_insert(
+    request: StageRequest, prepared: Prepared, cursor: duckdb.DuckDBPyConnection
+) -> tuple[exp.Select, dict[str, exp.Expr], tuple[Column, ...]]:
+    """The query's rows, what of them to insert by column, and the columns of the table."""
+    query = parts.rows_of(prepared.sql)
+    cursor.execute(query.limit(0).sql("duckdb"))
+    given = described(cursor)
+    columns = ensure_tables(request, given, cursor)
+    return query, parts.values(request, given, columns), columns
+
+
+def _insert(
+    request: StageRequest,
+    rows: exp.Select,
+    names: Sequence[str],
+    cursor: duckdb.DuckDBPyConnection,
+) -> int:
+    quoted = [exp.to_identifier(name, quoted=True) for name in names]
+    insert = exp.insert(rows, parts.target(request), columns=quoted, copy=False)
+    return int(cursor.execute(insert.sql("duckdb")).fetchall()[0][0])
