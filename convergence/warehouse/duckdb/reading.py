@@ -44,8 +44,11 @@ def prepare(
     *,
     shapes: Shapes,
     days: Sequence[date] = (),
+    bounded: bool = True,
 ) -> Prepared:
     """Translate for the instance of `dataset`; of sources only `days` are read, if there are any.
+
+    A query of our own writing need not be `bounded`.
 
     Raises Invalid, and StepFailed that names a file which cannot be read.
     """
@@ -61,10 +64,10 @@ def prepare(
         return _answer(cursor, dataset, view, resolved.project) if view else _own(dataset, ref)
 
     known = {ref: _columns(cursor, dataset, ref, view_of[ref]) for ref in resolved.refs}
-    if resolved.text and not sources and not any(view_of.values()):
+    if bounded and resolved.text and not sources and not any(view_of.values()):
         sql, found = _translated(_Statement(resolved.text, dataset, tuple(known.items()), resolved))
     else:
-        sql = to_duckdb(resolved, place=place, columns=known.__getitem__)
+        sql = to_duckdb(resolved, place=place, columns=known.__getitem__, bounded=bounded)
         found = notes(resolved, columns=known.__getitem__)
     sights_in_order = tuple(sights[source] for source in _ordered(sources))
     return Prepared(sql=sql, notes=found, sights=sights_in_order)
@@ -146,7 +149,8 @@ def _answer(
 ) -> exp.Subquery:
     """The view's own query over the dataset, in place of a table."""
     own = Scope(project=project, tenant_id=dataset, datasets=frozenset({dataset}))
-    prepared = prepare(cursor, dataset, resolve(parse(view.query), own), shapes=Shapes())
+    resolved = resolve(parse(view.query), own)
+    prepared = prepare(cursor, dataset, resolved, shapes=Shapes(), bounded=False)
     return exp.Subquery(this=exp.Var(this=prepared.sql))
 
 

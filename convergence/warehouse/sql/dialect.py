@@ -1,6 +1,6 @@
 """BigQuery SQL that passed the gate becomes DuckDB SQL, exactly or not at all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -11,7 +11,9 @@ from sqlglot.errors import SqlglotError, UnsupportedError
 from convergence.errors import CdpError, WarehouseError
 from convergence.model.table import Column
 from convergence.warehouse.sql.arrays import name_fields, rewrite_arrays
+from convergence.warehouse.sql.bounds import bound_values
 from convergence.warehouse.sql.infer import annotate
+from convergence.warehouse.sql.limits import check_reads, check_size, values_made
 from convergence.warehouse.sql.names import Resolved, TableRef, put_tables
 from convergence.warehouse.sql.rules import apply_rules
 from convergence.warehouse.sql.statement import MISREAD, parse, refused
@@ -19,41 +21,29 @@ from convergence.warehouse.sql.views import information_schema
 
 Place = Callable[[TableRef], exp.Expr]
 Columns = Callable[[TableRef], tuple[Column, ...]]
-Weight = Callable[[exp.Expr], int]
-
-MAX_SIZE = 200_000
-MAX_READS = 250
-MAX_JOINS = 100
-"""Of a whole statement: at these numbers the engine plans for less than a second or two."""
-_COPIES: dict[type[exp.Expr], int] = {
-    **dict.fromkeys((exp.Div, exp.Mod, exp.IntDiv, exp.SafeDivide, exp.Greatest, exp.Least), 2),
-    **dict.fromkeys((exp.Left, exp.Right, exp.Corr, exp.ParseJSON, exp.Unicode), 2),
-    **dict.fromkeys((exp.Repeat, exp.Pad, exp.Replace, exp.RegexpReplace, exp.Levenshtein), 2),
-    **dict.fromkeys((exp.GenerateSeries, exp.GenerateDateArray), 2),
-    exp.Substring: 4,
-    **dict.fromkeys((exp.Length, exp.Ceil, exp.Floor, exp.StrPosition), 3),
-    **dict.fromkeys((exp.RegexpInstr, exp.Cast, exp.TryCast), 6),
-}
-"""How often the translation of a construct holds its operand; measured for every function."""
 
 
-def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns) -> str:
+def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns, bounded: bool = True) -> str:
     """The one DuckDB statement that means what `resolved` means.
+
+    Unless it is of our own writing, its values are `bounded`.
 
     `place` gives what stands for a table: an exp.Table or an exp.Subquery; of what stands for a
     view of the information schema only catalog and db are used. `columns` gives a table's
     columns, empty when they are not known.
     Raises Invalid, code sql_refused, for what has no exact translation.
     """
-    _check_growth(resolved.tree)
+    check_size(resolved.tree)
     known = {ref: () if ref.view else columns(ref) for ref in resolved.refs}
     placed = {ref: _placed(ref, place(ref), resolved) for ref in resolved.refs}
     tree = resolved.tree.copy()
     try:
-        _check_reads(tree)
+        check_reads(tree)
         name_fields(tree)
         annotate(resolved, tree, known)
         rewrite_arrays(tree)
+        if bounded:
+            bound_values(tree, values_made(tree))
         apply_rules(tree)
         _name_columns(tree, resolved.tree)
         put_tables(tree, resolved, placed)
@@ -99,61 +89,6 @@ def _placed(ref: TableRef, stand_in: exp.Expr, resolved: Resolved) -> exp.Expr:
     if not ref.view:
         return stand_in
     return information_schema(stand_in, ref=ref, project=resolved.project)
-
-
-def _check_growth(tree: exp.Query) -> None:
-    """Some constructs write an operand several times: nested, they would fill the memory."""
-    size = 0
-    stack: list[tuple[exp.Expr, int]] = [(tree, 1)]
-    while stack:
-        node, times = stack.pop()
-        size += times
-        if size > MAX_SIZE:
-            raise refused("the statement is too complicated", hint="name the parts with WITH")
-        times *= _COPIES.get(type(node), 1)
-        stack.extend((child, times) for child in node.iter_expressions())
-
-
-def _check_reads(tree: exp.Query) -> None:
-    """A part of WITH is planned wherever it is named: a few lines could name tables by millions.
-
-    The engine's planner heeds neither its limit of memory nor an interruption.
-    """
-    parts = {cte.alias: cte.this for cte in tree.find_all(exp.CTE)}
-    for what, most, weight in (
-        ("reads tables", MAX_READS, _is_read),
-        ("joins tables", MAX_JOINS, _is_join),
-    ):
-        if _total(tree, parts, {}, weight) > most:
-            raise refused(
-                f"the statement {what} more than {most} times",
-                hint="a part of WITH counts as often as it is named, a SELECT without FROM "
-                "as a table",
-            )
-
-
-def _is_read(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Table) or (
-        isinstance(node, exp.Select) and not node.args.get("from_")
-    )
-
-
-def _is_join(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Join)
-
-
-def _total(
-    node: exp.Expr, parts: Mapping[str, exp.Expr], known: dict[str, int], weight: Weight
-) -> int:
-    """The weights of a node, each part of WITH in place of its name; in itself it is a table."""
-    total = 0
-    for found in node.find_all(exp.Table, exp.Select, exp.Join):
-        name = found.name if isinstance(found, exp.Table) else ""
-        if name in parts and name not in known:
-            known[name] = weight(found)
-            known[name] = _total(parts[name], parts, known, weight)
-        total += known.get(name, weight(found))
-    return total
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

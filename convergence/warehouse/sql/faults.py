@@ -20,6 +20,12 @@ _NO_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
 _MEANT = re.compile(r'Did you mean "(?:.*\.)?(.+?)"')
 _UNGROUPED = re.compile(r'column "(.+?)" must appear in the GROUP BY clause')
 _AMBIGUOUS = re.compile(r'Ambiguous reference to column name "(.+?)"')
+_TOO_MUCH = re.compile(r"\d+:\d+: .+ than [\d,]+")
+_TOO_MUCH_HINT = (
+    "the calls of a statement share what they may make of a row: "
+    "write fewer of them, or make shorter texts and lists"
+)
+_OTHER_HINT = "the statement was read, but cannot be run"
 _QUOTED = re.compile(r'"([^"]+)"')
 
 
@@ -45,7 +51,8 @@ def sql_fault(resolved: Resolved, message: str) -> Invalid:
             at=_named(resolved, found[1]),
             hint="write the table's alias before it",
         )
-    return _fault(first_sentence(message), hint="the statement was read, but cannot be run")
+    said = first_sentence(message)
+    return _fault(said, hint=_TOO_MUCH_HINT if _TOO_MUCH.fullmatch(said) else _OTHER_HINT)
 
 
 def first_sentence(message: str) -> str:

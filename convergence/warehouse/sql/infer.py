@@ -64,18 +64,23 @@ class _Lookup:
             return
         found = self.find([part.name.lower() for part in column.parts], scope)
         if found is not None:
-            column.type = found
+            column.type, source = found
+            column.meta["stored"] = _is_stored(source)
         elif (hint := _PSEUDO_COLUMNS.get(column.name.lower())) is not None:
             raise refused(f"{column.name} is not available here", at=column, hint=hint)
 
-    def find(self, path: list[str], scope: Scope | None) -> exp.DataType | None:
+    def find(
+        self, path: list[str], scope: Scope | None
+    ) -> tuple[exp.DataType, exp.Table | Scope] | None:
+        """The type, and the source whose column it is."""
         while scope is not None:
             sources = _sources(scope)
             if len(path) > 1 and path[0] in sources:
-                return _walk(self.outputs(sources[path[0]], scope).get(path[1]), path[2:])
+                source = sources[path[0]]
+                return _with(source, _walk(self.outputs(source, scope).get(path[1]), path[2:]))
             for source in sources.values():
                 if (found := self.outputs(source, scope).get(path[0])) is not None:
-                    return _walk(found, path[1:])
+                    return _with(source, _walk(found, path[1:]))
             scope = scope.parent
         return None
 
@@ -138,6 +143,20 @@ def _sources(scope: Scope) -> dict[str, exp.Table | Scope]:
     except OptimizeError as error:
         raise refused(str(error).splitlines()[0], code="sql_syntax") from None
     return {name.lower(): source for name, (_, source) in selected.items()}
+
+
+def _with(
+    source: exp.Table | Scope, kind: exp.DataType | None
+) -> tuple[exp.DataType, exp.Table | Scope] | None:
+    return (kind, source) if kind is not None else None
+
+
+def _is_stored(source: exp.Table | Scope) -> bool:
+    """Whether a column of it is read from a table as it is, or from an array there."""
+    if isinstance(source, exp.Table):
+        return True
+    unnest = source.expression
+    return isinstance(unnest, exp.Unnest) and bool(unnest.expressions[0].meta_get("stored"))
 
 
 def _walk(found: exp.DataType | None, path: list[str]) -> exp.DataType | None:

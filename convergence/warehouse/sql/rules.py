@@ -10,7 +10,6 @@ from collections.abc import Callable
 from sqlglot import exp
 
 from convergence.warehouse.sql import exact
-from convergence.warehouse.sql.bounds import BOUNDS
 from convergence.warehouse.sql.statement import refused
 
 NUMERIC = exp.DataType.build("DECIMAL(38,9)", dialect="duckdb")
@@ -141,6 +140,12 @@ def from_first(node: exp.Substring) -> exp.Expr:
     return node
 
 
+def padded(node: exp.Pad) -> exp.Expr:
+    """DuckDB pads to an INTEGER of 32 bits only."""
+    node.set("expression", exp.cast(node.expression, exp.DType.INT))
+    return node
+
+
 def rounded_float(node: exp.Round | exp.Trunc) -> exp.Expr:
     """Of an INT64, BigQuery makes a FLOAT64."""
     if _type(node.this) in _INTEGERS | {exp.DType.BIGINT}:
@@ -260,6 +265,7 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.DateFromUnixDate: date_only,
     exp.UnixToTime: zoned,
     exp.Substring: from_first,
+    exp.Pad: padded,
     exp.Round: rounded_float,
     exp.Trunc: rounded_float,
     exp.JSONFormat: json_text,
@@ -273,7 +279,6 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.StrToTime: parsed_instant,
     exp.ParseDatetime: known_format,
     exp.ArrayAgg: unlimited,
-    **BOUNDS,
 }
 
 
