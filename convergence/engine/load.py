@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from uuid import NAMESPACE_OID, uuid5
+from uuid import uuid4
 
 from convergence.engine.agree import check_warehouse
 from convergence.engine.migrate import check_tables
@@ -30,6 +30,8 @@ from convergence.store import loads, restatements, tenants, usage
 from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
 LEASE_PAUSE_SECONDS = 0.2
+EVERY_SOURCE = "*"
+"""In a lease: of all sources of a day."""
 GIGABYTE = 10**9
 
 log = Log(__name__)
@@ -50,12 +52,10 @@ class Loader:
     def load(self, request: StageRequest, options: LoadOptions) -> Report:
         """Publish the rows of `request`, or raise StepFailed and leave the old ones visible."""
         self._check_place(request)
-        self._lease(request.key)
-        try:
+        with ExitStack() as leases:
+            self._hold(request.key, leases)
             finished = self._settle(request)
             return finished or self._load(request, options)
-        finally:
-            self._release(request.key)
 
     def load_together(
         self, requests: Sequence[StageRequest], options: LoadOptions
@@ -66,8 +66,7 @@ class Loader:
         self._check_place(requests[0])
         with ExitStack() as leases:
             for request in requests:
-                self._lease(request.key)
-                leases.callback(self._release, request.key)
+                self._hold(request.key, leases)
             if any(self._settle(request) or self._published(request.key) for request in requests):
                 return None
             try:
@@ -153,8 +152,7 @@ class Loader:
         totals = self.service.warehouse.totals(staged, self.cancel)
         is_sample = request.limit is not None
         self._check(request.key, totals, options, before=before, is_sample=is_sample)
-        load_id = self._load_id(request.key, before)
-        return Proven(request=request, staged=staged, totals=totals, load_id=load_id)
+        return Proven(request=request, staged=staged, totals=totals, load_id=str(uuid4()))
 
     def _finish(self, dataset: str, done: Sequence[Load]) -> None:
         """What the warehouse has published, the store says, too."""
@@ -231,14 +229,6 @@ class Loader:
             for change in totals.changes
         ]
 
-    def _load_id(self, key: LoadKey, before: Load | None) -> str:
-        """The same for the same attempt of the same step, until another load was published: a
-        repeat cannot record it twice.
-        """
-        follows = before.load_id if before else ""
-        name = f"{self.run.run_id}/{self.run.attempt}/{self.step_id}/{key.table}/{key.day}"
-        return str(uuid5(NAMESPACE_OID, f"{name}/{follows}"))
-
     def _published_record(self, load: Load) -> LoadRecord:
         return LoadRecord(
             load_id=load.load_id,
@@ -250,9 +240,14 @@ class Loader:
         )
 
     def _settle(self, request: StageRequest) -> Report | None:
-        """Close what a crash left STAGED. A load of this very run that took effect is its end."""
+        """Close what a crash left STAGED. A load of this very run that took effect is its end.
+
+        Where a publish copies the day's rows of other sources, what is open of those is closed,
+        too: its job may still run.
+        """
+        key = request.key
         with self.service.database.read() as tx:
-            left = loads.staged(tx, self.run.tenant_id, request.key)
+            left = loads.staged(tx, self.run.tenant_id, key, with_others=self._copies_others)
         report = None
         for load in left:
             took_effect = self.service.warehouse.is_published(request.dataset, load.load_id)
@@ -262,9 +257,20 @@ class Loader:
                     loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
                 else:
                     loads.discard(tx, self.run.tenant_id, load.load_id)
-            if took_effect and load.run_id == self.run.run_id:
+            if took_effect and (load.run_id, load.key) == (self.run.run_id, key):
                 report = _report(load, "", {})
         return report
+
+    @property
+    def _copies_others(self) -> bool:
+        """Whether the warehouse replaces a day of all sources, to replace it of one."""
+        return self.service.config.is_warehouse_shared
+
+    def _hold(self, key: LoadKey, leases: ExitStack) -> None:
+        """The lease of the day, until `leases` end; of all its sources where one copies them."""
+        for each in (key, replace(key, source=EVERY_SOURCE))[: 1 + self._copies_others]:
+            self._lease(each)
+            leases.callback(self._release, each)
 
     def _lease(self, key: LoadKey) -> None:
         """Wait until no other run loads the same day, then hold it."""

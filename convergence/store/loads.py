@@ -197,10 +197,17 @@ def _published(tenant_id: str, table: str) -> tuple[sa.ColumnElement[bool], ...]
     return loads.c.tenant_id == tenant_id, loads.c.table_name == table, is_published
 
 
-def staged(tx: ReadTx, tenant_id: str, key: LoadKey) -> list[Load]:
-    """Loads that a crash left open, oldest first: the warehouse knows if they took effect."""
+def staged(tx: ReadTx, tenant_id: str, key: LoadKey, *, with_others: bool = False) -> list[Load]:
+    """Loads that a crash left open, oldest first: the warehouse knows if they took effect.
+
+    `with_others`: those of the day's other sources, too.
+    """
     is_staged = loads.c.status == LoadStatus.STAGED.value
-    query = sa.select(loads).where(rows.has_key(loads, tenant_id, key), is_staged)
+    its = sa.and_(
+        loads.c.tenant_id == tenant_id, loads.c.table_name == key.table, loads.c.day == key.day
+    )
+    is_its = its if with_others else rows.has_key(loads, tenant_id, key)
+    query = sa.select(loads).where(is_its, is_staged)
     found = tx.connection.execute(query.order_by(loads.c.staged_at, loads.c.load_id))
     return [rows.load(row) for row in found]
 

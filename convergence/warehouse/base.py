@@ -280,14 +280,18 @@ class Warehouse(Protocol):
         ...
 
     def publish_together(self, loads: Sequence[tuple[Staged, LoadRecord]]) -> None:
-        """Publish in one act all that was staged together. Safe to repeat."""
+        """Publish all that was staged together: in one act, where the warehouse can;
+        else each load in one. Safe to repeat.
+        """
         ...
 
     def discard(self, staged: Staged) -> None:
         """Drop what was staged. Safe to repeat, and after a publish."""
         ...
 
-    def is_published(self, dataset: str, load_id: str) -> bool: ...
+    def is_published(self, dataset: str, load_id: str) -> bool:
+        """Whether a load took effect. What has not, from now on never will."""
+        ...
 
     def query(
         self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None

@@ -57,7 +57,7 @@ def current() -> Errand:
 
 
 def done(job: Job) -> None:
-    """Note a job for whom it was done."""
+    """Note a job for whom it was done, once."""
     errand = _current.get()
-    if errand is not _NONE:
+    if errand is not _NONE and job.job_id not in {each.job_id for each in errand.jobs}:
         errand.jobs.append(job)

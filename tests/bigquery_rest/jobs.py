@@ -11,7 +11,7 @@ from sqlglot import exp
 from convergence.model.table import Column
 from tests.bigquery_rest import ddl, writes
 from tests.bigquery_rest.catalog import Catalog
-from tests.bigquery_rest.faults import ApiError, invalid, not_found
+from tests.bigquery_rest.faults import ApiError, Fault, invalid, not_found
 from tests.bigquery_rest.statements import Prepared, Reader, bad_query, parse
 from tests.bigquery_rest.tables import Name, Table, now_ms
 from tests.bigquery_rest.wire import Json, schema
@@ -68,7 +68,7 @@ class Job:
 
 
 class Jobs:
-    """`hold` lets jobs run only when `release` says so."""
+    """`hold` lets jobs run only when `release` says so; `fail` lets them fail."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -76,12 +76,18 @@ class Jobs:
         self._held: list[tuple[Job, Callable[[], None]]] = []
         self._to_hold = 0
         self._hold_ids = ""
+        self._to_fail: list[tuple[str, Fault]] = []
         self._changed = threading.Condition(catalog.lock)
         self._numbers = itertools.count(1)
 
     def hold(self, times: int = 1, ids: str = "") -> None:
         """The next so many jobs whose ids begin with `ids`."""
         self._to_hold, self._hold_ids = times, ids
+
+    def fail(self, fault: Fault, *, times: int = 1, ids: str = "") -> None:
+        """The next so many jobs whose ids begin with `ids`: they do nothing, and say why."""
+        with self._changed:
+            self._to_fail += [(ids, fault)] * times
 
     @property
     def held(self) -> list[str]:
@@ -127,6 +133,7 @@ class Jobs:
         error: ApiError | None = None
         try:
             if job.ended is None:
+                self._meet_failure(job)
                 work()
         except ApiError as refused:
             error = refused
@@ -136,6 +143,13 @@ class Jobs:
             if job.ended is None:
                 job.error, job.ended = error, now_ms()
             self._changed.notify_all()
+
+    def _meet_failure(self, job: Job) -> None:
+        with self._changed:
+            due = next((each for each in self._to_fail if job.id.startswith(each[0])), None)
+            if due is not None:
+                self._to_fail.remove(due)
+                raise due[1].error
 
     def all(self, project: str) -> list[Job]:
         return [job for (owner, _), job in reversed(self._jobs.items()) if owner == project]

@@ -4,8 +4,10 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,14 @@ import pytest
 from convergence.engine import costs
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
+from convergence.engine.load import EVERY_SOURCE
 from convergence.engine.service import Service
 from convergence.library import Library
-from convergence.model.load import LoadKey
+from convergence.model.load import LoadKey, LoadStatus
 from convergence.model.run import LaunchRequest, Run, Status
+from convergence.model.tenant import WarehouseKind
 from convergence.steps.base import step_models
-from convergence.store import fleet, loads, runs, usage
+from convergence.store import fleet, loads, moves, runs, usage
 from tests.conftest import EXPORT
 from tests.engine.conftest import now
 
@@ -64,6 +68,26 @@ def test_a_day_loaded_twice_has_the_same_rows(service: Service, export: Export) 
     before = loaded(service)
     assert run_day(service).status is Status.COMPLETED
     assert loaded(service) == before == (2, Decimal(3), Decimal("-0.5"))
+
+
+def test_what_another_source_left_open_is_closed_where_its_rows_are_copied(
+    service: Service, export: Export
+) -> None:
+    export((DAY, "1", "", "202411"))
+    run = run_day(service)
+    service.config = replace(service.config, warehouse=WarehouseKind.BIGQUERY)
+    other = replace(KEY, source="local.billing.other")
+    now = service.clock.now()
+    take = partial(loads.acquire, run_id=run.run_id, attempt=1, now=now, seconds=0)
+    with service.database.write() as tx:
+        moves.move(tx, "acme", WarehouseKind.BIGQUERY, now=now)
+        assert take(tx, "acme", other)
+        left = replace(loads.of_run(tx, "acme", run.run_id, limit=1)[0], key=other, load_id="left")
+        loads.stage(tx, left)
+        assert take(tx, "acme", replace(KEY, source=EVERY_SOURCE))
+    assert run_day(service).status is Status.COMPLETED
+    with service.database.read() as tx:
+        assert loads.get(tx, "acme", "left").status is LoadStatus.DISCARDED
 
 
 def test_a_late_file_is_found_by_the_next_load(service: Service, export: Export) -> None:

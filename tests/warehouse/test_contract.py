@@ -35,7 +35,7 @@ def test_staged_rows_are_seen_only_after_publish(
     staged = tenant.stage()
     totals = tenant.totals(staged)
     assert tenant.rows(COUNT) == [(0,)]
-    assert not tenant.warehouse.is_published("acme", "load-1")
+    assert not tenant.warehouse.is_published("acme", "load-0")
     tenant.warehouse.publish(staged, make_record("load-1"))
     assert tenant.rows(COUNT) == [(2,)]
     assert tenant.warehouse.is_published("acme", "load-1")

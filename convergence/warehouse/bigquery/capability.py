@@ -13,7 +13,7 @@ from uuid import uuid4
 from google.cloud import bigquery
 from sqlglot import exp, parse_one
 
-from convergence.errors import Invalid, NotFound, WarehouseError
+from convergence.errors import Invalid, WarehouseError
 from convergence.model.table import Column, Mode, TableSchema
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
@@ -21,7 +21,9 @@ from convergence.warehouse.bigquery.jobs import Jobs
 from convergence.warehouse.bigquery.places import STAGED, full, place
 from convergence.warehouse.bigquery.tables import Tables
 
-WAYS = ("WRITE_TRUNCATE", "WRITE_TRUNCATE_DATA")
+WAYS = ("WRITE_TRUNCATE_DATA", "WRITE_TRUNCATE")
+"""The first leaves all that the table says of itself."""
+REFUSED = frozenset({"sql_failed", "warehouse_error"})
 _DAY = date(2000, 1, 2)
 _ROW = parse_one("SELECT DATE '2000-01-02' AS day, 1 AS number", dialect="bigquery")
 _COLUMNS = (
@@ -75,7 +77,9 @@ class Partitions:
         config = self.config(dataset, schema.name, _DAY, schema, way)
         try:
             self._jobs.query(dataset, _ROW.sql("bigquery"), config=config)
-        except (Invalid, NotFound, WarehouseError):
+        except (Invalid, WarehouseError) as error:
+            if error.code not in REFUSED:
+                raise
             return False
         modes = [column.mode for column in self._tables.columns(dataset, schema.name)]
         return self._rows(dataset, schema.name) == [(1,)] and set(modes) == {Mode.REQUIRED}

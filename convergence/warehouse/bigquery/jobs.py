@@ -1,9 +1,11 @@
 """Jobs: begun once whatever the network does, waited for, broken off, paid for and told of."""
 
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import count
 from threading import Event
 from typing import Any, NamedTuple, TypeVar, cast
 from uuid import uuid4
@@ -12,7 +14,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery.job import QueryJob, QueryJobConfig
 
-from convergence.errors import Cancelled
+from convergence.errors import Cancelled, Unavailable
 from convergence.model.cancel import CancelToken
 from convergence.warehouse import errand
 from convergence.warehouse.bigquery.access import Clients
@@ -25,8 +27,12 @@ from convergence.warehouse.bigquery.faults import (
     told,
 )
 
-TRIES = 3
+TRIES = 5
 """So often a job that broke for a passing reason is begun, each time under another id."""
+BACKOFF_SECONDS = 1.0
+"""After the first of them; twice as long after each other."""
+VOID = "SELECT 'void'"
+"""The job that uses up an id, so that nothing is done under it any more."""
 LONGEST_SECONDS = 6 * 3600.0
 """BigQuery ends every job by then."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
@@ -90,7 +96,7 @@ class Jobs:
         seconds: float | None = None,
     ) -> QueryJob:
         """Run a statement to its end. With `job_id` it runs once: a job of that id that was begun
-        before is waited for.
+        before is waited for, unless it does something else: then the id was used up (`use_up`).
 
         Raises Invalid, NotFound, WarehouseError, Unavailable, Cancelled.
         """
@@ -106,7 +112,14 @@ class Jobs:
                 job_retry=None,
             )
 
-        return self.run(client, begin, job_id=job_id, cancel=cancel, seconds=seconds)
+        job = self.run(client, begin, job_id=job_id, cancel=cancel, seconds=seconds)
+        if job.query != sql:
+            raise Unavailable(
+                f"the job {job.job_id} was given up before BigQuery had begun it",
+                code="job_given_up",
+                hint="it is done anew where a template says so",
+            )
+        return job
 
     def run(
         self,
@@ -117,22 +130,49 @@ class Jobs:
         cancel: CancelToken | None = None,
         seconds: float | None = None,
     ) -> _Job:
-        """Begin a job, and again when it breaks for a passing reason; the job, done."""
+        """Begin a job, and again when it breaks for a passing reason; the job, done.
+
+        Of a given id, jobs that broke for such a reason before are passed over.
+        """
         stem = job_id or f"cdp_{uuid4().hex}"
         seconds = seconds or self._job_seconds
-        for number in range(1, TRIES + 1):
+        tries = 0
+        for number in count(1):
             with told():
-                job = _begun(client, begin, attempt_id(stem, number))
+                job, is_new = _begun(client, begin, attempt_id(stem, number))
                 wait(client, job, cancel, seconds)
             errand.done(_billed(job))
             problem = job.error_result or {}
             if not problem:
                 return job
-            if problem.get("reason") in {"stopped", "timeout"}:
+            reason = problem.get("reason", "")
+            if reason in {"stopped", "timeout"}:
                 raise _ended(cancel, seconds)
-            if problem.get("reason") not in PASSING or number == TRIES:
-                raise said(problem.get("reason", ""), problem.get("message", ""))
-            time.sleep(number)
+            tries += is_new
+            if reason not in PASSING or tries == TRIES:
+                raise said(reason, problem.get("message", ""))
+            if is_new:
+                _pause(tries, cancel)
+        raise AssertionError("a loop that ends by itself")
+
+    def use_up(self, dataset: str, job_id: str) -> QueryJob | None:
+        """The job of an id that ended well, waited for; None when there is none, and then there
+        never will be: the ids under which it could still be begun are used up.
+        """
+        client = self._clients.of(dataset)
+
+        def begin(name: str) -> QueryJob:
+            config = QueryJobConfig(labels=label_texts({"dataset": dataset}))
+            return client.query(
+                VOID, config, job_id=name, retry=RETRY, timeout=CALL_SECONDS, job_retry=None
+            )
+
+        for number in count(1):
+            with told():
+                job, _ = _begun(client, begin, attempt_id(job_id, number))
+                wait(client, job)
+            if not job.error_result:
+                return None if job.query == VOID else job
         raise AssertionError("a loop that ends by itself")
 
     def _limit(self, dataset: str) -> ByteLimit | None:
@@ -167,12 +207,21 @@ def label_texts(labels: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _begun(client: bigquery.Client, begin: Callable[[str], _Job], name: str) -> _Job:
-    """The job: begun now, or before, by an answer that was lost."""
+def _begun(client: bigquery.Client, begin: Callable[[str], _Job], name: str) -> tuple[_Job, bool]:
+    """The job, and whether it was begun now; else it was before, or its answer was lost."""
     try:
-        return begin(name)
+        return begin(name), True
     except exceptions.Conflict:
-        return cast("_Job", client.get_job(name, retry=RETRY, timeout=CALL_SECONDS))
+        return cast("_Job", client.get_job(name, retry=RETRY, timeout=CALL_SECONDS)), False
+
+
+def _pause(tries: int, cancel: CancelToken | None) -> None:
+    """Longer each time, and not with all others at one moment. Raises Cancelled."""
+    woken = Event()
+    with cancel.breaking(woken.set) if cancel is not None else nullcontext():
+        woken.wait(BACKOFF_SECONDS * 2 ** (tries - 1) * random.uniform(0.5, 1))  # noqa: S311 - no secret
+    if cancel is not None:
+        cancel.check()
 
 
 def wait(

@@ -2,21 +2,20 @@
 
 A day of a table that is partitioned by day is one query job with the partition as its destination:
 the staged rows and the day's rows of other sources take the place of the partition, at once or not
-at all. What else replaces rows (several days, a table without such partitions, a server that does
-not know them) is one transaction of statements. Either job has an id made of the load's, so that
-it runs once however often it is begun, and holds its `x_meta_loads` record: in a transaction as a
-row, else in its text, from which a reader that finds the job done completes the table.
+at all. What else replaces rows (other write modes, a table without such partitions, a server that
+does not know them) is one transaction of statements. Either job has an id made of the load's, so
+that it runs once however often it is begun, and holds its `x_meta_loads` record: in a transaction
+as a row, else in its text, from which a reader that finds the job done completes the table.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
-from typing import Any, cast
+from typing import Any
 
-from google.api_core import exceptions
 from google.cloud import bigquery
-from google.cloud.bigquery.job import LoadJobConfig, QueryJob
+from google.cloud.bigquery.job import LoadJobConfig
 from sqlglot import exp
 
 from convergence.errors import WarehouseError
@@ -25,10 +24,9 @@ from convergence.model.table import TableSchema
 from convergence.warehouse.base import LoadRecord, StagedTotals, WriteMode
 from convergence.warehouse.bigquery import parts
 from convergence.warehouse.bigquery.access import Clients
-from convergence.warehouse.bigquery.alone import PUBLISH_SECONDS, Alone
 from convergence.warehouse.bigquery.capability import Partitions
-from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
-from convergence.warehouse.bigquery.jobs import TRIES, Jobs, attempt_id, wait
+from convergence.warehouse.bigquery.faults import CALL_SECONDS
+from convergence.warehouse.bigquery.jobs import Jobs
 from convergence.warehouse.bigquery.places import full, place
 from convergence.warehouse.bigquery.staging import LOADS, StagedLoad, Staging, explained
 from convergence.warehouse.bigquery.tables import Tables
@@ -39,54 +37,50 @@ from convergence.warehouse.sql import fill
 PUBLISH, RECORD = "cdp_publish_", "cdp_record_"
 """Begin the ids of the jobs that publish a load, and that write its record."""
 _KEPT = re.compile(r"x_meta_loads: (\{.*\}) \*/", re.DOTALL)
-Pair = tuple[StagedLoad, LoadRecord]
 
 
 class Publishing:
-    """Publishes loads, and tells of one whether it was."""
+    """Publishes loads, and tells of one whether it was.
 
-    def __init__(
-        self, clients: Clients, jobs: Jobs, tables: Tables, *, staging: Staging, alone: Alone
-    ) -> None:
+    No two jobs may write one day of a table at once, each copying what the other replaces: the
+    caller sees to that, and settles what was left open of the day before it publishes.
+    """
+
+    def __init__(self, clients: Clients, jobs: Jobs, tables: Tables, *, staging: Staging) -> None:
         self._clients = clients
         self._jobs = jobs
         self._tables = tables
         self._staging = staging
         self._partitions = Partitions(clients, jobs, tables)
-        self._alone = alone
 
-    def publish(self, loads: Sequence[Pair]) -> None:
-        """Make the rows and their records visible: of one load, or of several together."""
-        if all(staged.is_published for staged, _ in loads):
+    def publish(self, staged: StagedLoad, record: LoadRecord) -> None:
+        """Make the rows and their record visible."""
+        if staged.is_published:
             return
-        for staged, _ in loads:
-            self._staging.check_open(staged)
-        rows = [record_row(staged, _proven(staged), record) for staged, record in loads]
-        first, _ = loads[0]
-        dataset, table = first.request.dataset, first.request.table
-        with explained(first.request), self._alone.hold(dataset, table):
-            schema = self._partitioned(first) if len(loads) == 1 else None
+        self._staging.check_open(staged)
+        row = record_row(staged, _proven(staged), record)
+        with explained(staged.request):
+            schema = self._partitioned(staged)
             if schema is None:
-                self._by_transaction([staged for staged, _ in loads], rows)
+                self._by_transaction(staged, row)
             else:
-                self._by_partition(first, schema, rows[0])
-        for staged, _ in loads:
-            staged.is_published = True
-            self._staging.discard(staged)
+                self._by_partition(staged, schema, row)
+        staged.is_published = True
+        self._staging.discard(staged)
 
     def is_published(self, dataset: str, load_id: str) -> bool:
-        """Whether the load took effect; a job that still publishes is waited for.
+        """Whether the load took effect; if not, it will not. A job that still publishes is waited
+        for.
 
         The job is the truth: its id is the load's. A record that a crash left out is written.
         """
-        client = self._clients.of(dataset)
-        for number in range(1, TRIES + 1):
-            job = _find(client, attempt_id(_job_id(PUBLISH, dataset, load_id), number))
-            if job is not None and self._ended_well(client, job):
-                self._complete(dataset, job)
-                return True
-        self._wait_for_others(client, dataset)
-        return self._is_recorded(dataset, load_id)
+        job = self._jobs.use_up(dataset, _job_id(PUBLISH, dataset, load_id))
+        if job is None:
+            return False
+        kept = _KEPT.search(job.query or "")
+        if kept is not None:
+            self._record(dataset, json.loads(kept[1]))
+        return True
 
     def _partitioned(self, staged: StagedLoad) -> TableSchema | None:
         """The shape of the table, when the load is one partition of it and can replace it."""
@@ -112,26 +106,23 @@ class Publishing:
             request.dataset,
             query.sql("bigquery"),
             config=config,
-            seconds=PUBLISH_SECONDS,
             job_id=_job_id(PUBLISH, request.dataset, load_id),
         )
         self._record(request.dataset, row)
 
-    def _by_transaction(
-        self, loads: Sequence[StagedLoad], rows: Sequence[Mapping[str, Any]]
-    ) -> None:
-        dataset = loads[0].request.dataset
-        statements: list[str] = ["BEGIN TRANSACTION"]
-        for staged in loads:
-            statements += [each.sql("bigquery") for each in _replacement(staged)]
-        loads_table = place(self._clients.project, dataset, LOADS)
-        statements += [_inserted(loads_table, row).sql("bigquery") for row in rows]
-        script = "".join(f"{statement};\n" for statement in [*statements, "COMMIT TRANSACTION"])
+    def _by_transaction(self, staged: StagedLoad, row: Mapping[str, Any]) -> None:
+        dataset = staged.request.dataset
+        loads = place(self._clients.project, dataset, LOADS)
+        changes = [*_replacement(staged), _inserted(loads, row)]
+        statements = [
+            "BEGIN TRANSACTION",
+            *(change.sql("bigquery") for change in changes),
+            "COMMIT TRANSACTION",
+        ]
         self._jobs.query(
             dataset,
-            script,
-            seconds=PUBLISH_SECONDS,
-            job_id=_job_id(PUBLISH, dataset, rows[-1]["load_id"]),
+            "".join(f"{statement};\n" for statement in statements),
+            job_id=_job_id(PUBLISH, dataset, row["load_id"]),
         )
 
     def _record(self, dataset: str, row: Mapping[str, Any]) -> None:
@@ -154,36 +145,6 @@ class Publishing:
             )
 
         self._jobs.run(client, begin, job_id=_job_id(RECORD, dataset, row["load_id"]))
-
-    def _complete(self, dataset: str, job: QueryJob) -> None:
-        """Write the record of a published partition, unless it was written."""
-        kept = _KEPT.search(job.query or "")
-        if kept is not None:
-            self._record(dataset, json.loads(kept[1]))
-
-    def _ended_well(self, client: bigquery.Client, job: QueryJob) -> bool:
-        with told():
-            wait(client, job)
-        return not job.error_result
-
-    def _wait_for_others(self, client: bigquery.Client, dataset: str) -> None:
-        """Let the jobs end that publish several loads of the dataset in one act."""
-        with told():
-            running = list(client.list_jobs(state_filter="running", retry=RETRY))
-            for job in running:
-                labels = getattr(job, "labels", None) or {}
-                if job.job_id.startswith(PUBLISH) and labels.get("dataset") == dataset.lower():
-                    wait(client, job)
-
-    def _is_recorded(self, dataset: str, load_id: str) -> bool:
-        table = place(self._clients.project, dataset, LOADS)
-        if self._tables.find(dataset, LOADS) is None:
-            return False
-        is_it = exp.column("load_id", quoted=True).eq(exp.Literal.string(load_id))
-        query = exp.select(exp.Count(this=exp.Star())).from_(table).where(is_it)
-        job = self._jobs.query(dataset, query.sql("bigquery"))
-        with told():
-            return any(row[0] for row in job.result(retry=RETRY, timeout=CALL_SECONDS))
 
 
 def record_row(staged: StagedLoad, totals: StagedTotals, record: LoadRecord) -> dict[str, Any]:
@@ -260,11 +221,3 @@ def _value(value: Any, type_: str) -> exp.Expr:  # noqa: ANN401 - as JSON has it
 def _comment(row: Mapping[str, Any]) -> str:
     """As JSON in which no comment can end."""
     return json.dumps(row).replace("*/", "*\\/").replace("/*", "\\/*")
-
-
-def _find(client: bigquery.Client, job_id: str) -> QueryJob | None:
-    with told():
-        try:
-            return cast("QueryJob", client.get_job(job_id, retry=RETRY, timeout=CALL_SECONDS))
-        except exceptions.NotFound:
-            return None

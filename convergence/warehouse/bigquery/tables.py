@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from google.api_core import exceptions
 from google.cloud import bigquery
@@ -151,12 +150,6 @@ class Tables:
             )
         return columns
 
-    def ensure_empty(self, dataset: str, name: str, *, expires: datetime) -> bool:
-        """Make a table without columns that is dropped at its end. True if it was made."""
-        table = bigquery.Table(full(self._clients.project, dataset, name))
-        table.expires = expires
-        return self._made(dataset, table)
-
     def remove(self, dataset: str, name: str) -> None:
         """Drop a table, if it is there."""
         target = full(self._clients.project, dataset, name)
@@ -178,9 +171,7 @@ class Tables:
         return [name for name in found if name.startswith(prefix)]
 
     def _create(self, dataset: str, name: str, schema: TableSchema) -> bool:
-        return self._made(dataset, self._table(dataset, name, schema))
-
-    def _made(self, dataset: str, table: bigquery.Table) -> bool:
+        table = self._table(dataset, name, schema)
         with told():
             try:
                 self._clients.of(dataset).create_table(table, retry=RETRY, timeout=CALL_SECONDS)

@@ -34,7 +34,6 @@ from convergence.warehouse.base import (
 )
 from convergence.warehouse.bigquery import sources, survey
 from convergence.warehouse.bigquery.access import Clients
-from convergence.warehouse.bigquery.alone import Alone
 from convergence.warehouse.bigquery.answer import answer_file
 from convergence.warehouse.bigquery.events import Events
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
@@ -78,7 +77,6 @@ class BigqueryWarehouse(Warehouse):
             self._jobs,
             self._tables,
             staging=self._staging,
-            alone=Alone(self._tables, now),
         )
         self._importing = Importing(self._clients, self._jobs)
         self._events = Events(self._clients)
@@ -139,11 +137,12 @@ class BigqueryWarehouse(Warehouse):
 
     @override
     def publish(self, staged: Staged, record: LoadRecord) -> None:
-        self._publishing.publish([(_own(staged), record)])
+        self._publishing.publish(_own(staged), record)
 
     @override
     def publish_together(self, loads: Sequence[tuple[Staged, LoadRecord]]) -> None:
-        self._publishing.publish([(_own(staged), record) for staged, record in loads])
+        for staged, record in loads:
+            self.publish(staged, record)
 
     @override
     def discard(self, staged: Staged) -> None:
