@@ -5,8 +5,6 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, BinaryIO
 
-from sqlglot import exp
-
 from convergence.engine.agree import check_warehouse
 from convergence.engine.service import Service
 from convergence.errors import Invalid
@@ -71,17 +69,18 @@ def summary(
     kept beside the rows are used, unless the answer shall be `from_rows`.
     """
 
+    left_out = tuple(sorted((name, tuple(days)) for name, days in (without or {}).items()))
+
     def ask() -> Result:
         scope = _scope(service, tenant_id)
-        query = _grouped(service, scope, question, without=without, from_rows=from_rows)
+        sql = _grouped(service, scope, question, without=left_out, from_rows=from_rows)
         limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_GROUPS)
-        result = service.warehouse.query(scope, query.sql("bigquery"), limits)
+        result = service.warehouse.query(scope, sql, limits)
         return _in_dollars(result) if question.with_rates else result
 
     # Before the question: what is published after this can only be asked again needlessly.
     with service.database.read() as tx:
         state = loads.state(tx, tenant_id)
-    left_out = tuple(sorted((name, tuple(days)) for name, days in (without or {}).items()))
     return service.answers.get((tenant_id, state, question.key, left_out, from_rows), ask)
 
 
@@ -113,13 +112,13 @@ def export_bill(
     scope = _scope(service, tenant_id)
     (dataset,) = scope.datasets
     if shape is Shape.GROUPS:
-        query: exp.Query = _grouped(service, scope, question)
+        sql = _grouped(service, scope, question)
     else:
         rows_of = cost_queries.focus if shape is Shape.FOCUS else cost_queries.lines
-        query = rows_of(question, project=scope.project, dataset=dataset)
+        sql = rows_of(question, project=scope.project, dataset=dataset).sql("bigquery")
     limits = QueryLimits(seconds=EXPORT_SECONDS)
     written = FileForm.SHEET if form is FileFormat.CSV else FileForm(form)
-    return service.warehouse.export(scope, query.sql("bigquery"), written, limits, cancel)
+    return service.warehouse.export(scope, sql, written, limits, cancel)
 
 
 def _check_whole_rows(question: CostQuery) -> None:
@@ -170,9 +169,9 @@ def _grouped(
     scope: Scope,
     question: CostQuery,
     *,
-    without: Mapping[str, Sequence[date]] | None = None,
+    without: cost_queries.LeftOut = (),
     from_rows: bool = False,
-) -> exp.Select:
+) -> str:
     """The question in SQL; which types of credits there are is asked first."""
     (dataset,) = scope.datasets
     place = {"project": scope.project, "dataset": dataset}
@@ -181,7 +180,7 @@ def _grouped(
         types = cost_queries.credit_types(question, **place).sql("bigquery")
         limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_CREDIT_TYPES)
         found = tuple(name for (name,) in service.warehouse.query(scope, types, limits).rows)
-    return cost_queries.summary(
+    return cost_queries.summary_text(
         question, **place, credit_types=found, without=without, from_rows=from_rows
     )
 

@@ -128,6 +128,10 @@ class CostQuery:
                 f"costs are grouped by at most {MAX_GROUPS} things", code="invalid_dimension"
             )
 
+    @override
+    def __hash__(self) -> int:
+        return hash(self.key)
+
     @property
     def is_divided_by_type(self) -> bool:
         """Whether credits are lines of their own, beside the cost."""

@@ -55,7 +55,8 @@ def prepare(
     sources = {ref.source for ref in resolved.refs if ref.source is not None}
     sights = {source: look(cursor, source, shapes, days) for source in sources}
 
-    view_of = {ref: _view(cursor, dataset, ref) for ref in resolved.refs}
+    live = {ref: _live(cursor, dataset, ref) for ref in resolved.refs}
+    view_of = {ref: _view(ref, columns) for ref, columns in live.items()}
 
     def place(ref: TableRef) -> exp.Expr:
         if ref.source is not None:
@@ -63,7 +64,7 @@ def prepare(
         view = view_of[ref]
         return _answer(cursor, dataset, view, resolved.project) if view else _own(dataset, ref)
 
-    known = {ref: _columns(cursor, dataset, ref, view_of[ref]) for ref in resolved.refs}
+    known = {ref: view.columns if view else live[ref] for ref, view in view_of.items()}
     if bounded and resolved.text and not sources and not any(view_of.values()):
         sql, found = _translated(_Statement(resolved.text, dataset, tuple(known.items()), resolved))
     else:
@@ -116,21 +117,17 @@ def _own(dataset: str, ref: TableRef) -> exp.Table:
     return tables.table(dataset, ref.table, schema=schema)
 
 
-def _columns(
-    cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef, view: View | None
-) -> tuple[Column, ...]:
-    """Empty for a table that is not there."""
+def _live(cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef) -> tuple[Column, ...]:
+    """The columns that there are; empty for a table that is not there."""
     if ref.source is not None:
         return gcp_export().columns
-    if view is not None:
-        return view.columns
     try:
         return tables.columns(cursor, _own(dataset, ref)) if ref.table else ()
     except NotFound:
         return ()
 
 
-def _view(cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef) -> View | None:
+def _view(ref: TableRef, live: tuple[Column, ...]) -> View | None:
     """A derived table that is not there whole, as in a dataset of an earlier version, is a view."""
     if ref.source is not None or ref.view:
         return None
@@ -139,7 +136,7 @@ def _view(cursor: duckdb.DuckDBPyConnection, dataset: str, ref: TableRef) -> Vie
     schema = tenant_schemas().get(ref.table)
     if schema is None or not schema.query:
         return views().get(ref.table)
-    if tables.holds(cursor, _own(dataset, ref), schema):
+    if {column.name for column in live}.issuperset(schema.column_names):
         return None
     return View(columns=schema.columns, query=schema.query)
 

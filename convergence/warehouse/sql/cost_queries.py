@@ -6,9 +6,9 @@ Where the sums that are kept beside the bill have these columns, they are added 
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
-from functools import partial
+from functools import lru_cache, partial
 
 from sqlglot import exp, parse_one
 
@@ -24,6 +24,9 @@ FOCUS = "focus_gcp"
 """The view whose columns are those of FOCUS."""
 RATE = "currency_conversion_rate"
 
+LeftOut = tuple[tuple[str, tuple[date, ...]], ...]
+"""Days by source."""
+
 _CREDITS_JSON = "x_credits_json"
 _UNSPECIFIED = "CREDIT_TYPE_UNSPECIFIED"
 """The provider's own word for a credit without a type."""
@@ -34,13 +37,35 @@ _TYPE = f"COALESCE(JSON_VALUE(`credit`, '$.type'), '{_UNSPECIFIED}')"
 _IS_LIST = f"COALESCE(`{_CREDITS_JSON}`, '') LIKE '[%{{%'"
 
 
+@lru_cache(maxsize=512)
+def summary_text(
+    query: CostQuery,
+    *,
+    project: str,
+    dataset: str,
+    credit_types: tuple[str, ...],
+    without: LeftOut,
+    from_rows: bool,
+) -> str:
+    """`summary` as text; kept, since it takes about as long to write as to answer."""
+    tree = summary(
+        query,
+        project=project,
+        dataset=dataset,
+        credit_types=credit_types,
+        without=without,
+        from_rows=from_rows,
+    )
+    return tree.sql("bigquery", copy=False)
+
+
 def summary(
     query: CostQuery,
     *,
     project: str = "",
     dataset: str = "",
     credit_types: Sequence[str] = (),
-    without: Mapping[str, Sequence[date]] | None = None,
+    without: LeftOut = (),
     from_rows: bool = False,
 ) -> exp.Select:
     """Ids and names of the groups, currency, rows, cost, credits and net: exact NUMERIC sums.
@@ -54,17 +79,19 @@ def summary(
     is_divided = query.is_divided_by_type
     place = partial(_table, project=project, dataset=dataset)
     part = _part(query, place, with_credits=bool(credit_types), from_rows=from_rows)
-    part = part.where(*_left_out(without or {}))
+    part.where(*_left_out(without), copy=False)
     by_type = is_divided or bool(credit_types)
-    lines = _lines(part) if by_type else exp.select("*").from_(_named("part"))
+    lines = _lines(part) if by_type else exp.select("*").from_(_named("part"), copy=False)
     others = [column("currency"), *([column(RATE)] if query.with_rates else [])]
     rows = "`rows`" if is_divided or not by_type else f"IF(`{CREDIT_TYPE}` IS NULL, `rows`, 0)"
     return (
         exp.select(*_shown(axes), *(each.copy() for each in others), *_sums(rows, credit_types))
-        .from_(lines.subquery("line"))
-        .where(*_derived(query))
-        .group_by(*(each.value.copy() for each in axes), *(each.copy() for each in others))
-        .order_by(*_order(axes, others))
+        .from_(lines.subquery("line", copy=False), copy=False)
+        .where(*_derived(query), copy=False)
+        .group_by(
+            *(each.value.copy() for each in axes), *(each.copy() for each in others), copy=False
+        )
+        .order_by(*_order(axes, others), copy=False)
         .with_("part", as_=part, copy=False)
     )
 
@@ -161,9 +188,9 @@ def _part(
             _as(exp.Sum(this=column("cost")), "cost"),
             _as(exp.Sum(this=column("credits_total")), "credits"),
         )
-        .from_(place(table))
-        .where(*_plain(query))
-        .group_by(*map(column, keys))
+        .from_(place(table), copy=False)
+        .where(*_plain(query), copy=False)
+        .group_by(*map(column, keys), copy=False)
     )
 
 
@@ -222,9 +249,9 @@ def _of_types(types: Sequence[str]) -> exp.Expr:
     return exp.func("COALESCE", exp.Sum(this=chosen), exp.Literal.number(0))
 
 
-def _left_out(days: Mapping[str, Sequence[date]]) -> list[exp.Expr]:
+def _left_out(days: LeftOut) -> list[exp.Expr]:
     conditions: list[exp.Expr] = []
-    for source, of_source in days.items():
+    for source, of_source in days:
         own = column("x_source").eq(exp.Literal.string(source))
         among = exp.In(
             this=column("ingestion_date"), expressions=[_day(day) for day in sorted(of_source)]
