@@ -156,11 +156,12 @@ class Loader:
 
     def _finish(self, dataset: str, done: Sequence[Load]) -> None:
         """What the warehouse has published, the store says, too."""
-        stored = Decimal(self.service.warehouse.storage_bytes(dataset)) / GIGABYTE
-        now = self.service.clock.now()
         with self.service.database.write() as tx:
+            now = self.service.clock.now()
             for load in done:
                 loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
+        stored = Decimal(self.service.warehouse.storage_bytes(dataset)) / GIGABYTE
+        with self.service.database.write() as tx:
             usage.set_storage(tx, self.run.tenant_id, now.date(), stored, now=now)
         for load in done:
             self.tell(
@@ -342,13 +343,16 @@ def _check_equal(key: LoadKey, totals: StagedTotals) -> None:
 
 
 def _check_shrunk(key: LoadKey, totals: StagedTotals, published: Load) -> None:
-    """Rows that were published do not vanish silently: not the day's last, nor a file's."""
+    """Rows that were published do not vanish silently: not the day's last, nor a file's. Those
+    that the tenant may not see any more do.
+    """
+    is_seen_alike = totals.state.narrowing == published.source_state.narrowing
     vanished = [
         file.path
         for file in published.source_state.files
         if file.rows and file.path not in totals.matched and not published.source_state.is_elsewhere
     ]
-    if totals.rows == 0 and published.rows:
+    if totals.rows == 0 and published.rows and is_seen_alike:
         what = f"holds no rows of {key.day} now; {published.rows} were published"
     elif vanished and totals.content_hash != published.content_hash:
         what = f"has lost {', '.join(vanished)}, which held rows of {key.day}"

@@ -13,8 +13,9 @@ from convergence.model.load import FileState, LoadKey
 from convergence.model.run import Run
 from convergence.model.source import GrantedSource
 from convergence.model.unit import Survey, Unit, find_problems
-from convergence.steps.base import SourceWatch
+from convergence.steps.base import SourceWatch, Span
 from convergence.store import loads, units
+from convergence.store.units import Watermark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,12 @@ class Watch(SourceWatch):
 
     @override
     def survey(
-        self, table: str, source: GrantedSource, *, afresh: bool, allow_shrink: bool
+        self,
+        table: str,
+        source: GrantedSource,
+        *,
+        allow_shrink: bool,
+        afresh: Span | None = None,
     ) -> Survey:
         now = self.service.clock.now()
         files = self.service.warehouse.files_of(source)
@@ -38,16 +44,16 @@ class Watch(SourceWatch):
                 code="source_missing",
                 hint="check the glob: cdp sources ls; has the export arrived?",
             )
-        known, narrowing = self._known(table, source.table, files if not afresh else ())
-        if narrowing not in {None, source.narrowing}:
+        known, mark = self._known(table, source, files, with_days=afresh is not None)
+        if mark is not None and mark.narrowing != source.narrowing:
             known = {path: replace(unit, content_hash="") for path, unit in known.items()}
         survey = Survey(
             table=table,
             source=source.table,
             narrowing=source.narrowing,
             known=known,
-            seen=self._seen(source, files, {} if afresh else known, now),
-            is_first=narrowing is None,
+            seen=self._seen(source, files, _without(known, afresh), now),
+            is_first=mark is None or mark.watermark is None,
         )
         allow = allow_shrink or self.run.allow_shrink
         problems = find_problems(survey, today=now.date(), allow_shrink=allow)
@@ -80,23 +86,25 @@ class Watch(SourceWatch):
                 survey,
                 keep=keep,
                 forget=forget,
+                is_whole=survey.is_whole(failed),
                 run_id=self.run.run_id,
                 now=self.service.clock.now(),
             )
 
     def _known(
-        self, table: str, source: str, files: tuple[FileState, ...]
-    ) -> tuple[dict[str, Unit], str | None]:
-        """The units, with their days unless `files` are just what they were; and the narrowing
-        under which they were seen, None if they never were.
+        self, table: str, source: GrantedSource, files: tuple[FileState, ...], *, with_days: bool
+    ) -> tuple[dict[str, Unit], Watermark | None]:
+        """The units, and where the last survey was left. They are without their days when they
+        are just what they were, and nobody asks for these.
         """
-        tenant_id = self.run.tenant_id
+        tenant_id, name = self.run.tenant_id, source.table
         with self.service.database.read() as tx:
-            mark = units.watermark(tx, tenant_id, table, source)
-            known = units.known(tx, tenant_id, table, source, with_days=False)
-            if not _are_same(known, files):
-                known = units.known(tx, tenant_id, table, source, with_days=True)
-        return known, mark.narrowing if mark else None
+            mark = units.watermark(tx, tenant_id, table, name)
+            known = units.known(tx, tenant_id, table, name, with_days=with_days)
+            is_seen_anew = mark is not None and mark.narrowing != source.narrowing
+            if not with_days and (is_seen_anew or not _are_same(known, files)):
+                known = units.known(tx, tenant_id, table, name, with_days=True)
+        return known, mark
 
     def _seen(
         self,
@@ -117,6 +125,18 @@ class Watch(SourceWatch):
         if other:
             found = self.service.warehouse.survey(self.dataset, source, other, known, self.cancel)
         return same | {unit.path: replace(unit, seen_at=now) for unit in found}
+
+
+def _without(known: Mapping[str, Unit], afresh: Span | None) -> Mapping[str, Unit]:
+    """The units but for those that hold one of the days which shall be read again."""
+    if afresh is None:
+        return known
+    first, last = afresh
+    return {
+        path: unit
+        for path, unit in known.items()
+        if not any(first <= day <= last for day in unit.dates)
+    }
 
 
 def _are_same(known: Mapping[str, Unit], files: tuple[FileState, ...]) -> bool:

@@ -119,6 +119,10 @@ class Survey:
             narrowing=self.narrowing,
         )
 
+    def is_whole(self, failed: Set[date]) -> bool:
+        """Whether all of the source is as it should be."""
+        return not failed and not any(unit.fault for unit in self.seen.values())
+
     def settled(self, failed: Set[date]) -> tuple[list[Unit], list[str]]:
         """Units to remember and paths to forget: those all of whose days are as the source is."""
 

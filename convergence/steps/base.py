@@ -58,13 +58,23 @@ class Inspection:
     checks: tuple[Check, ...]
 
 
+Span = tuple[date, date]
+"""The first day and the last."""
+
+
 class SourceWatch(Protocol):
     """What a source holds beside what is known of it. For steps that load what has changed."""
 
     def survey(
-        self, table: str, source: GrantedSource, *, afresh: bool, allow_shrink: bool
+        self,
+        table: str,
+        source: GrantedSource,
+        *,
+        allow_shrink: bool,
+        afresh: Span | None = None,
     ) -> Survey:
-        """The source at this moment; `afresh` reads files that look the same, too.
+        """The source at this moment; files that held days of `afresh` are read again, though they
+        look the same.
 
         Raises StepFailed, and StepInterrupted for a file that changes while it is read.
         """

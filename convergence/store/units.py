@@ -17,7 +17,10 @@ _CHUNK = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
-    """The largest export time that was seen of a source, and what the tenant could see then."""
+    """The largest export time that was seen of a source, and what the tenant could see then.
+
+    `watermark` is None until all that was seen could be loaded once.
+    """
 
     narrowing: str
     watermark: datetime | None
@@ -79,10 +82,15 @@ def settle(  # noqa: PLR0913 - what, for whom, by which run and when, all by nam
     *,
     keep: Iterable[Unit],
     forget: Iterable[str],
+    is_whole: bool,
     run_id: str,
     now: datetime,
 ) -> None:
-    """Remember the units and the watermark, which never goes back."""
+    """Remember the units and the watermark, which never goes back.
+
+    Until all is as it should be there is no watermark, and a narrowing that was seen earlier stays:
+    the next survey finds the difference again.
+    """
     kept = list(keep)
     for path in [*forget, *(unit.path for unit in kept)]:
         for table in (source_unit_days, source_units):
@@ -94,8 +102,10 @@ def settle(  # noqa: PLR0913 - what, for whom, by which run and when, all by nam
     _insert(tx, source_unit_days, [key | _day_values(*held) for held in days])
     before = watermark(tx, tenant_id, survey.table, survey.source)
     seen = [before.watermark if before else None, *(unit.newest for unit in kept)]
+    if not is_whole and (before is None or before.watermark is None):
+        seen = []
     values = {
-        "narrowing": survey.narrowing,
+        "narrowing": survey.narrowing if is_whole or before is None else before.narrowing,
         "watermark": max((moment for moment in seen if moment), default=None),
         "synced_at": now,
         "run_id": run_id,

@@ -15,9 +15,9 @@ class BillingAudit:
 
     def run(self, settings: BillingSyncSettings, context: StepContext) -> Report:
         """Every usage day of the month of the run's date; equal days are left alone."""
-        sync = Sync.of(settings, context, afresh=True)
         first = context.run_date.replace(day=1)
         last = first.replace(day=monthrange(first.year, first.month)[1])
+        sync = Sync.of(settings, context, afresh=(first, last))
         held = {day for unit in sync.survey.seen.values() for day in unit.dates}
         published = context.watch.published_days(sync.schema.name, sync.survey.source, first, last)
         days = {day for day in held if first <= day <= last} | published

@@ -17,6 +17,7 @@ from convergence.steps.base import (
     LoadOptions,
     Report,
     Settings,
+    Span,
     StepContext,
     StepPlace,
 )
@@ -58,7 +59,7 @@ class BillingSync:
 
     def run(self, settings: BillingSyncSettings, context: StepContext) -> Report:
         """Load the days that changed; those that cannot be loaded are named at the end."""
-        sync = Sync.of(settings, context, afresh=False)
+        sync = Sync.of(settings, context)
         return sync.load(sorted(sync.survey.changed_days), only_stale=True)
 
     def request(self, settings: BillingSyncSettings, place: StepPlace) -> StageRequest:
@@ -82,7 +83,9 @@ class Sync:
     rows: int = 0
 
     @classmethod
-    def of(cls, settings: BillingSyncSettings, context: StepContext, *, afresh: bool) -> "Sync":
+    def of(
+        cls, settings: BillingSyncSettings, context: StepContext, *, afresh: Span | None = None
+    ) -> "Sync":
         schema = _billing_schema(settings)
         source = _source(settings, context, schema)
         survey = context.watch.survey(
