@@ -72,12 +72,12 @@ def test_every_wrong_check_is_told_at_once() -> None:
 
 
 def test_a_table_that_nobody_has_said_may_have_any_column() -> None:
-    head = HEAD.replace(", schema_template: billing_cost", "")
+    head = HEAD.replace("billing_cost_daily, schema_template: billing_cost", "own")
     text = head + "      - {check: not_null, column: anything, where: \"a = '{date}'\"}\n"
     parse(text, file="t.yml", ref="a/b/t", step_models=step_models(STEP_TYPES))
 
 
 def test_only_a_bill_has_a_source_to_match() -> None:
-    head = HEAD.replace(", schema_template: billing_cost", "")
+    head = HEAD.replace("billing_cost_daily, schema_template: billing_cost", "own")
     (said,) = refusal("{check: sum_matches_source}", head=head)
     assert "is for a table that holds a bill" in said

@@ -17,7 +17,7 @@ from convergence.steps.base import (
 )
 from convergence.steps.checked import CheckedSettings
 from convergence.warehouse.base import StageRequest, Value, WriteMode
-from convergence.warehouse.schemas import load_schema, tenant_schemas
+from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas, views
 from convergence.warehouse.sql import fill, names
 
 SCHEMA_TEMPLATES = {"billing_cost": "billing_cost_daily"}
@@ -68,13 +68,13 @@ class Destination(_Part):
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
-        if self.schema_template and self.write_mode in {WriteMode.APPEND, WriteMode.MERGE}:
+        if self.is_billing and self.write_mode in {WriteMode.APPEND, WriteMode.MERGE}:
             raise ValueError(
                 f"write_mode {self.write_mode} would double cost in a billing table; "
                 "use replace_partition, which replaces the day of this source and only that"
             )
-        if (known := tenant_schemas().get(self.table)) and known.query:
-            raise ValueError(f"{self.table} follows from another table's loads by itself")
+        if not self.is_billing and is_of_service(self.table):
+            raise ValueError(f"{self.table} is written by the service itself; name another table")
         if self.recreate:
             raise ValueError("recreate would drop every other day; a load replaces its own")
         if self.write_mode is WriteMode.MERGE and not self.merge_keys:
@@ -82,8 +82,13 @@ class Destination(_Part):
         return self
 
     @property
+    def is_billing(self) -> bool:
+        """Whether the table is the bill, be it by its name alone: then every load is proven."""
+        return self.schema_template is not None or self.table in SCHEMA_TEMPLATES.values()
+
+    @property
     def mode(self) -> WriteMode:
-        if self.schema_template:
+        if self.is_billing:
             return WriteMode.REPLACE_PARTITION
         return WriteMode.OVERWRITE if self.write_mode == "truncate" else WriteMode(self.write_mode)
 
@@ -135,11 +140,17 @@ class BqEtl:
         )
 
 
+def is_of_service(table: str) -> bool:
+    """Whether the service keeps a table or a view of that name in every dataset."""
+    name = table.lower()
+    return name.startswith("x_") or name in {*tenant_schemas(), *central_schemas(), *views()}
+
+
 def said_schema(destination: Destination) -> TableSchema | None:
     """The shape that the destination names, if it names one."""
-    if destination.schema_template is None:
+    if not destination.is_billing:
         return None
-    return load_schema(SCHEMA_TEMPLATES[destination.schema_template])
+    return load_schema(SCHEMA_TEMPLATES[destination.schema_template or "billing_cost"])
 
 
 def schema_of(destination: Destination) -> TableSchema | None:
