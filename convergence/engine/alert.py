@@ -3,11 +3,14 @@
 It is written with what it tells of, and never fails it nor holds it up.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from convergence.engine.service import Service
+from convergence.model.money import add_up, subtract
 from convergence.model.notification import Notification
 from convergence.model.quality import QualityResult
+from convergence.model.restatement import Restatement, money
 from convergence.model.run import Run, StepRun
 from convergence.model.schedule import Miss, Schedule
 from convergence.model.tenant import Limits, Tenant
@@ -45,6 +48,32 @@ def quality_failed(tx: WriteTx, run: Run, result: QualityResult) -> None:
             f"Look: cdp quality show {result.dq_result_id} --tenant {run.tenant_id}\n"
         ),
         created_at=result.executed_at,
+    )
+    notifications.add(tx, notification)
+
+
+def restated(tx: WriteTx, run: Run, found: Sequence[Restatement], *, now: datetime) -> None:
+    """Amounts that had been reported are other ones now: by how much, of which days, and why."""
+    moved: dict[str, list[Restatement]] = {}
+    for each in found:
+        moved.setdefault(each.currency or "no currency", []).append(each)
+    first, last = found[0].usage_date, found[-1].usage_date
+    since = f"--since {run.created_at:%Y-%m-%d}"
+    lines = [
+        f"{currency}: {money(add_up(subtract(r.new.net, r.old.net) for r in those))}, "
+        f"{', '.join(sorted({r.reason.value for r in those}))}"
+        for currency, those in sorted(moved.items())
+    ]
+    notification = Notification(
+        notification_id=f"restated/{run.run_id}",
+        tenant_id=run.tenant_id,
+        subject=f"[RESTATED] {run.tenant_id}: costs of {first} to {last} have changed",
+        text=(
+            f"Tenant: {run.tenant_id}\nPipeline: {run.pipeline_id}\nRun: {run.run_id}\n"
+            f"Days: {len({r.usage_date for r in found})}, {first} to {last}\n\n"
+            + "\n".join([*lines, "", f"Look: cdp costs diff --tenant {run.tenant_id} {since}\n"])
+        ),
+        created_at=now,
     )
     notifications.add(tx, notification)
 

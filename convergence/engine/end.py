@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 
+from convergence.engine import alert
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.model.run import Run, Status, StepRun
 from convergence.outside.logs import Log
-from convergence.store import loads, runs, schedules, tenants, usage
+from convergence.store import loads, restatements, runs, schedules, tenants, usage
 from convergence.store.database import WriteTx
+
+MOST_NEWS = 10_000
+"""So many restatements are added up for the alert about a run."""
 
 log = Log(__name__)
 
@@ -61,6 +65,8 @@ def end_within(
         schedules.note_end(tx, ended, status)
         usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
         loads.release_all(tx, run.tenant_id, run.run_id)
+        if found := restatements.news(tx, ended, limit=MOST_NEWS):
+            alert.restated(tx, ended, found, now=now)
     return ended
 
 

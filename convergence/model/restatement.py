@@ -76,4 +76,6 @@ def reason_of(change: Change, day: date, *, today: date, arriving_days: int) -> 
 
 def money(value: Decimal) -> str:
     """A sum as the one text that stands for it, so that texts may be compared."""
-    return format(value.normalize(), "f") if value else "0"
+    text = format(value, "f")
+    short = text.rstrip("0").rstrip(".") if "." in text else text
+    return short if value else "0"

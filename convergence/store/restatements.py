@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from convergence.model.load import Load
 from convergence.model.money import Total
 from convergence.model.restatement import Change, Reason, Restatement, money
+from convergence.model.run import Run
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.rows import Row
 from convergence.store.tables import invoice_months, restatements
@@ -95,10 +96,7 @@ def page(
     tx: ReadTx, tenant_id: str, wanted: Wanted, *, limit: int, before: Cursor | None = None
 ) -> list[Restatement]:
     """Those that changed an amount, the newest first."""
-    is_of_money = sa.or_(
-        _COLUMNS.old_cost != _COLUMNS.new_cost, _COLUMNS.old_credits != _COLUMNS.new_credits
-    )
-    query = sa.select(restatements).where(*_conditions(tenant_id, wanted), is_of_money)
+    query = sa.select(restatements).where(*_conditions(tenant_id, wanted), _is_of_money())
     if before is not None:
         moment = sa.literal(before[0], _COLUMNS.recorded_at.type)
         place = sa.tuple_(moment, sa.literal(before[1]), sa.literal(before[2]))
@@ -120,6 +118,18 @@ def after(
     return [_restatement(row) for row in tx.connection.execute(query)]
 
 
+def news(tx: ReadTx, run: Run, *, limit: int) -> list[Restatement]:
+    """Those of the run that changed an amount of a day which was taken for complete."""
+    query = sa.select(restatements).where(
+        *_conditions(run.tenant_id, Wanted(since=run.created_at)),
+        _COLUMNS.run_id == run.run_id,
+        _COLUMNS.reason != Reason.ARRIVING.value,
+        _is_of_money(),
+    )
+    found = tx.connection.execute(query.order_by(_COLUMNS.usage_date).limit(limit))
+    return [_restatement(row) for row in found]
+
+
 def months(tx: ReadTx, tenant_id: str, table: str) -> Mapping[str, datetime]:
     """When each invoice month last changed."""
     columns = invoice_months.c
@@ -138,6 +148,12 @@ def _conditions(tenant_id: str, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     if wanted.since is not None:
         conditions.append(_COLUMNS.recorded_at >= wanted.since)
     return conditions
+
+
+def _is_of_money() -> sa.ColumnElement[bool]:
+    return sa.or_(
+        _COLUMNS.old_cost != _COLUMNS.new_cost, _COLUMNS.old_credits != _COLUMNS.new_credits
+    )
 
 
 def _order() -> sa.Tuple:
