@@ -15,7 +15,6 @@ from convergence.model.trend import change, periods
 
 NOTHING = {"rows": 0, "cost": "0", "credits": "0", "net": "0"}
 CHANGES = ("change", "change_percent")
-NO_FIGURE = frozenset({*NOTHING, "is_complete"})
 
 
 class Period(StrEnum):
@@ -55,18 +54,22 @@ def trend(
     items = ask(call, tenant, question | {"calendar": calendar})
     known = sorted({item[by.value] for item in items if item[by.value]})
     steps = periods(by.value, known[0], known[-1]) if known else []
-    rows = [row for line in _lines(items, by.value) for row in _moved(line, by.value, steps)]
-    show_rows(rows, [*columns_of(items, names), *CHANGES], call.format)
+    columns = columns_of(items, names)
+    lines = _lines(items, by.value, columns[1] if group_by else "currency")
+    rows = [row for line in lines for row in _moved(line, by.value, steps)]
+    show_rows(rows, [*columns, *CHANGES], call.format)
 
 
-def _lines(items: Sequence[dict[str, Any]], by: str) -> Iterator[list[dict[str, Any]]]:
-    """The items of each group in one currency."""
+def _lines(
+    items: Sequence[dict[str, Any]], by: str, group_id: str
+) -> Iterator[list[dict[str, Any]]]:
+    """The items of each group in one currency, by period; names may change, ids do not."""
 
-    def group(item: dict[str, Any]) -> tuple[str, ...]:
-        ids = (str(value or "") for name, value in item.items() if name not in {by, *NO_FIGURE})
-        return currency_of(item), *ids
+    def group(item: dict[str, Any]) -> tuple[str, str]:
+        return currency_of(item), str(item[group_id] or "")
 
-    for _, members in groupby(sorted(items, key=group), group):
+    in_order = sorted(items, key=lambda item: (*group(item), item[by] or ""))
+    for _, members in groupby(in_order, group):
         yield list(members)
 
 
@@ -75,7 +78,7 @@ def _moved(
 ) -> Iterator[dict[str, Any]]:
     """A row for each step; what belongs to no period comes last, and moves nothing."""
     there = {item[by]: item for item in line}
-    empty = line[0] | NOTHING
+    empty = line[-1] | NOTHING
     before: Decimal | None = None
     for step in steps:
         row = there.get(step, empty | {by: step})

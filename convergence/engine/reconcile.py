@@ -14,7 +14,7 @@ from convergence.model.cost import Calendar, CostQuery, Dimension, Group
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.money import MoneyKey, Total
 from convergence.model.restatement import Restatement
-from convergence.store import loads, restatements
+from convergence.store import loads, restatements, tenants
 from convergence.store.restatements import Wanted
 from convergence.warehouse.base import Result
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
@@ -36,7 +36,9 @@ _ID: Mapping[Group, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
-    """Costs, with when their newest row was exported and the last day taken for complete."""
+    """Costs, with when their newest row was exported, which of an earlier bill is not known, and
+    the last day taken for complete.
+    """
 
     result: Result
     fresh_at: datetime | None
@@ -48,16 +50,25 @@ FirstDays = Mapping[str, Sequence[date]]
 
 
 def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[Reconciliation]:
-    """By invoice month, cost type and currency; of one month, or of all."""
-    ours = _ours(service, tenant_id)
+    """By invoice month, cost type and currency; of one month, or of all. Raises Unavailable."""
+    for _ in range(TRIES):
+        with service.database.read() as tx:
+            before = loads.state(tx, tenant_id)
+        ours, kept = _ours(service, tenant_id, from_rows=True), _ours(service, tenant_id)
+        note_published(service, tenant_id)
+        with service.database.read() as tx:
+            changed = restatements.months(tx, tenant_id, BILLING_TABLE)
+            newest = loads.newest(tx, tenant_id, BILLING_TABLE)
+            if loads.state(tx, tenant_id) == before:
+                break
+    else:
+        raise _in_motion()
     theirs: dict[MoneyKey, Total] = {}
     run_ids: dict[MoneyKey, dict[str, None]] = defaultdict(dict)
-    with service.database.read() as tx:
-        changed = restatements.months(tx, tenant_id, BILLING_TABLE)
-        for load in loads.newest(tx, tenant_id, BILLING_TABLE):
-            for key, total in load.source_totals.items():
-                theirs[key] = theirs.get(key, Total()) + total
-                run_ids[key][load.run_id] = None
+    for load in newest:
+        for key, total in load.source_totals.items():
+            theirs[key] = theirs.get(key, Total()) + total
+            run_ids[key][load.run_id] = None
     today = service.clock.now().date()
     return [
         Reconciliation(
@@ -72,10 +83,11 @@ def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[
             cost_type=key.cost_type,
             currency=key.currency,
             ours=ours.get(key, Total()),
+            kept=kept.get(key, Total()),
             source=theirs.get(key, Total()),
             run_ids=tuple(run_ids[key]),
         )
-        for key in sorted(ours.keys() | theirs.keys())
+        for key in sorted(ours.keys() | kept.keys() | theirs.keys())
         if month in {None, key.invoice_month}
     ]
 
@@ -93,7 +105,7 @@ def bill(
     today = (past or now).date()
     return Bill(
         result=result,
-        fresh_at=costs.newest_export_time(service, tenant_id),
+        fresh_at=None if past else costs.newest_export_time(service, tenant_id),
         complete_to=today - timedelta(days=service.config.arriving_days),
     )
 
@@ -122,22 +134,41 @@ def summary_as_of(
     for _ in range(TRIES):
         since, first = _since(service, tenant_id, question, moment)
         result = costs.summary(service, tenant_id, question, without=first)
+        note_published(service, tenant_id)
         if _since(service, tenant_id, question, moment) == (since, first):
             return _taken_back(result, question, since)
-    raise Unavailable(
+    raise _in_motion()
+
+
+def note_published(service: Service, tenant_id: str) -> None:
+    """Record the loads that readers see already and the store does not know of yet: between the
+    two lies a moment, or a crash.
+    """
+    with service.database.read() as tx:
+        left = loads.left_staged(tx, tenant_id, BILLING_TABLE)
+        dataset = tenants.get(tx, tenant_id).dataset
+    for load in left:
+        if service.warehouse.is_published(dataset, load.load_id):
+            with service.database.write() as tx:
+                loads.publish(tx, tenant_id, load.load_id, now=service.clock.now())
+
+
+def _in_motion() -> Unavailable:
+    return Unavailable(
         "loads are being published", code="bill_in_motion", hint="try again in a moment"
     )
 
 
-def _ours(service: Service, tenant_id: str) -> dict[MoneyKey, Total]:
-    """Of the rows themselves: sums of sums would prove less."""
+def _ours(service: Service, tenant_id: str, *, from_rows: bool = False) -> dict[MoneyKey, Total]:
+    """Of the rows themselves, or of the sums that are kept beside them, as pages show them."""
     dimensions = (Dimension.INVOICE_MONTH, Dimension.COST_TYPE)
     everything = CostQuery(date_from=date.min, date_to=date.max, group_by=dimensions)
-    result = costs.summary(service, tenant_id, everything, from_rows=True)
-    return {
-        MoneyKey(month or "", cost_type or "", currency or ""): Total(rows, cost, credits_)
-        for month, cost_type, currency, rows, cost, credits_, _ in result.rows
-    }
+    result = costs.summary(service, tenant_id, everything, from_rows=from_rows)
+    found: dict[MoneyKey, Total] = {}
+    for month, cost_type, currency, rows, cost, credits_, _ in result.rows:
+        key = MoneyKey(month or "", cost_type or "", currency or "")
+        found[key] = found.get(key, Total()) + Total(rows, cost, credits_)
+    return found
 
 
 def _since(
@@ -159,7 +190,9 @@ def _taken_back(result: Result, question: CostQuery, since: Sequence[Restatement
     groups: dict[Key, dict[str, Any]] = {}
     for row in result.rows:
         shown = dict(zip(names, row, strict=True))
-        groups[_key(shown, keys)] = shown
+        group = groups.setdefault(_key(shown, keys), shown)
+        if group is not shown:
+            _add(group, _total(shown))
     for restatement in since:
         if _is_asked(restatement, question):
             values = _values(restatement)
@@ -172,9 +205,16 @@ def _taken_back(result: Result, question: CostQuery, since: Sequence[Restatement
 
 
 def _take_back(group: dict[str, Any], restatement: Restatement) -> None:
+    _add(group, restatement.old + restatement.new.negated())
+
+
+def _total(group: Mapping[str, Any]) -> Total:
     zero = Decimal(0)
-    present = Total(group["rows"], group["cost"] or zero, group["credits"] or zero)
-    total = present + restatement.old + restatement.new.negated()
+    return Total(group["rows"], group["cost"] or zero, group["credits"] or zero)
+
+
+def _add(group: dict[str, Any], more: Total) -> None:
+    total = _total(group) + more
     group |= {"rows": total.rows, "cost": total.cost, "credits": total.credits, "net": total.net}
 
 

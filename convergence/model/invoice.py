@@ -19,7 +19,7 @@ class MonthState(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciliation:
     """One invoice month, cost type and currency: what the tables hold beside what the source
-    held when it was read, and the runs that read it.
+    held when it was read, and the runs that read it. `kept` are the sums that pages show.
     """
 
     invoice_month: str
@@ -28,6 +28,7 @@ class Reconciliation:
     cost_type: str
     currency: str
     ours: Total
+    kept: Total
     source: Total
     run_ids: tuple[str, ...]
 
@@ -38,7 +39,7 @@ class Reconciliation:
 
     @property
     def is_equal(self) -> bool:
-        return self.ours == self.source
+        return self.ours == self.source == self.kept
 
 
 def month_state(

@@ -212,6 +212,15 @@ def staged(tx: ReadTx, tenant_id: str, key: LoadKey, *, with_others: bool = Fals
     return [rows.load(row) for row in found]
 
 
+def left_staged(tx: ReadTx, tenant_id: str, table: str) -> list[Load]:
+    """All loads of a table that are STAGED, those under way too."""
+    is_staged = loads.c.status == LoadStatus.STAGED.value
+    query = sa.select(loads).where(
+        loads.c.tenant_id == tenant_id, loads.c.table_name == table, is_staged
+    )
+    return [rows.load(row) for row in tx.connection.execute(query)]
+
+
 def _check_lease(tx: WriteTx, load: Load) -> None:
     query = sa.select(load_leases.c.run_id, load_leases.c.attempt).where(
         rows.has_key(load_leases, load.tenant_id, load.key)

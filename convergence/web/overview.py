@@ -12,7 +12,7 @@ from convergence.engine.service import Service
 from convergence.model import spend
 from convergence.model.cost import CostLine, CostQuery, Dimension
 from convergence.model.load import Load
-from convergence.model.money import add_up, subtract
+from convergence.model.money import Total
 from convergence.model.quota import Use
 from convergence.model.spend import Move
 from convergence.model.tenant import Limits
@@ -55,15 +55,14 @@ class Money:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What is shown beside what the source held when it was loaded."""
+    """What is shown beside what the source held when it was loaded; `difference` is of cost and of
+    credits, whichever is the larger: they might make up for one another.
+    """
 
     currency: str
     ours: Decimal
     source: Decimal
-
-    @property
-    def difference(self) -> Decimal:
-        return subtract(self.ours, self.source)
+    difference: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,13 +179,22 @@ def _money(currency: str, lines: Sequence[CostLine], last: date, visitor: Visito
 
 
 def _proofs(lines: Sequence[CostLine], known: Sequence[Load], last: date) -> list[Proof]:
-    """Of the month so far. A load through a limit proves nothing, and is left out with its rows."""
-    sources: dict[str, list[Decimal]] = {}
+    """Of the month so far, in each currency that either side has."""
+    ours: dict[str, Total] = {}
+    for line in spend.within(lines, last.replace(day=1), last):
+        here = Total(line.rows, line.cost, line.credits)
+        ours[line.currency] = ours.get(line.currency, Total()) + here
+    source: dict[str, Total] = {}
     for load in known:
-        for key, each in load.source_totals.items():
-            sources.setdefault(key.currency, []).append(each.net)
-    month = spend.by_currency(spend.within(lines, last.replace(day=1), last))
+        for key, total in load.source_totals.items():
+            source[key.currency] = source.get(key.currency, Total()) + total
     return [
-        Proof(currency=name, ours=spend.total(of), source=add_up(sources.get(name, ())))
-        for name, of in month.items()
+        _proof(currency, ours.get(currency, Total()), source.get(currency, Total()))
+        for currency in sorted({*ours, *source})
     ]
+
+
+def _proof(currency: str, ours: Total, source: Total) -> Proof:
+    over = ours + source.negated()
+    difference = max(over.cost, over.credits, over.net, key=abs)
+    return Proof(currency=currency, ours=ours.net, source=source.net, difference=difference)

@@ -90,6 +90,7 @@ EACH = {
     "{check: unique, column: n}": "unique n (1 of 4 rows, warning)",
     "{check: unique, columns: [n, name]}": "unique n name (1 of 4 rows, warning)",
     "{check: unique, columns: [n, name], where: n > 1}": "",
+    "{check: unique, columns: [day, nothing]}": "",
     "{check: range, column: n, min: 1, max: 2}": "range n (1 of 4 rows, warning)",
     "{check: range, column: n, max: 2, mostly: 0.75}": "",
     "{check: range, column: n, max: 2, mostly: 0.76}": "range n (1 of 4 rows, warning)",
@@ -115,8 +116,8 @@ EACH = {
 
 def test_each_kind_of_check_counts_the_rows_that_fail(service: Service, walk: Walk) -> None:
     query = (
-        "SELECT n, name, DATE '2024-11-03' AS day FROM UNNEST([STRUCT(1 AS n, 'a' AS name), "
-        "(1, 'a'), (2, 'b'), (3, NULL)])"
+        "SELECT n, name, DATE '2024-11-03' AS day, IF(n > 3, 'a', NULL) AS nothing "
+        "FROM UNNEST([STRUCT(1 AS n, 'a' AS name), (1, 'a'), (2, 'b'), (3, NULL)])"
     )
     run = walk(own_table(", ".join(EACH), query))
     assert run.status is Status.COMPLETED, run.error

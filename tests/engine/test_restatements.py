@@ -1,8 +1,8 @@
 """What was reported and then became other: recorded key by key, and taken back exactly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,19 +10,24 @@ import duckdb
 import pytest
 
 from convergence.engine import costs, reconcile
+from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
 from convergence.errors import Invalid
 from convergence.model.cost import CostQuery, Dimension
 from convergence.model.invoice import MonthState
+from convergence.model.notification import Notification
 from convergence.model.restatement import Reason, Restatement
 from convergence.model.run import Status
-from convergence.store import restatements
+from convergence.store import loads, notifications, restatements
 from convergence.store.restatements import Wanted
+from tests.conftest import grant_export
 from tests.engine.test_sync import OLD, YOUNG, run_sync
+from tests.exports import export_row, write_rows
 from tests.fakes import FakeClock
 
 Export = Callable[..., Path]
 BILLING = "gcp/cost/cost_billing"
+DETAILED = "local.billing.gcp_billing_export_resource_v1_TEST"
 ALL = CostQuery(date_from=date(2024, 1, 1), date_to=date(2025, 1, 1), group_by=(Dimension.DAY,))
 
 
@@ -184,6 +189,60 @@ def test_rows_lost_in_the_warehouse_show_as_a_difference(service: Service, expor
     assert (october.is_equal, october.difference) == (False, Decimal(-1))
 
 
+def test_sums_that_differ_from_their_rows_are_no_proof(service: Service, export: Export) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    service.warehouse.close()
+    with duckdb.connect(str(Path(service.config.home, "warehouse", "acme.duckdb"))) as connection:
+        connection.execute("UPDATE billing_cost_summary SET cost = 99")
+    (october,) = reconcile.reconciliation(service, "acme", None)
+    assert (october.is_equal, october.difference) == (False, Decimal(0))
+    assert october.kept.net == Decimal(99)
+
+
+def test_between_the_warehouse_and_the_store_an_earlier_bill_is_right(
+    service: Service, export: Export, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    clock.advance(minutes=1)
+    then = clock.now()
+    clock.advance(minutes=1)
+    export((OLD, "5", "", "202410"), name="late.csv")
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loads, "publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            run_sync(service)
+    assert bill(service, ALL, then) == [(date(2024, 10, 1), "EUR", 1, 1, 0, 1)]
+    assert [item.is_equal for item in reconcile.reconciliation(service, "acme", None)] == [True]
+    assert [r.new.cost for r in recorded(service)] == [Decimal(6)]
+
+
+def test_who_reads_the_bill_is_told_of_amounts_that_changed(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    run_sync(service)
+    export((YOUNG, "4", "", "202411"), name="arriving.csv")
+    run_sync(service)
+    assert mails(service) == []
+    export((OLD, "0.25", "-0.05", "202410"), ("2024-10-02", "3", "", "202410"), name="late.csv")
+    run = run_sync(service)
+    (mail,) = mails(service)
+    assert mail.subject == "[RESTATED] acme: costs of 2024-10-01 to 2024-10-02 have changed"
+    assert "EUR: 3.2, late_row" in mail.text
+    assert f"Run: {run.run_id}" in mail.text
+
+
+def mails(service: Service) -> list[Notification]:
+    with service.database.read() as tx:
+        return notifications.newest(tx, "acme", limit=10)
+
+
 def test_an_invoice_month_settles_and_closes(
     service: Service, export: Export, clock: FakeClock
 ) -> None:
@@ -208,3 +267,43 @@ def test_a_bill_says_how_fresh_and_how_complete_it_is(service: Service, export: 
     assert found.fresh_at.isoformat() == "2024-11-04T05:00:00+00:00"
     assert found.complete_to == date(2024, 11, 2)
     assert costs.newest_export_time(service, "acme") == found.fresh_at
+
+
+def nested(folder: Path, name: str, *rows: Mapping[str, object]) -> None:
+    """Rows of October that Parquet can tell and CSV cannot."""
+    start = datetime(2024, 10, 1, 5, tzinfo=UTC)
+    times = {"usage_start_time": start, "usage_end_time": start, "export_time": start}
+    write_rows(folder / name, [export_row(**times, **row) for row in rows])
+
+
+def test_an_empty_id_and_a_missing_one_are_the_same(
+    service: Service, tenant: Onboarded, tmp_path: Path, clock: FakeClock
+) -> None:
+    grant_export(service, tmp_path / "nested" / "*.parquet", "acme", DETAILED)
+    none, empty = {"project": None, "cost_type": None}, {"project": {"id": ""}, "cost_type": ""}
+    nested(tmp_path / "nested", "a.parquet", none, empty)
+    run_sync(service)
+    before = clock.now()
+    clock.advance(minutes=1)
+    nested(tmp_path / "nested", "b.parquet", empty | {"cost": 8.0})
+    run_sync(service)
+    (group,) = costs.lines(service, "acme", replace(ALL, group_by=(Dimension.PROJECT,)))
+    assert (group.group_id, group.rows, group.cost) == ("", 3, Decimal("10.5"))
+    only = replace(ALL, filters={Dimension.PROJECT: ("",)})
+    assert bill(service, only) == bill(service, ALL)
+    (day,) = reconcile.summary_as_of(service, "acme", only, before).rows
+    assert day[:4] == (date(2024, 10, 1), "EUR", 2, Decimal("2.5"))
+    assert [item.is_equal for item in reconcile.reconciliation(service, "acme", None)] == [True]
+
+
+def test_a_record_of_nothing_is_no_correction(
+    service: Service, tenant: Onboarded, tmp_path: Path
+) -> None:
+    grant_export(service, tmp_path / "nested" / "*.parquet", "acme", DETAILED)
+    nested(tmp_path / "nested", "a.parquet", {})
+    run_sync(service)
+    nested(tmp_path / "nested", "b.parquet", {"adjustment_info": {"id": None, "mode": None}})
+    run_sync(service)
+    nested(tmp_path / "nested", "c.parquet", {"adjustment_info": {"mode": "PARTIAL_CORRECTION"}})
+    run_sync(service)
+    assert [r.reason for r in recorded(service)] == [Reason.CORRECTION, Reason.LATE_ROW]

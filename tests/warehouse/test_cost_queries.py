@@ -10,7 +10,7 @@ import pytest
 from sqlglot import exp, parse_one
 
 from convergence.errors import Invalid
-from convergence.model.cost import CostQuery, Dimension
+from convergence.model.cost import CostQuery, Dimension, parse_group
 from convergence.warehouse.base import Scope
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_queries import SUMMARY_TABLE, summary
@@ -162,3 +162,9 @@ def test_a_question_that_cannot_be_is_refused() -> None:
         CostQuery(date_from=LAST, date_to=FIRST)
     with pytest.raises(Invalid, match="not a day"):
         CostQuery(date_from=FIRST, date_to=LAST, filters={Dimension.DAY: ("2024-13-01",)})
+
+
+def test_keys_that_differ_in_punctuation_alone_have_columns_of_their_own() -> None:
+    marks = tuple(map(parse_group, ("label.a-b", "label.a_b", "label.a.b")))
+    query = CostQuery(date_from=FIRST, date_to=LAST, group_by=marks)
+    assert summary(query).named_selects[:3] == ["label_a_b", "label_a_b_2", "label_a_b_3"]

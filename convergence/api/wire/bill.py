@@ -74,7 +74,9 @@ class ReconciliationQuery(BaseModel):
 
 
 class ReconciliationOut(Out):
-    """What the table holds beside what the source held, and the runs that proved it."""
+    """What the table holds beside what the source held, and the runs that proved it. `kept_net` is
+    the sum that pages show, which must be the same.
+    """
 
     invoice_month: str
     state: MonthState
@@ -88,6 +90,7 @@ class ReconciliationOut(Out):
     source_cost: Exact
     source_credits: Exact
     difference: Exact
+    kept_net: Exact
     is_equal: bool
     run_ids: list[str]
 
@@ -123,6 +126,7 @@ def reconciliation_out(value: Reconciliation) -> ReconciliationOut:
         source_cost=value.source.cost,
         source_credits=value.source.credits,
         difference=value.difference,
+        kept_net=value.kept.net,
         is_equal=value.is_equal,
         run_ids=list(value.run_ids),
     )

@@ -32,7 +32,7 @@ ORDER BY {", ".join(KEYS)}
 _AMOUNTS = f"""
 SELECT {", ".join(f"COALESCE({key}, '') AS {key}" for key in KEYS)},
   cost, COALESCE(credits_total, 0) AS credits,
-  COALESCE(x_adjustment_json, 'null') <> 'null' OR COALESCE(cost_type, '') = 'adjustment'
+  COALESCE(x_adjustment_json, '') LIKE '%:"%' OR COALESCE(cost_type, '') = 'adjustment'
     AS is_correction
 """
 

@@ -78,9 +78,8 @@ def _amounts(
 ) -> exp.Select:
     zero, empty = exp.Literal.number(0), exp.Literal.string("")
     credits_ = exp.func("COALESCE", exp.column("credits_total", quoted=True), zero)
-    nothing = exp.Literal.string("null")
-    adjusted = exp.func("COALESCE", exp.column("x_adjustment_json", quoted=True), nothing)
-    correction = exp.NEQ(this=adjusted, expression=nothing.copy())
+    # A record that tells anything has a text; one of NULLs has none.
+    correction = exp.column("x_adjustment_json", quoted=True).like('%:"%')
     adjustment = exp.column("cost_type", quoted=True).eq("adjustment")
     corrects = exp.func("COALESCE", exp.or_(correction, adjustment), exp.false())
     return (

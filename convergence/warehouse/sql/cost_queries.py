@@ -6,7 +6,8 @@ Where the sums that are kept beside the bill have these columns, they are added 
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import lru_cache, partial
 
@@ -81,7 +82,8 @@ def summary(
     part = _part(query, place, with_credits=bool(credit_types), from_rows=from_rows)
     part.where(*_left_out(without), copy=False)
     by_type = is_divided or bool(credit_types)
-    lines = _lines(part) if by_type else exp.select("*").from_(_named("part"), copy=False)
+    ids = {each.value.name for each in axes if each.is_plain and not each.is_date}
+    lines = _lines(part, ids) if by_type else _whole(part, ids)
     others = [column("currency"), *([column(RATE)] if query.with_rates else [])]
     rows = "`rows`" if is_divided or not by_type else f"IF(`{CREDIT_TYPE}` IS NULL, `rows`, 0)"
     return (
@@ -103,7 +105,7 @@ def credit_types(query: CostQuery, *, project: str = "", dataset: str = "") -> e
     return (
         exp.select(found)
         .distinct()
-        .from_(_lines(part).subquery("line"))
+        .from_(_lines(part, set()).subquery("line"))
         .where(exp.not_(exp.Is(this=found.copy(), expression=exp.null())), *_derived(query))
         .order_by(found.copy())
         .with_("part", as_=part, copy=False)
@@ -155,7 +157,14 @@ def newest_export_time(*, project: str, dataset: str) -> exp.Select:
 
 
 def _axes(query: CostQuery) -> list[Axis]:
-    return [axis(group, query.calendar) for group in dict.fromkeys(query.group_by)]
+    """Those that would have one name are numbered, as `label.a-b` and `label.a_b`."""
+    found: dict[str, Axis] = {}
+    for group in dict.fromkeys(query.group_by):
+        each = axis(group, query.calendar)
+        same = sum(known.startswith(each.shown) for known in found)
+        shown = f"{each.shown}_{same + 1}" if each.shown in found else each.shown
+        found[shown] = replace(each, shown=shown)
+    return list(found.values())
 
 
 def _filters(query: CostQuery) -> list[tuple[Axis, tuple[str, ...]]]:
@@ -194,7 +203,18 @@ def _part(
     )
 
 
-def _lines(part: exp.Select) -> exp.Union:
+def _whole(part: exp.Select, ids: Set[str]) -> exp.Select:
+    """The sums as they are, but for empty ids: these are missing ones."""
+    return exp.select(*_folded(part.named_selects, ids)).from_(_named("part"), copy=False)
+
+
+def _folded(names: Iterable[str], ids: Set[str]) -> Iterator[exp.Expr]:
+    for name in names:
+        missing = exp.func("NULLIF", column(name), exp.Literal.string(""))
+        yield _as(missing, name) if name in ids else column(name)
+
+
+def _lines(part: exp.Select, ids: Set[str]) -> exp.Union:
     """Each sum as a line without a type, that has its cost, and lines that have its credits.
 
     Credits that the rows do not take apart are of a type that is not known.
@@ -204,7 +224,7 @@ def _lines(part: exp.Select) -> exp.Union:
     def line(rows: str, cost: str, credits_: str, credit_type: str) -> exp.Select:
         made = {"rows": rows, "cost": cost, "credits": credits_, CREDIT_TYPE: credit_type}
         figures = (_as(_sql(said), name) for name, said in made.items())
-        return exp.select(*map(column, keys), *figures).from_(_named("part"))
+        return exp.select(*_folded(keys, ids), *figures).from_(_named("part"))
 
     untyped = line("`rows`", "`cost`", _NOTHING, "CAST(NULL AS STRING)")
     whole = line("`rows`", _NOTHING, "`credits`", f"'{_UNSPECIFIED}'")
@@ -290,7 +310,8 @@ def _within(value: exp.Expr, low: exp.Expr | None, high: exp.Expr | None) -> lis
 
 
 def _is_one_of(asked: Axis, ids: Sequence[str]) -> exp.Expr:
-    texts = [exp.Literal.string(text) for text in ids if text or asked.is_date]
+    """The empty id is what has none: NULL, or an empty text."""
+    texts = [exp.Literal.string(text) for text in ids if text or not asked.is_date]
     literals = [exp.cast(text, exp.DType.DATE) if asked.is_date else text for text in texts]
     known = exp.In(this=asked.value.copy(), expressions=literals)
     missing = exp.Is(this=asked.value.copy(), expression=exp.null())

@@ -73,7 +73,7 @@ def samples(
     if check.check is CheckKind.UNIQUE:
         columns = [_column(name) for name in check.read_columns]
         count = exp.alias_(exp.Count(this=exp.Star()), "row_count")
-        query = rows.select(*columns, count)
+        query = rows.select(*columns, count).where(_given(columns))
         if check.where:
             query = query.where(condition(check.where))
         query = query.group_by(*columns).having("COUNT(*) > 1")
@@ -159,9 +159,16 @@ def _repeated(check: Check) -> exp.Expr:
     key: exp.Expr = columns[0]
     if len(columns) > 1:
         struct = exp.Struct(expressions=columns)
-        key = exp.func("TO_JSON_STRING", struct, dialect="bigquery")
+        said = exp.func("TO_JSON_STRING", struct, dialect="bigquery")
+        key = exp.If(this=_given(columns), true=said)
     key = _asked(check, key)
     return exp.Count(this=key) - exp.Count(this=exp.Distinct(expressions=[key.copy()]))
+
+
+def _given(columns: Sequence[exp.Column]) -> exp.Expr:
+    return exp.and_(
+        *(exp.not_(exp.Is(this=each.copy(), expression=exp.null())) for each in columns)
+    )
 
 
 def _asked(check: Check, value: exp.Expr | None = None) -> exp.Expr:
