@@ -14,7 +14,7 @@ from convergence.engine.quality import Checker
 from convergence.engine.service import Service
 from convergence.engine.tell import Teller
 from convergence.engine.watch import Watch
-from convergence.errors import Cancelled, StepFailed, StepInterrupted
+from convergence.errors import Cancelled, StepFailed, StepInterrupted, Unavailable
 from convergence.model import binding
 from convergence.model.cancel import CancelToken
 from convergence.model.event import Level
@@ -91,7 +91,10 @@ def _try(step: Step, work: Callable[[], Report], token: CancelToken, tell: StepL
     while True:
         try:
             return work()
-        except StepInterrupted as error:
+        except Cancelled as ended:
+            token.check()
+            raise StepFailed(ended.detail, code=ended.code, hint=ended.hint) from ended
+        except (StepInterrupted, Unavailable) as error:
             token.check()
             if trial >= step.retry.max_attempts:
                 raise

@@ -4,20 +4,19 @@ Each act is repeatable, and a crash between any two of them is settled by the ne
 key: the warehouse alone knows whether a load was published, and is asked.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from uuid import uuid4
 
 from convergence.engine.agree import check_warehouse
+from convergence.engine.hold import Leases, copies_others
 from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
 from convergence.engine.quality import Checker, Proven, facts_of
 from convergence.engine.service import Service
-from convergence.errors import Conflict, StepFailed, Unavailable
+from convergence.errors import CdpError, Conflict, StepFailed
 from convergence.model.cancel import CancelToken
 from convergence.model.event import rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
@@ -29,9 +28,6 @@ from convergence.steps.base import LoadOptions, Report, StepLog
 from convergence.store import loads, restatements, tenants, usage
 from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
-LEASE_PAUSE_SECONDS = 0.2
-EVERY_SOURCE = "*"
-"""In a lease: of all sources of a day."""
 GIGABYTE = 10**9
 
 log = Log(__name__)
@@ -52,8 +48,7 @@ class Loader:
     def load(self, request: StageRequest, options: LoadOptions) -> Report:
         """Publish the rows of `request`, or raise StepFailed and leave the old ones visible."""
         self._check_place(request)
-        with ExitStack() as leases:
-            self._hold(request.key, leases)
+        with self._leases.hold(request.key):
             finished = self._settle(request)
             return finished or self._load(request, options)
 
@@ -64,9 +59,7 @@ class Loader:
         loaded one by one, each tells by itself what is wrong.
         """
         self._check_place(requests[0])
-        with ExitStack() as leases:
-            for request in requests:
-                self._hold(request.key, leases)
+        with self._leases.hold(*(request.key for request in requests)):
             if any(self._settle(request) or self._published(request.key) for request in requests):
                 return None
             try:
@@ -84,7 +77,7 @@ class Loader:
         except Conflict as moved:
             raise StepFailed(moved.detail, code=moved.code, hint=moved.hint) from moved
         catch_up(self.service, request.dataset)
-        check_tables(self.service, request.dataset, request.schema)
+        check_tables(self.service, tenant, request.schema)
 
     def _load_together(
         self, requests: Sequence[StageRequest], options: LoadOptions
@@ -160,9 +153,7 @@ class Loader:
             now = self.service.clock.now()
             for load in done:
                 loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
-        stored = Decimal(self.service.warehouse.storage_bytes(dataset)) / GIGABYTE
-        with self.service.database.write() as tx:
-            usage.set_storage(tx, self.run.tenant_id, now.date(), stored, now=now)
+        self._measure(dataset)
         for load in done:
             self.tell(
                 f"published {rows_in_words(load.rows)} of {load.key.table} of {load.key.day}",
@@ -170,6 +161,17 @@ class Loader:
                 source=load.key.source,
                 rows_before=sum(total.rows for total in load.previous.values()),
             )
+
+    def _measure(self, dataset: str) -> None:
+        """Note the size. What is published is published, also where it cannot be measured."""
+        try:
+            stored = Decimal(self.service.warehouse.storage_bytes(dataset)) / GIGABYTE
+        except CdpError as error:
+            log.info("storage not measured", dataset=dataset, error=error.detail)
+            return
+        now = self.service.clock.now()
+        with self.service.database.write() as tx:
+            usage.set_storage(tx, self.run.tenant_id, now.date(), stored, now=now)
 
     def _check(
         self,
@@ -248,7 +250,9 @@ class Loader:
         """
         key = request.key
         with self.service.database.read() as tx:
-            left = loads.staged(tx, self.run.tenant_id, key, with_others=self._copies_others)
+            left = loads.staged(
+                tx, self.run.tenant_id, key, with_others=copies_others(self.service)
+            )
         report = None
         for load in left:
             took_effect = self.service.warehouse.is_published(request.dataset, load.load_id)
@@ -263,44 +267,14 @@ class Loader:
         return report
 
     @property
-    def _copies_others(self) -> bool:
-        """Whether the warehouse replaces a day of all sources, to replace it of one."""
-        return self.service.config.is_warehouse_shared
-
-    def _hold(self, key: LoadKey, leases: ExitStack) -> None:
-        """The lease of the day, until `leases` end; of all its sources where one copies them."""
-        for each in (key, replace(key, source=EVERY_SOURCE))[: 1 + self._copies_others]:
-            self._lease(each)
-            leases.callback(self._release, each)
-
-    def _lease(self, key: LoadKey) -> None:
-        """Wait until no other run loads the same day, then hold it."""
-        is_waiting = False
-        while True:
-            self.cancel.check()
-            with self.service.database.write() as tx:
-                if loads.acquire(
-                    tx,
-                    self.run.tenant_id,
-                    key,
-                    run_id=self.run.run_id,
-                    attempt=self.run.attempt,
-                    now=self.service.clock.now(),
-                    seconds=self.lease_seconds,
-                ):
-                    return
-            if not is_waiting:
-                self.tell(f"another run loads {key.table} of {key.day}, waiting for its end")
-                is_waiting = True
-            time.sleep(LEASE_PAUSE_SECONDS)
-
-    def _release(self, key: LoadKey) -> None:
-        """Let others load the day. When the store is away, the end of the run does it."""
-        try:
-            with self.service.database.write() as tx:
-                loads.release(tx, self.run.tenant_id, key, run_id=self.run.run_id)
-        except Unavailable as error:
-            log.warning("lease not released", run_id=self.run.run_id, error=error.detail)
+    def _leases(self) -> Leases:
+        return Leases(
+            service=self.service,
+            run=self.run,
+            seconds=self.lease_seconds,
+            cancel=self.cancel,
+            tell=self.tell,
+        )
 
 
 def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageRequest:

@@ -16,8 +16,9 @@ from convergence.errors import CdpError, NotFound, StepFailed, Unavailable
 from convergence.model import retired
 from convergence.model.drift import Drift, DriftKind, Verdict, compare
 from convergence.model.table import TableSchema
+from convergence.model.tenant import Tenant
 from convergence.outside.logs import Log
-from convergence.store import catalogue, fleet, mend, tenants
+from convergence.store import catalogue, fleet, loads, mend, moves, tenants
 from convergence.store import migrate as store_migrations
 from convergence.store.database import Database
 from convergence.warehouse import history
@@ -48,6 +49,8 @@ class TableState:
     statements: tuple[str, ...] = ()
     is_gone: bool = False
     """The whole dataset is not there."""
+    was_absent: bool = False
+    """The table was not there before."""
     error: str = ""
     hint: str = ""
 
@@ -74,12 +77,21 @@ def check_store(database: Database) -> None:
         )
 
 
-def check_tables(service: Service, dataset: str, schema: TableSchema | None) -> None:
+def check_tables(service: Service, tenant: Tenant, schema: TableSchema | None) -> None:
     """Raise StepFailed when a load could not write its table, or its record; absent, they are
-    made.
+    made, unless they were there: then rows are lost, and somebody should know.
     """
+    dataset = tenant.dataset
     for wanted in filter(None, (schema, load_schema("x_meta_loads"))):
-        live = service.warehouse.live(dataset, wanted)
+        try:
+            live = service.warehouse.live(dataset, wanted)
+        except NotFound as gone:
+            raise _gone(f"the dataset {dataset} is gone: {gone.detail}") from gone
+        if live is None:
+            with service.database.read() as tx:
+                is_lost = loads.last_day(tx, tenant.tenant_id, wanted.name) is not None
+            if is_lost:
+                raise _gone(f"the table {dataset}.{wanted.name} is gone, and rows were in it")
         found = compare(wanted, live) if live is not None else ()
         first = next((drift for drift in found if not drift.is_harmless), None)
         if first is not None:
@@ -88,6 +100,15 @@ def check_tables(service: Service, dataset: str, schema: TableSchema | None) -> 
                 code="schema_blocked",
                 hint="cdp db check tells all that differs; cdp db migrate mends it",
             )
+
+
+def _gone(what: str) -> StepFailed:
+    return StepFailed(
+        what,
+        code="tables_gone",
+        hint="restore it (BigQuery undeletes for seven days; a backup), or make it anew, empty, "
+        "with cdp db migrate: the next cost_sync then loads what the source still has",
+    )
 
 
 def store_states(database: Database) -> list[TableState]:
@@ -216,12 +237,32 @@ def _bring_dataset(
         _bring(service, dataset, schema, approved=approved, is_plan=is_plan)
         for schema in _schemas(dataset)
     ]
+    if not is_plan and any(_is_emptied(service, dataset, each) for each in found):
+        _look_anew(service, dataset)
     if not is_plan and dataset != CENTRAL_DATASET:
         try:
             _record(service, dataset, found)
         except CdpError as error:
             log.warning("migration not recorded", dataset=dataset, error=error.detail)
     return found
+
+
+def _is_emptied(service: Service, dataset: str, seen: TableState) -> bool:
+    """Whether a table was made now that rows had been loaded into."""
+    if not seen.was_absent or seen.state is not State.CURRENT:
+        return False
+    with service.database.read() as tx:
+        tenant = fleet.tenant_of_dataset(tx, dataset)
+        return tenant is not None and loads.last_day(tx, tenant.tenant_id, seen.table) is not None
+
+
+def _look_anew(service: Service, dataset: str) -> None:
+    """What is known of the sources was of rows that are gone: the next sync loads them again."""
+    with service.database.write() as tx:
+        tenant = fleet.tenant_of_dataset(tx, dataset)
+        if tenant is not None:
+            moves.look_anew(tx, tenant.tenant_id)
+            log.warning("tables were made anew", dataset=dataset, tenant_id=tenant.tenant_id)
 
 
 def _record(service: Service, dataset: str, found: Sequence[TableState]) -> None:
@@ -289,4 +330,5 @@ def _bring(
         return replace(seen, statements=statements)
     for statement in statements:
         log.info("schema changed", dataset=dataset, statement=statement)
-    return replace(_look(service, dataset, schema), statements=statements)
+    was_absent = seen.drifts[0].kind is DriftKind.TABLE
+    return replace(_look(service, dataset, schema), statements=statements, was_absent=was_absent)

@@ -124,8 +124,12 @@ def _make_dataset(service: Service, tenant: Tenant) -> tuple[bool, tuple[str, ..
 
 
 def catch_up(service: Service, dataset: str) -> None:
-    """Make the dataset of a tenant that was onboarded where the files are not; else nothing."""
-    if not service.database.is_sqlite and service.warehouse.ensure_dataset(dataset):
+    """Make the dataset of a tenant that was onboarded where the files are not; else nothing: one
+    that is gone is not made anew behind anybody's back.
+    """
+    if service.database.is_sqlite or service.config.is_warehouse_shared:
+        return
+    if service.warehouse.ensure_dataset(dataset):
         ensure_tables(service, dataset)
 
 

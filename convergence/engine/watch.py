@@ -6,6 +6,8 @@ from datetime import date, datetime
 
 from typing_extensions import override
 
+from convergence.engine.migrate import check_tables
+from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
 from convergence.errors import StepFailed
 from convergence.model.cancel import CancelToken
@@ -14,8 +16,9 @@ from convergence.model.run import Run
 from convergence.model.source import GrantedSource
 from convergence.model.unit import Survey, Unit, find_problems
 from convergence.steps.base import SourceWatch, Span
-from convergence.store import loads, units
+from convergence.store import loads, tenants, units
 from convergence.store.units import Watermark
+from convergence.warehouse.schemas import tenant_schemas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,7 @@ class Watch(SourceWatch):
         afresh: Span | None = None,
     ) -> Survey:
         now = self.service.clock.now()
+        self._check_place(table)
         files = self.service.warehouse.files_of(source)
         if not files:
             raise StepFailed(
@@ -59,12 +63,19 @@ class Watch(SourceWatch):
         problems = find_problems(survey, today=now.date(), allow_shrink=allow)
         return replace(survey, problems=problems)
 
+    def _check_place(self, table: str) -> None:
+        """Whether the rows that the store knows of are there at all. Raises StepFailed."""
+        with self.service.database.read() as tx:
+            tenant = tenants.get(tx, self.run.tenant_id)
+        catch_up(self.service, self.dataset)
+        check_tables(self.service, tenant, tenant_schemas().get(table))
+
     @override
     def is_current(self, survey: Survey, day: date) -> bool:
         key = LoadKey(table=survey.table, day=day, source=survey.source)
         with self.service.database.read() as tx:
             load = loads.published(tx, self.run.tenant_id, key)
-        if load is None or load.is_sample:
+        if load is None or load.is_sample or load.source_state.is_elsewhere:
             return False
         there, read = survey.state(day), load.source_state
         return set(there.files) == set(read.files) and there.narrowing == read.narrowing

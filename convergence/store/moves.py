@@ -1,4 +1,4 @@
-"""A tenant's tables are in another warehouse from now on. For `engine/move.py`."""
+"""A tenant's tables are others from now on. For `engine/move.py` and `engine/migrate.py`."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -21,12 +21,17 @@ from convergence.store.tables import (
 
 
 def move(tx: WriteTx, tenant_id: str, warehouse: WarehouseKind, *, now: datetime) -> None:
-    """Everything is published again there. Where sources were found is history: the next sync
-    looks at all of them anew.
-    """
+    """Everything is published again there."""
     profiles = tenant_profiles
     change = sa.update(profiles).where(profiles.c.tenant_id == tenant_id)
     tx.write(change.values(warehouse=warehouse.value, updated_at=now))
+    look_anew(tx, tenant_id)
+
+
+def look_anew(tx: WriteTx, tenant_id: str) -> None:
+    """The tables are others: everything is published to them again. Where sources were found is
+    history: the next sync looks at all of them anew.
+    """
     for table in (source_unit_days, source_units, source_watermarks):
         tx.write(sa.delete(table).where(table.c.tenant_id == tenant_id))
     _leave_sources(tx, tenant_id)

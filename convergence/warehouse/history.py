@@ -1,13 +1,11 @@
 """What was done to the tables of a dataset: its `x_meta_schema_migrations`, on any warehouse."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 
 from sqlglot import exp
 
 from convergence import __version__
-from convergence.errors import CdpError
 from convergence.model.table import TableSchema
 from convergence.warehouse.base import QueryLimits, Scope, Warehouse
 from convergence.warehouse.schemas import load_schema
@@ -51,7 +49,7 @@ def _rows(warehouse: Warehouse, project: str, dataset: str) -> list[tuple[int, s
     table = exp.table_(HISTORY, db=dataset, quoted=True)
     query = exp.select("number", "table_name", "checksum").from_(table).order_by("number")
     scope = Scope(project=project, tenant_id=None, datasets=frozenset({dataset}))
-    with suppress(CdpError):
-        found = warehouse.query(scope, query.sql("bigquery"), QueryLimits(rows=MOST)).rows
-        return [(int(number), str(name), str(checksum)) for number, name, checksum in found]
-    return []
+    if warehouse.live(dataset, load_schema(HISTORY)) is None:
+        return []
+    found = warehouse.query(scope, query.sql("bigquery"), QueryLimits(rows=MOST)).rows
+    return [(int(number), str(name), str(checksum)) for number, name, checksum in found]

@@ -12,7 +12,7 @@ from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
-from convergence.errors import StepFailed, StepInterrupted
+from convergence.errors import StepFailed, StepInterrupted, Unavailable
 from convergence.library import Library
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.steps.base import Report, Settings, StepContext, step_models
@@ -45,9 +45,9 @@ class Act:
         match settings.act:
             case "fail" | "rant":
                 raise StepFailed(FAILURES[settings.act], code="told")
-            case "stumble":
-                if len(self.diary) < 3:
-                    raise StepInterrupted("told to stumble", code="told")
+            case "stumble" | "be away" if len(self.diary) < 3:
+                error = StepInterrupted if settings.act == "stumble" else Unavailable
+                raise error(f"told to {settings.act}", code="told")
             case "break":
                 raise ZeroDivisionError("told to break")
             case "meet":

@@ -59,9 +59,10 @@ def test_a_broken_step_ends_the_run_with_a_reason(walk: Walk, act: Act) -> None:
     assert "ZeroDivisionError" in (run.error or "")
 
 
-def test_a_passing_failure_is_tried_again(walk: Walk, act: Act) -> None:
+@pytest.mark.parametrize("failure", ["stumble", "be away"])
+def test_a_passing_failure_is_tried_again(walk: Walk, act: Act, failure: str) -> None:
     run = walk(
-        "step_id: a, ps_type: test.act, act: stumble, "
+        f"step_id: a, ps_type: test.act, act: {failure}, "
         "retry: {max_attempts: 3, backoff_seconds: 0.01}"
     )
     assert run.status is Status.COMPLETED

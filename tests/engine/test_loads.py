@@ -14,8 +14,8 @@ import pytest
 
 from convergence.engine import costs
 from convergence.engine.execute import Executor
+from convergence.engine.hold import EVERY_SOURCE
 from convergence.engine.launch import launch
-from convergence.engine.load import EVERY_SOURCE
 from convergence.engine.service import Service
 from convergence.library import Library
 from convergence.model.load import LoadKey, LoadStatus

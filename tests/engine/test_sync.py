@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from convergence.engine import attempt, costs
+from convergence.engine import attempt, costs, migrate
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
+from convergence.engine.migrate import State
 from convergence.engine.service import Service
 from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
@@ -74,6 +75,23 @@ def test_the_first_run_loads_every_day(service: Service, export: Export) -> None
     assert mark is not None
     assert mark.watermark is not None
     assert mark.watermark.isoformat() == "2024-11-04T05:00:00+00:00"
+
+
+def test_rows_that_somebody_deleted_are_missed_and_loaded_again_once_their_tables_are_made(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    run_sync(service)
+    service.warehouse.drop_dataset("acme")
+    lost = run_sync(service)
+    assert (lost.status, lost.error_code) == (Status.FAILED, "tables_gone")
+    assert {state.state for state in migrate.bring(service, "acme")} == {State.CURRENT}
+    again = run_sync(service)
+    assert again.status is Status.COMPLETED, again.error
+    assert {day: held[:2] for day, held in by_day(service).items()} == {
+        OLD: (1, Decimal(1)),
+        YOUNG: (1, Decimal(2)),
+    }
 
 
 def test_with_nothing_new_nothing_is_read_nor_loaded(service: Service, export: Export) -> None:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from convergence.errors import StepFailed, StepInterrupted, Unavailable
+from convergence.errors import StepFailed, StepInterrupted, Unavailable, WarehouseError
+from convergence.model.cancel import CancelToken
 from convergence.model.source import GrantedSource, Kind
-from convergence.warehouse.base import Upsert
+from convergence.warehouse.base import Upsert, Warehouse
 from convergence.warehouse.bigquery import faults, sources
-from convergence.warehouse.bigquery.access import Clients
+from convergence.warehouse.bigquery.access import Access, Clients
 from convergence.warehouse.bigquery.faults import said
 from convergence.warehouse.bigquery.jobs import TRIES, ByteLimit
 from convergence.warehouse.bigquery.sources import Export, Sight
@@ -256,6 +257,32 @@ def test_trouble_that_passes_is_outlasted_and_told_when_it_stays(
     with pytest.raises(StepInterrupted) as caught:
         tenant.stage()
     assert caught.value.code == "warehouse_quota"
+
+
+@on_bigquery
+def test_a_job_that_takes_too_long_is_broken_off_and_the_day_fails_alone(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, clients: Clients, bigquery_rest: Running
+) -> None:
+    deliver([make_row()])
+    impatient = BigqueryWarehouse(clients, now=lambda: NOW, job_seconds=0.2)
+    bigquery_rest.fake.jobs.hold()
+    with pytest.raises(StepFailed) as caught:
+        impatient.stage(tenant.request(), CancelToken())
+    assert caught.value.code == "query_timeout"
+    job = bigquery_rest.fake.jobs.all("local")[0]
+    assert job.error is not None
+    assert job.error.reason in {"stopped", "timeout"}
+
+
+@on_bigquery
+def test_a_dataset_in_another_place_is_told(warehouse: Warehouse, bigquery_rest: Running) -> None:
+    warehouse.ensure_dataset("acme")
+    elsewhere = Clients(
+        "local", location="US", access_of=lambda _: Access(), endpoint=bigquery_rest.url
+    )
+    with pytest.raises(WarehouseError, match="acme is in EU, not in US") as caught:
+        BigqueryWarehouse(elsewhere, now=lambda: NOW).ensure_dataset("acme")
+    assert caught.value.code == "wrong_location"
 
 
 @on_bigquery

@@ -14,7 +14,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery.job import QueryJob, QueryJobConfig
 
-from convergence.errors import Cancelled, Unavailable
+from convergence.errors import Cancelled, Unavailable, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.warehouse import errand
 from convergence.warehouse.bigquery.access import Clients
@@ -31,6 +31,7 @@ TRIES = 5
 """So often a job that broke for a passing reason is begun, each time under another id."""
 BACKOFF_SECONDS = 1.0
 """After the first of them; twice as long after each other."""
+TIMEOUT = "query_timeout"
 VOID = "SELECT 'void'"
 """The job that uses up an id, so that nothing is done under it any more."""
 LONGEST_SECONDS = 6 * 3600.0
@@ -146,6 +147,8 @@ class Jobs:
             if not problem:
                 return job
             reason = problem.get("reason", "")
+            if reason == "stopped" and (cancel is None or cancel.reason is None):
+                raise WarehouseError(f"the job {job.job_id} was cancelled in BigQuery")
             if reason in {"stopped", "timeout"}:
                 raise _ended(cancel, seconds)
             tries += is_new
@@ -247,8 +250,8 @@ def _ended(cancel: CancelToken | None, seconds: float) -> Cancelled:
         return cancel.reason
     return Cancelled(
         f"the statement took longer than {seconds:g} s",
-        code="query_timeout",
-        hint="ask for fewer rows or days",
+        code=TIMEOUT,
+        hint="ask for fewer rows or days; a load: CDP_BIGQUERY_JOB_SECONDS",
     )
 
 

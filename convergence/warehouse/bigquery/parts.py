@@ -84,6 +84,12 @@ def replaced(request: StageRequest, columns: Sequence[Column], staged: exp.Table
     return exp.and_(exp.true(), *conditions)
 
 
+def kept(request: StageRequest, columns: Sequence[Column], staged: exp.Table) -> exp.Expr:
+    """The rows of the table that stay beside the load's."""
+    own = replaced(request, columns, staged)
+    return exp.not_(exp.func("COALESCE", own, exp.false()))
+
+
 def of_day(request: StageRequest, columns: Sequence[Column]) -> exp.Expr:
     """The rows of the load's day: by bounds, so that one partition alone is read."""
     return day_is(_partition(request, columns), request.key.day)

@@ -181,12 +181,11 @@ def _proven(staged: StagedLoad) -> StagedTotals:
 def _whole_day(staged: StagedLoad) -> exp.Query:
     """The staged rows and the day's rows that they do not replace."""
     columns = [exp.column(column.name, quoted=True) for column in staged.columns]
-    own = parts.replaced(staged.request, staged.columns, staged.table)
     others = (
         exp.select(*columns)
         .from_(staged.target.copy())
         .where(parts.of_day(staged.request, staged.columns))
-        .where(exp.not_(exp.func("COALESCE", own, exp.false())))
+        .where(parts.kept(staged.request, staged.columns, staged.table))
     )
     return exp.union(exp.select(*columns).from_(staged.table.copy()), others, distinct=False)
 

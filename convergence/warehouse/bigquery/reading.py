@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,9 +100,14 @@ def _catalogue(project: str, dataset: str, ref: TableRef) -> exp.Subquery:
     return exp.select(shown).from_(view).where(kept).subquery(copy=False)
 
 
-def rows_of(job: QueryJob, limits: QueryLimits) -> Iterator[tuple[Any, ...]]:
-    """The rows, one more than the limit at most. Raises Invalid when they hold too much text."""
+def answer_of(
+    job: QueryJob, limits: QueryLimits
+) -> tuple[tuple[tuple[str, str], ...], list[tuple[Any, ...]]]:
+    """The columns and the rows, one more than the limit at most. Raises Invalid when they hold
+    too much text.
+    """
     characters = 0
+    rows: list[tuple[Any, ...]] = []
     with told():
         found = job.result(
             max_results=limits.rows + 1, page_size=PAGE, retry=RETRY, timeout=CALL_SECONDS
@@ -116,7 +121,8 @@ def rows_of(job: QueryJob, limits: QueryLimits) -> Iterator[tuple[Any, ...]]:
                     code="result_too_large",
                     hint="ask for fewer rows or columns",
                 )
-            yield values
+            rows.append(values)
+        return columns_of_result(tuple(found.schema)), rows
 
 
 def columns_of_result(fields: tuple[SchemaField, ...]) -> tuple[tuple[str, str], ...]:

@@ -15,6 +15,7 @@ from uuid import uuid4
 from sqlglot import exp, parse_one
 
 from convergence.errors import (
+    Cancelled,
     CdpError,
     Invalid,
     NotFound,
@@ -33,9 +34,9 @@ from convergence.warehouse.base import QueryLimits, Result, StagedTotals, StageR
 from convergence.warehouse.bigquery import changes, parts, sources
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
-from convergence.warehouse.bigquery.jobs import Estimate, Jobs
+from convergence.warehouse.bigquery.jobs import TIMEOUT, Estimate, Jobs
 from convergence.warehouse.bigquery.places import STAGED, place
-from convergence.warehouse.bigquery.reading import columns_of_result, prepare, rows_of
+from convergence.warehouse.bigquery.reading import answer_of, prepare
 from convergence.warehouse.bigquery.sources import Sight
 from convergence.warehouse.bigquery.sums import (
     TableSums,
@@ -177,7 +178,7 @@ class Staging:
         """Answer a statement that sees the staged rows in their table."""
         self.check_open(staged)
         request = staged.request
-        kept = exp.not_(parts.replaced(request, staged.columns, staged.table))
+        kept = parts.kept(request, staged.columns, staged.table)
         shown = [exp.column(column.name, quoted=True) for column in staged.columns]
         both = exp.union(
             exp.select(*shown).from_(staged.table.copy()),
@@ -193,9 +194,7 @@ class Staging:
                 instead={request.table: both.subquery()},
             )
             job = self._jobs.query(request.dataset, prepared.sql, cancel=cancel)
-            found = list(rows_of(job, QueryLimits()))
-            with told():
-                columns = columns_of_result(tuple(job.result(timeout=CALL_SECONDS).schema))
+            columns, found = answer_of(job, QueryLimits())
         return Result(columns=columns, rows=found, truncated=False, sql=prepared.sql)
 
     def discard(self, staged: StagedLoad) -> None:
@@ -363,6 +362,10 @@ def explained(request: StageRequest) -> Iterator[None]:
     except Invalid as error:
         code = "query_failed" if error.code == "sql_failed" else error.code
         raise StepFailed(f"{where}: {error.detail}", code=code, hint=error.hint) from error
+    except Cancelled as error:
+        if error.code != TIMEOUT:
+            raise
+        raise StepFailed(f"{where}: {error.detail}", code=error.code, hint=error.hint) from error
     except (NotFound, WarehouseError) as error:
         if error.code == "not_staged":
             raise

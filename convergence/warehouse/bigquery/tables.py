@@ -7,7 +7,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 from sqlglot import exp, parse_one
 
-from convergence.errors import NotFound
+from convergence.errors import NotFound, WarehouseError
 from convergence.model import drift
 from convergence.model.table import Column, Mode, TableSchema
 from convergence.warehouse.bigquery import reshape
@@ -41,12 +41,21 @@ class Tables:
         wanted = bigquery.Dataset(f"{self._clients.project}.{dataset}")
         wanted.location = self._clients.location
         wanted.labels = LABELS
+        found = None
         with told():
             try:
                 client.create_dataset(wanted, retry=RETRY, timeout=CALL_SECONDS)
             except exceptions.Conflict:
-                return False
-        return True
+                found = client.get_dataset(wanted.reference, retry=RETRY, timeout=CALL_SECONDS)
+        if found is None:
+            return True
+        if found.location.lower() != self._clients.location.lower():
+            raise WarehouseError(
+                f"the dataset {dataset} is in {found.location}, not in {self._clients.location}",
+                code="wrong_location",
+                hint="CDP_BIGQUERY_LOCATION must say where the exports and all datasets are",
+            )
+        return False
 
     def drop_dataset(self, dataset: str) -> None:
         with told():

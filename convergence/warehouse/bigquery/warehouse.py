@@ -42,10 +42,10 @@ from convergence.warehouse.bigquery.jobs import ByteLimits, Estimate, Jobs
 from convergence.warehouse.bigquery.publishing import Publishing
 from convergence.warehouse.bigquery.reading import (
     Prepared,
+    answer_of,
     columns_of_result,
     prepare,
     retold,
-    rows_of,
 )
 from convergence.warehouse.bigquery.sources import Sight
 from convergence.warehouse.bigquery.staging import StagedLoad, Staging, explained
@@ -89,7 +89,7 @@ class BigqueryWarehouse(Warehouse):
     @override
     def ensure_dataset(self, dataset: str) -> bool:
         is_new = self._tables.ensure_dataset(dataset)
-        for schema in central_schemas().values() if is_new else ():
+        for schema in central_schemas().values():
             self._tables.ensure(dataset, schema)
         return is_new
 
@@ -158,9 +158,9 @@ class BigqueryWarehouse(Warehouse):
     ) -> Result:
         with self._asked(scope, sql, most=limits.rows + 1) as (dataset, prepared):
             job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
-            rows = list(rows_of(job, limits))
+            columns, rows = answer_of(job, limits)
         return Result(
-            columns=columns_of_result(tuple(job.result().schema)),
+            columns=columns,
             rows=rows[: limits.rows],
             truncated=len(rows) > limits.rows,
             sql=prepared.sql,
