@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 
-from convergence.api import wire
+from convergence.api import paging, wire
 from convergence.api.auth import Anyone
 from convergence.api.bills import whose
 from convergence.api.presence import WhileThere
@@ -33,6 +33,7 @@ def get_costs(
     """Rows, cost, credits and net of each group and currency; money as exact texts."""
     tenant_id = whose(door, wanted.tenant_id)
     question = wanted.to_question()
+    wire.check_parts(wanted)
     is_stored = wanted.moment is None and not question.with_rates
     if wanted.format == "parquet" or (wanted.format == "csv" and is_stored):
         wire.check_stored(is_stored=is_stored)
@@ -42,6 +43,10 @@ def get_costs(
                 door.service, tenant_id, question, shape=Shape.GROUPS, form=form, cancel=there
             )
         return _file(file, form, f"{tenant_id}_costs")
+    part = paging.read_part(wanted.cursor, wanted.limit)
+    if part is not None:
+        found = reconcile.bill_in_part(door.service, tenant_id, question, wanted.moment, part)
+        return wire.costs_out(found, paging.part_cursor(found.following))
     bill = reconcile.bill(door.service, tenant_id, question, wanted.moment)
     if wanted.format == "csv":
         wire.check_whole(bill.result)

@@ -11,11 +11,13 @@ from fastapi import Query
 
 from convergence.api import wire
 from convergence.errors import Invalid
+from convergence.model.cost import Part
 
 T = TypeVar("T")
 V = TypeVar("V")
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="Items in one part")]
+MOST = 1000
+Limit = Annotated[int, Query(ge=1, le=MOST, description="Items in one part")]
 Cursor = Annotated[
     str | None, Query(max_length=500, description="`next_cursor` of the part before")
 ]
@@ -68,9 +70,27 @@ def read_place(cursor: str | None) -> tuple[datetime, str, int] | None:
     if cursor is None:
         return None
     text, name, position = _read(cursor, 3)
-    if not position.isdecimal() or len(position) > 9:
+    if not _is_position(position):
         raise _not_ours()
     return _moment(text), name, int(position)
+
+
+def read_part(cursor: str | None, limit: int | None) -> Part | None:
+    """The part of an answer that is asked for; None for all of it. Raises Invalid."""
+    if cursor is None:
+        return None if limit is None else Part(limit=limit)
+    state, position = _read(cursor, 2)
+    if not state or not _is_position(position):
+        raise _not_ours()
+    return Part(limit=limit or MOST, position=int(position), state=state)
+
+
+def part_cursor(part: Part | None) -> str | None:
+    return None if part is None else _cursor(part.state, str(part.position))
+
+
+def _is_position(text: str) -> bool:
+    return text.isdecimal() and text.isascii() and len(text) <= 9
 
 
 def _moment(text: str) -> datetime:

@@ -61,19 +61,21 @@ def summary(
     *,
     without: Mapping[str, Sequence[date]] | None = None,
     from_rows: bool = False,
+    rows: tuple[int, int] | None = None,
 ) -> Result:
     """Rows, gross, credits and net by the question's groups and currency; exact decimals.
 
     `without` are days, by source, whose rows are left out. Where each rate is a group, the
     amounts in dollars come last. An answer is kept until the tenant's next load. Sums that are
-    kept beside the rows are used, unless the answer shall be `from_rows`.
+    kept beside the rows are used, unless the answer shall be `from_rows`. Of its `rows` so many are
+    given, and so many left out before.
     """
 
     left_out = tuple(sorted((name, tuple(days)) for name, days in (without or {}).items()))
 
     def ask() -> Result:
         scope = _scope(service, tenant_id)
-        sql = _grouped(service, scope, question, without=left_out, from_rows=from_rows)
+        sql = _grouped(service, scope, question, without=left_out, from_rows=from_rows, rows=rows)
         limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_GROUPS)
         result = service.warehouse.query(scope, sql, limits)
         return _in_dollars(result) if question.with_rates else result
@@ -81,7 +83,8 @@ def summary(
     # Before the question: what is published after this can only be asked again needlessly.
     with service.database.read() as tx:
         state = loads.state(tx, tenant_id)
-    return service.answers.get((tenant_id, state, question.key, left_out, from_rows), ask)
+    key = (tenant_id, state, question.key, left_out, from_rows, rows)
+    return service.answers.get(key, ask)
 
 
 def by_load(service: Service, tenant_id: str, question: CostQuery) -> Result:
@@ -171,6 +174,7 @@ def _grouped(
     *,
     without: cost_queries.LeftOut = (),
     from_rows: bool = False,
+    rows: tuple[int, int] | None = None,
 ) -> str:
     """The question in SQL; which types of credits there are is asked first."""
     (dataset,) = scope.datasets
@@ -188,7 +192,7 @@ def _grouped(
             )
         found = tuple(name for (name,) in answer.rows)
     return cost_queries.summary_text(
-        question, **place, credit_types=found, without=without, from_rows=from_rows
+        question, **place, credit_types=found, without=without, from_rows=from_rows, rows=rows
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from convergence.engine import costs
 from convergence.engine.service import Service
-from convergence.errors import Invalid, Unavailable
-from convergence.model.cost import Calendar, CostQuery, Dimension, Group
+from convergence.errors import Conflict, Invalid, Unavailable
+from convergence.model.cost import Calendar, CostQuery, Dimension, Group, Part
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.money import MoneyKey, Total
 from convergence.model.restatement import Restatement
@@ -37,12 +37,13 @@ _ID: Mapping[Group, str] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
     """Costs, with when their newest row was exported, which of an earlier bill is not known, and
-    the last day taken for complete.
+    the last day taken for complete; the part that follows, if there is one.
     """
 
     result: Result
     fresh_at: datetime | None
     complete_to: date
+    following: Part | None = None
 
 
 Key = tuple[object, ...]
@@ -93,13 +94,20 @@ def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[
 
 
 def bill(
-    service: Service, tenant_id: str, question: CostQuery, moment: datetime | None = None
+    service: Service,
+    tenant_id: str,
+    question: CostQuery,
+    moment: datetime | None = None,
+    *,
+    rows: tuple[int, int] | None = None,
 ) -> Bill:
-    """The costs now, or as they were at a moment. Raises Invalid, Unavailable."""
+    """The costs now, of which `rows` may choose, or as they were at a moment. Raises Invalid,
+    Unavailable.
+    """
     now = service.clock.now()
     past = moment if moment is not None and moment < now else None
     if past is None:
-        result = costs.summary(service, tenant_id, question)
+        result = costs.summary(service, tenant_id, question, rows=rows)
     else:
         result = summary_as_of(service, tenant_id, question, past)
     today = (past or now).date()
@@ -108,6 +116,47 @@ def bill(
         fresh_at=None if past else costs.newest_export_time(service, tenant_id),
         complete_to=today - timedelta(days=service.config.arriving_days),
     )
+
+
+def bill_in_part(
+    service: Service,
+    tenant_id: str,
+    question: CostQuery,
+    moment: datetime | None,
+    part: Part,
+) -> Bill:
+    """Some groups of `bill`. All parts are of one state of the bill: together they are the answer.
+
+    Raises as `bill` does, and Conflict when something was published since the first part.
+    """
+    with service.database.read() as tx:
+        state = _text_of(loads.state(tx, tenant_id))
+    now = service.clock.now()
+    is_past = moment is not None and moment < now
+    # One more than asked for tells whether a part follows.
+    rows = None if is_past else (part.limit + 1, part.position)
+    found = bill(service, tenant_id, question, moment, rows=rows)
+    with service.database.read() as tx:
+        is_same = _text_of(loads.state(tx, tenant_id)) == state
+    if not is_same or part.state not in {"", state}:
+        raise Conflict(
+            "the bill has changed since the first part",
+            code="bill_changed",
+            hint="begin again, without a cursor",
+        )
+    given = found.result.rows[part.position :] if is_past else found.result.rows
+    end = part.position + part.limit
+    follows = Part(limit=part.limit, position=end, state=state)
+    return replace(
+        found,
+        result=replace(found.result, rows=given[: part.limit]),
+        following=follows if len(given) > part.limit else None,
+    )
+
+
+def _text_of(state: tuple[int, datetime | None]) -> str:
+    count, newest = state
+    return f"{count}@{newest.isoformat() if newest else ''}"
 
 
 def summary_as_of(

@@ -64,6 +64,17 @@ class FileFormat(StrEnum):
     PARQUET = "parquet"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some groups of an answer, from a position in its order on. `state`, "" for the first part,
+    is that of the bill which the parts before are of.
+    """
+
+    limit: int
+    position: int = 0
+    state: str = ""
+
+
 class Marking(StrEnum):
     """What hangs keys with values on a charge."""
 

@@ -106,3 +106,55 @@ def test_a_tenant_sees_its_own_bill_alone(synced: TestClient, keys: object) -> N
         foreign = synced.get(f"/api/v1/costs/{path}?tenant_id=acme", headers=rival)
         absent = synced.get(f"/api/v1/costs/{path}?tenant_id=nobody", headers=rival)
         assert foreign.status_code == absent.status_code
+
+
+def in_parts(client: TestClient, **asked: str) -> list[dict[str, str]]:
+    """The items of all parts, one by one."""
+    found: list[dict[str, str]] = []
+    chosen: dict[str, str] = {"limit": "1"} | asked
+    while True:
+        part = client.get("/api/v1/costs", params=chosen).json()
+        found += part["items"]
+        if part["next_cursor"] is None:
+            return found
+        chosen["cursor"] = part["next_cursor"]
+
+
+@pytest.mark.parametrize("as_of", ["2025-01-01", "2024-11-05"])
+def test_costs_are_listed_in_parts_that_make_the_whole(synced: TestClient, as_of: str) -> None:
+    asked = {"group_by": "day,service", "as_of": as_of}
+    whole = synced.get("/api/v1/costs", params=asked).json()
+    assert (len(whole["items"]), whole["next_cursor"]) == (2, None)
+    assert in_parts(synced, **asked) == whole["items"]
+    together = synced.get("/api/v1/costs", params=asked | {"limit": "2"}).json()
+    assert together == whole
+
+
+def test_parts_of_costs_are_of_one_bill(
+    synced: TestClient, service: Service, tmp_path: Path
+) -> None:
+    asked = {"group_by": "day", "limit": "1"}
+    first = synced.get("/api/v1/costs", params=asked).json()
+    late = [HEADER, export_line(OLD, "4", "", "202410")]
+    (tmp_path / "export" / "c.csv").write_text("\n".join(late) + "\n")
+    run_id = synced.post(RUN, json={"date": "2024-11-05"}).json()["pipeline_logging_id"]
+    Executor(service=service, worker="test").walk("acme", run_id)
+    answer = synced.get("/api/v1/costs", params=asked | {"cursor": first["next_cursor"]})
+    assert (answer.status_code, answer.json()["code"]) == (409, "bill_changed")
+    assert "begin again" in answer.json()["hint"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code"),
+    [
+        ({"limit": "0"}, "invalid_request"),
+        ({"limit": "1001"}, "invalid_request"),
+        ({"limit": "5", "format": "csv"}, "invalid_format"),
+        ({"cursor": "what"}, "invalid_cursor"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(
+    acme: TestClient, asked: dict[str, str], code: str
+) -> None:
+    answer = acme.get("/api/v1/costs", params=asked)
+    assert (answer.status_code, answer.json()["code"]) == (422, code)

@@ -1,10 +1,16 @@
 import socket
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from convergence.outside.home import Home
+from tests.api.test_export import READERS
 from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server, onboard, program, serve
+from tests.conftest import HEADER, export_line
+
+MANY = 4_000
+"""Rows that take more than one part of an answer."""
 
 
 def test_commands_on_its_home_ask_the_server(server: Server, cdp: Cdp, export: Path) -> None:
@@ -19,6 +25,25 @@ def test_commands_on_its_home_ask_the_server(server: Server, cdp: Cdp, export: P
     listed = cdp("runs", "ls", "--tenant", "umbra", "--json").json
     assert [each["run_date"] for each in listed] == [DAY]
     assert len(cdp("templates", "ls", "--json").json) >= 1
+
+
+def test_a_bill_is_exported_whole_through_a_server_that_is_named(
+    server: Server, cdp: Cdp, export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [export_line(DAY, "0.000000001", "", "202503")] * MANY
+    (export / "a.csv").write_text("\n".join([HEADER, *lines]) + "\n")
+    onboard(cdp, export, "export_all")
+    assert cdp("run", TEMPLATE, "-t", "export_all", "--date", DAY).code == 0
+    monkeypatch.setenv("CDP_ADMIN_KEY", (server.home / "admin.key").read_text().strip())
+    monkeypatch.setenv("CDP_HOME", str(tmp_path / "elsewhere"))
+    for form, read in READERS.items():
+        file = tmp_path / f"bill.{form}"
+        asked = ("costs", "export", str(file), "-t", "export_all", "-o", form)
+        ended = cdp(*asked, "--server", server.url)
+        assert ended.code == 0, ended.err
+        rows = read(file.read_bytes())
+        assert len(rows) == MANY
+        assert sum(Decimal(str(row["cost"])) for row in rows) == MANY * Decimal("0.000000001")
 
 
 def test_keys_and_sources_are_managed_through_the_server(

@@ -15,7 +15,15 @@ from typing_extensions import override
 from convergence.api.wire.bill import moment
 from convergence.api.wire.shape import In, Json, Out, Page, any_day
 from convergence.errors import Invalid
-from convergence.model.cost import Calendar, CostQuery, FileFormat, Group, Shape, parse_group
+from convergence.model.cost import (
+    Calendar,
+    CostQuery,
+    FileFormat,
+    Group,
+    Part,
+    Shape,
+    parse_group,
+)
 from convergence.model.day import FIRST_DAY, LAST_DAY
 
 
@@ -39,6 +47,8 @@ class BillOfRows(Protocol):
     def fresh_at(self) -> datetime | None: ...
     @property
     def complete_to(self) -> date: ...
+    @property
+    def following(self) -> Part | None: ...
 
 
 class QueryIn(In):
@@ -115,6 +125,12 @@ class CostsQuery(_Costs):
         description="What the answer was at the end of a day, or at a moment with its zone; "
         "by day, service, project and invoice_month",
     )
+    limit: int | None = Field(
+        default=None, ge=1, le=1000, description="Groups in one part; all of them when absent"
+    )
+    cursor: str | None = Field(
+        default=None, max_length=500, description="`next_cursor` of the part before"
+    )
 
     @property
     def moment(self) -> datetime | None:
@@ -190,7 +206,7 @@ def result_out(result: Rows) -> ResultOut:
     )
 
 
-def costs_out(bill: BillOfRows) -> CostsOut:
+def costs_out(bill: BillOfRows, next_cursor: str | None = None) -> CostsOut:
     """Each group by its columns. Raises Invalid when there are too many for an answer."""
     check_whole(bill.result)
     names = [name for name, _ in bill.result.columns]
@@ -202,6 +218,7 @@ def costs_out(bill: BillOfRows) -> CostsOut:
         items=[CostItem.model_validate(item) for item in items],
         fresh_at=bill.fresh_at,
         complete_to=bill.complete_to,
+        next_cursor=next_cursor,
     )
 
 
@@ -218,6 +235,16 @@ def check_stored(*, is_stored: bool) -> None:
             "as_of and convert are answered in json or csv",
             code="invalid_format",
             hint="format=csv",
+        )
+
+
+def check_parts(wanted: CostsQuery) -> None:
+    """Raises Invalid for a file in parts."""
+    if wanted.format != "json" and (wanted.limit is not None or wanted.cursor is not None):
+        raise Invalid(
+            "a file of costs is whole: limit and cursor are for json",
+            code="invalid_format",
+            hint="leave limit and cursor out, or format",
         )
 
 

@@ -39,7 +39,7 @@ _IS_LIST = f"COALESCE(`{_CREDITS_JSON}`, '') LIKE '[%{{%'"
 
 
 @lru_cache(maxsize=512)
-def summary_text(
+def summary_text(  # noqa: PLR0913 - all that the text hangs on, each hashable
     query: CostQuery,
     *,
     project: str,
@@ -47,8 +47,11 @@ def summary_text(
     credit_types: tuple[str, ...],
     without: LeftOut,
     from_rows: bool,
+    rows: tuple[int, int] | None = None,
 ) -> str:
-    """`summary` as text; kept, since it takes about as long to write as to answer."""
+    """`summary` as text; kept, since it takes about as long to write as to answer. Of its `rows`
+    so many, and so many left out before.
+    """
     tree = summary(
         query,
         project=project,
@@ -57,6 +60,8 @@ def summary_text(
         without=without,
         from_rows=from_rows,
     )
+    if rows is not None:
+        tree.limit(rows[0], copy=False).offset(rows[1], copy=False)
     return tree.sql("bigquery", copy=False)
 
 
