@@ -255,13 +255,7 @@ class Loader:
             )
         report = None
         for load in left:
-            took_effect = self.service.warehouse.is_published(request.dataset, load.load_id)
-            with self.service.database.write() as tx:
-                if took_effect:
-                    now = self.service.clock.now()
-                    loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
-                else:
-                    loads.discard(tx, self.run.tenant_id, load.load_id)
+            took_effect = settle(self.service, request.dataset, load)
             if took_effect and (load.run_id, load.key) == (self.run.run_id, key):
                 report = _report(load, "", {})
         return report
@@ -275,6 +269,17 @@ class Loader:
             cancel=self.cancel,
             tell=self.tell,
         )
+
+
+def settle(service: Service, dataset: str, load: Load) -> bool:
+    """Close a load that was left STAGED; whether it took effect."""
+    took_effect = service.warehouse.is_published(dataset, load.load_id)
+    with service.database.write() as tx:
+        if took_effect:
+            loads.publish(tx, load.tenant_id, load.load_id, now=service.clock.now())
+        else:
+            loads.discard(tx, load.tenant_id, load.load_id)
+    return took_effect
 
 
 def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageRequest:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from convergence.engine.load import settle
 from convergence.engine.onboard import ensure_tables
 from convergence.engine.service import Service
 from convergence.errors import Conflict, WarehouseError
@@ -22,6 +23,7 @@ from convergence.outside.logs import Log
 from convergence.store import fleet, loads, moves, tenants
 from convergence.warehouse.base import FileForm, QueryLimits, Scope
 from convergence.warehouse.schemas import tenant_schemas
+from convergence.warehouse.sql import fingerprint
 
 SECONDS = 3600.0
 MAX_GROUPS = 1_000_000
@@ -38,13 +40,15 @@ log = Log(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """What a table holds of one day and key: rows, exact sums, and how many values of the rest."""
+    """What a table holds of one day and key: rows, exact sums, and sums of the hashes of its rows,
+    which differ when any value does.
+    """
 
     day: date | None
     keys: Mapping[str, str | None]
     rows: int
     sums: Mapping[str, Decimal | None]
-    counts: tuple[int, ...] = ()
+    hashes: tuple[Decimal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +102,9 @@ def _check_idle(source: Service, target: Service, tenant: Tenant) -> None:
     with source.database.read() as tx:
         if tenant.tenant_id in fleet.live_runs(tx).values():
             raise _busy(tenant.tenant_id, "has live runs")
+        left = loads.left_open(tx, tenant.tenant_id)
+    for load in left:
+        settle(source, tenant.dataset, load)
 
 
 def _busy(tenant_id: str, why: str) -> Conflict:
@@ -179,18 +186,19 @@ def _by_day(
     """What the table holds, told so that two tables with the same rows tell the same."""
     keys = [name for name in _KEYS if name in schema.column_names]
     exact = [c.name for c in schema.columns if c.type.startswith(_EXACT) and _is_single(c)]
-    others = [c.name for c in schema.columns if c.name not in exact and _is_single(c)]
     day = _day(schema) if schema.partition_by else exp.null()
+    hash_ = exp.alias_(fingerprint.of_row(schema.columns), "hash_of_row")
+    named = [exp.column(name, quoted=True) for name in {*keys, *exact}]
+    told = exp.select(exp.alias_(day, "day_"), hash_, *named)
     query = exp.select(
-        exp.alias_(day, "day_"),
+        "day_",
         *(exp.alias_(exp.column(name, quoted=True), f"key_{name}") for name in keys),
         exp.Count(this=exp.Star()),
         *(exp.Sum(this=exp.column(name, quoted=True)) for name in exact),
-        *(exp.Count(this=exp.column(name, quoted=True)) for name in others),
+        *(exp.Sum(this=number) for number in fingerprint.numbers(exp.column("hash_of_row"))),
     )
-    grouped = query.from_(_table(service, tenant, schema)).group_by(
-        "day_", *(f"key_{name}" for name in keys)
-    )
+    rows = told.from_(_table(service, tenant, schema)).subquery("told", copy=False)
+    grouped = query.from_(rows).group_by("day_", *(f"key_{name}" for name in keys))
     limits = QueryLimits(seconds=SECONDS, rows=MAX_GROUPS)
     found = service.warehouse.query(_scope(service, tenant), grouped.sql("bigquery"), limits)
     groups = [_group(row, keys, exact) for row in found.rows]
@@ -209,7 +217,7 @@ def _group(row: Sequence[Any], keys: Sequence[str], exact: Sequence[str]) -> Gro
         keys=dict(zip(keys, values, strict=True)),
         rows=rows,
         sums=dict(zip(exact, rest, strict=False)),
-        counts=tuple(rest[len(exact) :]),
+        hashes=tuple(rest[len(exact) :]),
     )
 
 

@@ -221,6 +221,13 @@ def left_staged(tx: ReadTx, tenant_id: str, table: str) -> list[Load]:
     return [rows.load(row) for row in tx.connection.execute(query)]
 
 
+def left_open(tx: ReadTx, tenant_id: str) -> list[Load]:
+    """All loads of a tenant that a crash left open, oldest first."""
+    is_open = sa.and_(loads.c.tenant_id == tenant_id, loads.c.status == LoadStatus.STAGED.value)
+    found = tx.connection.execute(sa.select(loads).where(is_open).order_by(loads.c.staged_at))
+    return [rows.load(row) for row in found]
+
+
 def _check_lease(tx: WriteTx, load: Load) -> None:
     query = sa.select(load_leases.c.run_id, load_leases.c.attempt).where(
         rows.has_key(load_leases, load.tenant_id, load.key)

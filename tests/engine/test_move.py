@@ -1,13 +1,17 @@
 """A tenant moves to another warehouse: proven, repeatable, and told why when it cannot."""
 
+import io
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import BinaryIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from convergence.engine import costs
@@ -17,9 +21,11 @@ from convergence.engine.move import Moved, move
 from convergence.engine.service import Service
 from convergence.errors import Conflict, WarehouseError
 from convergence.model.run import LaunchRequest, Status
+from convergence.model.table import TableSchema
 from convergence.model.tenant import WarehouseKind
 from convergence.settings import Settings
 from convergence.store import tenants
+from convergence.warehouse.base import FileForm
 from convergence.wiring import build
 from tests.conftest import HEADER, Prepared, export_line, grant_export, made
 from tests.engine.test_sync import SYNC, run_sync
@@ -152,6 +158,34 @@ def test_rows_that_do_not_come_over_stop_the_move(
     with pytest.raises(WarehouseError, match=r"1 rows, cost 10\.000000001.* became 0 rows"):
         move(places.here, places.there, "acme")
     assert where(places) is WarehouseKind.DUCKDB
+
+
+@pytest.mark.parametrize(
+    ("column", "other"),
+    [
+        ("service_id", "other"),
+        ("usage_start_time", datetime(2024, 11, 1, 5, 0, 0, 1, UTC)),
+        ("usage_amount", 0.5),
+        ("project_id", None),
+    ],
+)
+def test_a_value_that_became_another_stops_the_move(
+    places: Places, monkeypatch: pytest.MonkeyPatch, column: str, other: object
+) -> None:
+    put = places.there.warehouse.import_rows
+
+    def put_other(
+        dataset: str, schema: TableSchema, file: BinaryIO, form: FileForm, **more: date | None
+    ) -> None:
+        table, changed = pq.read_table(file), io.BytesIO()
+        values = pa.array([other] * len(table), table.schema.field(column).type)
+        pq.write_table(table.set_column(table.column_names.index(column), column, values), changed)
+        changed.seek(0)
+        put(dataset, schema, changed, form, **more)
+
+    monkeypatch.setattr(places.there.warehouse, "import_rows", put_other)
+    with pytest.raises(WarehouseError, match="differs after it was copied"):
+        move(places.here, places.there, "acme")
 
 
 def test_a_tenant_that_works_is_not_moved(places: Places) -> None:

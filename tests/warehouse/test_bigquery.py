@@ -1,19 +1,23 @@
 """What BigQuery alone can do wrong to a load: each is told, and the old rows stay."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
+from google.cloud.bigquery import SchemaField
 
 from convergence.errors import StepFailed, StepInterrupted, Unavailable, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.source import GrantedSource, Kind
-from convergence.warehouse.base import Upsert, Warehouse
+from convergence.warehouse.base import FileForm, QueryLimits, Upsert, Warehouse
 from convergence.warehouse.bigquery import faults, sources
 from convergence.warehouse.bigquery.access import Access, Clients
+from convergence.warehouse.bigquery.answer import answer_file
 from convergence.warehouse.bigquery.faults import said
 from convergence.warehouse.bigquery.jobs import TRIES, ByteLimit
 from convergence.warehouse.bigquery.sources import Export, Sight
@@ -272,6 +276,44 @@ def test_a_job_that_takes_too_long_is_broken_off_and_the_day_fails_alone(
     job = bigquery_rest.fake.jobs.all("local")[0]
     assert job.error is not None
     assert job.error.reason in {"stopped", "timeout"}
+
+
+@on_bigquery
+def test_an_answer_as_a_file_holds_json_as_json_and_may_have_no_rows(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
+) -> None:
+    deliver([make_row()])
+    tenant.load()
+    sql = "SELECT load_id, totals FROM x_meta_loads"
+
+    def lines(sql: str) -> list[dict[str, Any]]:
+        limits = QueryLimits()
+        with tenant.warehouse.export(tenant.scope, sql, FileForm.JSONL, limits) as file:
+            return [json.loads(line) for line in file]
+
+    ((totals,),) = [[line["totals"] for line in lines(sql)]]
+    assert totals[0]["rows"] == 1
+    assert lines(f"{sql} WHERE FALSE") == []
+
+
+def test_an_answer_in_no_parts_at_all_is_a_file_with_its_columns() -> None:
+    class Answer:
+        """As the Storage Read API gives one without rows."""
+
+        schema = (SchemaField("cost", "NUMERIC"),)
+
+        def to_arrow_iterable(self, **_: object) -> Iterator[object]:
+            return iter(())
+
+        def to_arrow(self, **_: object) -> object:
+            return pa.table({"cost": pa.array([], pa.decimal128(38, 9))})
+
+    class Job:
+        def result(self, **_: object) -> Answer:
+            return Answer()
+
+    with answer_file(Job(), FileForm.CSV, None, None) as file:  # type: ignore[arg-type] # what is asked of one
+        assert file.read() == b"cost\n"
 
 
 @on_bigquery

@@ -50,6 +50,7 @@ class Clients:
         self._endpoint = endpoint
         self._lock = threading.Lock()
         self._made: dict[Access, bigquery.Client] = {}
+        self._readers: dict[bigquery.Client, BigQueryReadClient] = {}
 
     def of(self, dataset: str) -> bigquery.Client:
         """The client for a dataset; "" is for what belongs to none. Raises WarehouseError."""
@@ -63,10 +64,18 @@ class Clients:
         """What reads large answers; None for an emulator, which gives them page by page."""
         if self._endpoint:
             return None
-        return BigQueryReadClient(credentials=self.of(dataset)._credentials)  # type: ignore[no-untyped-call]
+        client = self.of(dataset)
+        with self._lock:
+            if client not in self._readers:
+                reader = BigQueryReadClient(credentials=client._credentials)  # type: ignore[no-untyped-call]
+                self._readers[client] = reader
+            return self._readers[client]
 
     def close(self) -> None:
         with self._lock:
+            for reader in self._readers.values():
+                reader.transport.close()  # type: ignore[no-untyped-call]
+            self._readers.clear()
             for client in self._made.values():
                 client.close()  # type: ignore[no-untyped-call]
             self._made.clear()

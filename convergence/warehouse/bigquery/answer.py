@@ -4,14 +4,17 @@ DuckDB writes it, so that a file has one form whatever warehouse it came from.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
+from google.api_core import exceptions
 from google.cloud.bigquery.job import QueryJob
 from google.cloud.bigquery_storage import BigQueryReadClient
+from sqlglot import exp
 
 from convergence.errors import Invalid
 from convergence.model.cancel import CancelToken
@@ -28,20 +31,57 @@ def answer_file(
 ) -> BinaryIO:
     """The rows of a job that is done, as a file without a name. Raises Invalid, Cancelled."""
     with told():
-        rows = job.result(retry=RETRY, timeout=CALL_SECONDS)
-        batches = _fitting(rows.to_arrow_iterable(bqstorage_client=storage), cancel)
+        batches = _fitting(_batches(job, storage), cancel)
         first = next(batches)
-        reader = pa.RecordBatchReader.from_batches(first.schema, _chained(first, batches))
+        reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
         with tempfile.TemporaryDirectory() as scratch:
-            return _written(reader, form, Path(scratch))
+            return _written(reader, _json_columns(job), form, Path(scratch))
 
 
-def _written(reader: Any, form: FileForm, scratch: Path) -> BinaryIO:  # noqa: ANN401 - pyarrow is untyped
+def _batches(job: QueryJob, storage: BigQueryReadClient | None) -> Iterator[Any]:
+    """The rows in parts, one at least: page by page where the Storage Read API is not permitted."""
+    rows = job.result(retry=RETRY, timeout=CALL_SECONDS)
+    found = iter(rows.to_arrow_iterable(bqstorage_client=storage))
+    try:
+        first = next(found, None)
+    except exceptions.Forbidden:
+        if storage is None:
+            raise
+        yield from _batches(job, None)
+        return
+    if first is None:
+        empty = job.result(retry=RETRY, timeout=CALL_SECONDS)
+        schema = empty.to_arrow(create_bqstorage_client=False).schema
+        yield pa.RecordBatch.from_pylist([], schema=schema)
+        return
+    yield first
+    yield from found
+
+
+def _json_columns(job: QueryJob) -> list[str]:
+    """Those that come as text."""
+    fields = job.result(retry=RETRY, timeout=CALL_SECONDS).schema
+    return [f.name for f in fields if f.field_type == "JSON" and f.mode != "REPEATED"]
+
+
+def _written(
+    reader: Any,  # noqa: ANN401 - pyarrow is untyped
+    json_columns: Sequence[str],
+    form: FileForm,
+    scratch: Path,
+) -> BinaryIO:
     """By way of a table on disk: an answer may be larger than memory."""
+    as_json = [
+        exp.alias_(exp.cast(exp.column(name, quoted=True), exp.DType.JSON), name, quoted=True)
+        for name in json_columns
+    ]
+    rows = exp.select(exp.Star(replace=as_json) if as_json else exp.Star()).from_("rows_of_answer")
     with duckdb.connect(scratch / "answer.db", config={"memory_limit": "256MB"}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("rows_of_answer", reader)
-        connection.execute("CREATE TABLE answer AS SELECT * FROM rows_of_answer")
+        connection.execute(
+            exp.Create(this=exp.to_table("answer"), kind="TABLE", expression=rows).sql("duckdb")
+        )
         return write_answer(connection, "SELECT * FROM answer", form, scratch)
 
 
@@ -66,8 +106,3 @@ def _fitting(batches: Iterable[Any], cancel: CancelToken | None) -> Iterator[Any
 
 def _field(field: Any) -> Any:  # noqa: ANN401 - as above
     return field.with_type(_MONEY) if pa.types.is_decimal256(field.type) else field
-
-
-def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:  # noqa: ANN401 - as above
-    yield first
-    yield from rest
