@@ -6,7 +6,7 @@ was. The tenant is where it was until the last table is proven; what was there s
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -147,14 +147,15 @@ def _unknown(name: str, columns: tuple[Column, ...]) -> TableSchema:
 
 def _move_table(source: Service, target: Service, tenant: Tenant, schema: TableSchema) -> Moved:
     target.warehouse.ensure_table(tenant.dataset, schema)
-    wanted = _by_day(source, tenant, schema)
-    there = _by_day(target, tenant, schema)
+    first = _first_day(source, schema)
+    wanted = _by_day(source, tenant, schema, first)
+    there = _by_day(target, tenant, schema, first)
     differing = [day for day in {**wanted, **there} if wanted.get(day) != there.get(day)]
     is_whole = schema.partition_by is None or None in {**wanted, **there}
     for day in [None] if is_whole and differing else sorted(differing, key=str):
         _copy(source, target, tenant, schema, day)
     if differing:
-        there = _by_day(target, tenant, schema)
+        there = _by_day(target, tenant, schema, first)
     _check_equal(tenant, schema, wanted, there)
     return Moved(
         table=schema.name,
@@ -180,8 +181,15 @@ def _copy(
         target.warehouse.import_rows(tenant.dataset, schema, file, form, day=day)
 
 
+def _first_day(service: Service, schema: TableSchema) -> date | None:
+    """Days before it are kept in no BigQuery, and are left where they are."""
+    if schema.expiration_days is None or schema.partition_by is None:
+        return None
+    return (service.clock.now() - timedelta(days=schema.expiration_days)).date()
+
+
 def _by_day(
-    service: Service, tenant: Tenant, schema: TableSchema
+    service: Service, tenant: Tenant, schema: TableSchema, first: date | None
 ) -> dict[date | None, tuple[Group, ...]]:
     """What the table holds, told so that two tables with the same rows tell the same."""
     keys = [name for name in _KEYS if name in schema.column_names]
@@ -197,7 +205,10 @@ def _by_day(
         *(exp.Sum(this=exp.column(name, quoted=True)) for name in exact),
         *(exp.Sum(this=number) for number in fingerprint.numbers(exp.column("hash_of_row"))),
     )
-    rows = told.from_(_table(service, tenant, schema)).subquery("told", copy=False)
+    told = told.from_(_table(service, tenant, schema))
+    if first is not None:
+        told = told.where(exp.GTE(this=day.copy(), expression=exp.convert(first)))
+    rows = told.subquery("told", copy=False)
     grouped = query.from_(rows).group_by("day_", *(f"key_{name}" for name in keys))
     limits = QueryLimits(seconds=SECONDS, rows=MAX_GROUPS)
     found = service.warehouse.query(_scope(service, tenant), grouped.sql("bigquery"), limits)

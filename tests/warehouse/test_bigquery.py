@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 from google.cloud.bigquery import SchemaField
 
-from convergence.errors import StepFailed, StepInterrupted, Unavailable, WarehouseError
+from convergence.errors import StepFailed, StepInterrupted, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.source import GrantedSource, Kind
 from convergence.warehouse.base import FileForm, QueryLimits, Upsert, Warehouse
@@ -19,7 +17,7 @@ from convergence.warehouse.bigquery import faults, sources
 from convergence.warehouse.bigquery.access import Access, Clients
 from convergence.warehouse.bigquery.answer import answer_file
 from convergence.warehouse.bigquery.faults import said
-from convergence.warehouse.bigquery.jobs import TRIES, ByteLimit
+from convergence.warehouse.bigquery.jobs import ByteLimit
 from convergence.warehouse.bigquery.sources import Export, Sight
 from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
 from convergence.warehouse.errand import Errand, on_errand
@@ -106,122 +104,6 @@ def test_each_reason_has_a_code_and_says_what_to_do(reason: str, message: str, c
 
 
 @on_bigquery
-def test_a_partition_is_published_by_one_job_that_runs_once(
-    tenant: "Tenant",
-    make_row: Rows,
-    deliver: Deliver,
-    make_record: Record,
-    bigquery_rest: Running,
-) -> None:
-    deliver([make_row()])
-    staged = tenant.stage()
-    tenant.totals(staged)
-    bigquery_rest.fake.faults.plan(Fault.LOST, method="POST", path="/jobs$")
-    tenant.warehouse.publish(staged, make_record("load-1"))
-    assert tenant.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(1,)]
-    assert tenant.rows("SELECT load_id FROM x_meta_loads") == [("load-1",)]
-    published = [
-        job for job in bigquery_rest.fake.jobs.all("local") if job.id.startswith("cdp_publish_")
-    ]
-    target = published[0].configuration["query"]["destinationTable"]
-    assert (len(published), target["tableId"]) == (1, "billing_cost_daily$20251001")
-
-
-@on_bigquery
-def test_a_record_that_a_crash_left_out_is_written_by_who_asks(
-    tenant: "Tenant", make_row: Rows, deliver: Deliver, clients: Clients, bigquery_rest: Running
-) -> None:
-    deliver([make_row()])
-    tenant.load()
-    clients.of("acme").query("DELETE FROM acme.x_meta_loads WHERE TRUE").result()
-    bigquery_rest.fake.jobs.forget("local", "cdp_record_acme_load-1")
-    assert tenant.warehouse.is_published("acme", "load-1")
-    assert tenant.rows("SELECT load_id, row_count FROM x_meta_loads") == [("load-1", 1)]
-
-
-def jobs_of(running: Running, kind: str) -> list[str]:
-    found = running.fake.jobs.all("local")
-    return [job.id for job in found if job.id.startswith(f"cdp_{kind}_")]
-
-
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What failed for a passing reason is tried again at once."""
-    monkeypatch.setattr("convergence.warehouse.bigquery.jobs.BACKOFF_SECONDS", 0.001)
-
-
-@on_bigquery
-@pytest.mark.usefixtures("soon")
-def test_a_publish_and_its_record_outlast_failures_that_pass_and_are_done_once(
-    tenant: "Tenant", make_row: Rows, deliver: Deliver, bigquery_rest: Running
-) -> None:
-    deliver([make_row()])
-    jobs = bigquery_rest.fake.jobs
-    for kind in ("publish", "record"):
-        jobs.fail(Fault.QUOTA, ids=f"cdp_{kind}_", times=2)
-    tenant.load()
-    assert tenant.rows("SELECT cost FROM billing_cost_daily") == [(Decimal("1.25"),)]
-    assert tenant.rows("SELECT load_id FROM x_meta_loads") == [("load-1",)]
-    assert len(jobs_of(bigquery_rest, "publish")) == len(jobs_of(bigquery_rest, "record")) == 3
-
-
-@on_bigquery
-@pytest.mark.usefixtures("soon")
-def test_a_record_that_could_not_be_written_is_written_when_it_can(
-    tenant: "Tenant", make_row: Rows, deliver: Deliver, bigquery_rest: Running
-) -> None:
-    deliver([make_row()])
-    bigquery_rest.fake.jobs.fail(Fault.RATE_LIMIT, ids="cdp_record_", times=2 * TRIES)
-    with pytest.raises(StepInterrupted):
-        tenant.load()
-    with pytest.raises(Unavailable):
-        tenant.warehouse.is_published("acme", "load-1")
-    assert tenant.warehouse.is_published("acme", "load-1")
-    assert tenant.rows("SELECT load_id FROM x_meta_loads") == [("load-1",)]
-
-
-@on_bigquery
-def test_what_was_not_published_when_it_was_asked_for_never_will_be(
-    tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
-) -> None:
-    deliver([make_row()])
-    staged = tenant.stage()
-    tenant.totals(staged)
-    assert not tenant.warehouse.is_published("acme", "load-1")
-    assert not tenant.warehouse.is_published("acme", "load-1")
-    with pytest.raises(StepInterrupted, match="given up"):
-        tenant.warehouse.publish(staged, make_record("load-1"))
-    assert tenant.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(0,)]
-
-
-@on_bigquery
-def test_a_publish_that_runs_is_waited_for_by_who_asks(
-    tenant: "Tenant",
-    make_row: Rows,
-    deliver: Deliver,
-    make_record: Record,
-    bigquery_rest: Running,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    deliver([make_row()])
-    staged = tenant.stage()
-    tenant.totals(staged)
-    quick = faults.RETRY.with_timeout(0.01)
-    monkeypatch.setattr("convergence.warehouse.bigquery.jobs.RETRY", quick)
-    bigquery_rest.fake.jobs.hold(ids="cdp_publish_")
-    bigquery_rest.fake.faults.plan(Fault.BACKEND, method="GET", path="/jobs/cdp_publish", times=9)
-    with pytest.raises(StepInterrupted):
-        tenant.warehouse.publish(staged, make_record("load-1"))
-    bigquery_rest.fake.faults.clear()
-    with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(tenant.warehouse.is_published, "acme", "load-1")
-        assert not asked.done()
-        bigquery_rest.fake.jobs.release()
-        assert asked.result(60)
-    assert tenant.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(1,)]
-
-
-@on_bigquery
 def test_a_statement_over_its_limit_of_bytes_is_not_begun(
     tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:
@@ -276,6 +158,17 @@ def test_a_job_that_takes_too_long_is_broken_off_and_the_day_fails_alone(
     job = bigquery_rest.fake.jobs.all("local")[0]
     assert job.error is not None
     assert job.error.reason in {"stopped", "timeout"}
+
+
+@on_bigquery
+def test_a_day_older_than_its_table_keeps_is_not_loaded_to_vanish(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, clients: Clients
+) -> None:
+    deliver([make_row()])
+    late = BigqueryWarehouse(clients, now=lambda: NOW + timedelta(days=730))
+    with pytest.raises(StepFailed, match="keeps 730 days") as caught:
+        late.stage(tenant.request(), CancelToken())
+    assert caught.value.code == "day_expired"
 
 
 @on_bigquery
@@ -346,29 +239,6 @@ def test_what_a_job_cost_is_noted_for_whom_it_was_done(
     facts = errand.facts()
     assert facts["bytes_billed"] > 0
     assert any(job.startswith("cdp_publish_acme_load-1") for job in facts["jobs"])
-
-
-@pytest.mark.slow
-@on_bigquery
-def test_without_partitions_a_day_is_replaced_in_a_transaction(
-    tenant: "Tenant",
-    make_row: Rows,
-    deliver: Deliver,
-    bigquery_rest: Running,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("convergence.warehouse.bigquery.capability.WAYS", ())
-    for number in (1, 2):
-        deliver([make_row(cost=float(number))])
-        tenant.load(load_id=f"load-{number}", run_id=f"run-{number}")
-    assert tenant.rows("SELECT cost FROM billing_cost_daily") == [(2,)]
-    assert tenant.warehouse.is_published("acme", "load-2")
-    scripts = [
-        job.configuration["query"]["query"]
-        for job in bigquery_rest.fake.jobs.all("local")
-        if job.id.startswith("cdp_publish_")
-    ]
-    assert all(script.startswith("BEGIN TRANSACTION;") for script in scripts)
 
 
 @on_bigquery

@@ -28,6 +28,7 @@ from convergence.warehouse.schemas import billing_query
 from convergence.warehouse.sql import fill, names
 
 BATCH_ROWS, BATCH_DAYS = 250_000, 31
+EXPIRED = "day_expired"
 TOLD = 20
 """So many days that failed are told one by one."""
 
@@ -80,6 +81,8 @@ class Sync:
     loaded: list[date] = field(default_factory=list)
     unchanged: list[date] = field(default_factory=list)
     failed: dict[date, StepFailed] = field(default_factory=dict)
+    expired: list[date] = field(default_factory=list)
+    """Older than the table keeps."""
     rows: int = 0
 
     @classmethod
@@ -110,6 +113,8 @@ class Sync:
                     self._load(held)
         left_out = self.survey.changed_days - by_day.keys()
         self.context.watch.settle(self.survey, self.failed.keys() | left_out)
+        if self.expired:
+            self.context.log(f"{len(self.expired)} days are older than the table keeps: left out")
         self._check()
         return Report(rows=self.rows, facts=self._facts())
 
@@ -143,7 +148,10 @@ class Sync:
         try:
             report = self.context.load(self._request(day, held), self._options)
         except StepFailed as error:
-            self.failed[day] = error
+            if error.code == EXPIRED:
+                self.expired.append(day)
+            else:
+                self.failed[day] = error
             return
         is_unchanged = "unchanged" in report.facts
         (self.unchanged if is_unchanged else self.loaded).append(day)
@@ -182,6 +190,7 @@ class Sync:
             "days_loaded": [day.isoformat() for day in sorted(self.loaded)],
             "days_unchanged": [day.isoformat() for day in sorted(self.unchanged)],
             "watermark": watermark.isoformat() if watermark else None,
+            **({"days_expired": len(self.expired)} if self.expired else {}),
         }
 
 

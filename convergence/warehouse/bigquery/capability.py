@@ -76,7 +76,7 @@ class Partitions:
     def _works(self, dataset: str, schema: TableSchema, way: str) -> bool:
         config = self.config(dataset, schema.name, _DAY, schema, way)
         try:
-            self._jobs.query(dataset, _ROW.sql("bigquery"), config=config)
+            self._jobs.query(dataset, _ROW.sql("bigquery"), config=config, is_bounded=False)
         except (Invalid, WarehouseError) as error:
             if error.code not in REFUSED:
                 raise

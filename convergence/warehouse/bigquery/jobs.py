@@ -86,7 +86,7 @@ class Jobs:
             said = f"{estimate.bytes:,} bytes, and {limit.whose} allows {limit.bytes:,}"
             raise over_limit(said, limit.hint)
 
-    def query(
+    def query(  # noqa: PLR0913 - what and how, all by name
         self,
         dataset: str,
         sql: str,
@@ -95,9 +95,12 @@ class Jobs:
         job_id: str = "",
         cancel: CancelToken | None = None,
         seconds: float | None = None,
+        is_bounded: bool = True,
     ) -> QueryJob:
         """Run a statement to its end. With `job_id` it runs once: a job of that id that was begun
         before is waited for, unless it does something else: then the id was used up (`use_up`).
+        Limits of bytes are not for what follows from rows that were read within them:
+        `is_bounded` False.
 
         Raises Invalid, NotFound, WarehouseError, Unavailable, Cancelled.
         """
@@ -106,7 +109,7 @@ class Jobs:
         def begin(name: str) -> QueryJob:
             return client.query(
                 sql,
-                self._config(dataset, config or {}, seconds),
+                self._config(dataset, config or {}, seconds, is_bounded=is_bounded),
                 job_id=name,
                 retry=RETRY,
                 timeout=CALL_SECONDS,
@@ -186,10 +189,10 @@ class Jobs:
         return min(found, key=lambda limit: limit.bytes, default=None)
 
     def _config(
-        self, dataset: str, more: Mapping[str, Any], seconds: float | None
+        self, dataset: str, more: Mapping[str, Any], seconds: float | None, *, is_bounded: bool
     ) -> QueryJobConfig:
         config = QueryJobConfig(use_query_cache=False, **more)
-        if (limit := self._limit(dataset)) is not None:
+        if is_bounded and (limit := self._limit(dataset)) is not None:
             config.maximum_bytes_billed = limit.bytes
         config.labels = label_texts({"dataset": dataset, **errand.current().labels})
         config.job_timeout_ms = int((seconds or self._job_seconds) * 1000)

@@ -107,6 +107,7 @@ class Publishing:
             query.sql("bigquery"),
             config=config,
             job_id=_job_id(PUBLISH, request.dataset, load_id),
+            is_bounded=False,
         )
         self._record(request.dataset, row)
 
@@ -123,6 +124,7 @@ class Publishing:
             dataset,
             "".join(f"{statement};\n" for statement in statements),
             job_id=_job_id(PUBLISH, dataset, row["load_id"]),
+            is_bounded=False,
         )
 
     def _record(self, dataset: str, row: Mapping[str, Any]) -> None:

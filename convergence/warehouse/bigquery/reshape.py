@@ -60,16 +60,23 @@ def _altered(place: exp.Table, live: TableSchema, aimed: TableSchema) -> Iterato
 def _added(place: exp.Table, column: Column) -> Iterator[exp.Expr]:
     yield _alter(place, _definition(replace(column, default=None)))
     if column.default is not None:
-        yield _alter(place, exp.AlterColumn(this=_name(column), default=_sql(column.default)))
-        yield exp.update(
-            place.copy(),
-            {_name(column).sql("bigquery"): _sql(column.default)},
-            where=exp.Is(this=exp.column(_name(column)), expression=exp.null()),
-        )
+        yield from _defaulted(place, column, column.default)
+
+
+def _defaulted(place: exp.Table, column: Column, default: str) -> Iterator[exp.Expr]:
+    """The default comes last: without it, what was cut off before is seen, and done again."""
+    yield exp.update(
+        place.copy(),
+        {_name(column).sql("bigquery"): _sql(default)},
+        where=exp.Is(this=exp.column(_name(column)), expression=exp.null()),
+    )
+    yield _alter(place, exp.AlterColumn(this=_name(column), default=_sql(default)))
 
 
 def _loosened(place: exp.Table, found: Column, column: Column) -> Iterator[exp.Expr]:
-    if not same_default(found.default, column.default):
+    if found.default is None and column.default is not None:
+        yield from _defaulted(place, column, column.default)
+    elif not same_default(found.default, column.default):
         default = exp.null() if column.default is None else _sql(column.default)
         yield _alter(place, exp.AlterColumn(this=_name(column), default=default))
     if found.mode is not column.mode:

@@ -5,9 +5,10 @@ listed: what arrives later is seen by the next load.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -97,7 +98,10 @@ class Plan:
 class Staging:
     """Stages loads, proves them and lets go of them."""
 
-    def __init__(self, clients: Clients, jobs: Jobs, tables: Tables) -> None:
+    def __init__(
+        self, clients: Clients, jobs: Jobs, tables: Tables, now: Callable[[], datetime]
+    ) -> None:
+        self._now = now
         self._clients = clients
         self._jobs = jobs
         self._tables = tables
@@ -132,6 +136,7 @@ class Staging:
 
     def stage(self, request: StageRequest, cancel: CancelToken) -> StagedLoad:
         """Write the rows into a table that no reader sees. Loads of the same day wait in turn."""
+        self._check_kept(request)
         part = Part(request.dataset, f"{request.table}/{request.key.source}", request.key.day)
         with ExitStack() as holds, explained(request):
             holds.enter_context(self._locks.hold(part, cancel.check))
@@ -210,6 +215,18 @@ class Staging:
                 f"{staged.key.table} {staged.key.day}: nothing is staged any more",
                 code="not_staged",
                 hint="stage the load again",
+            )
+
+    def _check_kept(self, request: StageRequest) -> None:
+        """A partition that is older than the table keeps would be gone as soon as it is there."""
+        days = request.schema.expiration_days if request.schema is not None else None
+        if days is None or request.mode is not WriteMode.REPLACE_PARTITION:
+            return
+        if request.key.day < (self._now() - timedelta(days=days)).date():
+            raise StepFailed(
+                f"{request.table} {request.key.day}: the table keeps {days} days",
+                code="day_expired",
+                hint="older days are not kept in BigQuery: ask the export itself for them",
             )
 
     def _ensure_tables(self, request: StageRequest, given: Sequence[Column]) -> tuple[Column, ...]:

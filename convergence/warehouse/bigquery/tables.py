@@ -134,7 +134,7 @@ class Tables:
         clusters = live.cluster_by != aimed.cluster_by
         if not is_plan:
             for statement in found:
-                self._jobs.query(dataset, statement)
+                self._jobs.query(dataset, statement, is_bounded=False)
             if clusters:
                 self._cluster(dataset, stored_name(dataset, schema), aimed.cluster_by)
             if schema.key and found:

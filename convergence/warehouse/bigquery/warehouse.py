@@ -71,7 +71,7 @@ class BigqueryWarehouse(Warehouse):
         self._clients = clients
         self._jobs = Jobs(self._clients, limits=limits, job_seconds=job_seconds)
         self._tables = Tables(self._clients, self._jobs)
-        self._staging = Staging(self._clients, self._jobs, self._tables)
+        self._staging = Staging(self._clients, self._jobs, self._tables, now)
         self._publishing = Publishing(
             self._clients,
             self._jobs,
@@ -250,7 +250,7 @@ class BigqueryWarehouse(Warehouse):
     def storage_bytes(self, dataset: str) -> int:
         view = sources.catalogue(self._clients.project, dataset, "PARTITIONS")
         query = exp.select(exp.Sum(this=exp.column("total_logical_bytes"))).from_(view)
-        job = self._jobs.query(dataset, query.sql("bigquery"))
+        job = self._jobs.query(dataset, query.sql("bigquery"), is_bounded=False)
         with told():
             return sum(row[0] or 0 for row in job.result(retry=RETRY, timeout=CALL_SECONDS))
 
