@@ -332,7 +332,9 @@ def _check_shrunk(key: LoadKey, totals: StagedTotals, published: Load) -> None:
         if file.rows and file.path not in totals.matched and not published.source_state.is_elsewhere
     ]
     if totals.rows == 0 and published.rows and is_seen_alike:
+        files = ", ".join(file.path for file in published.source_state.files if file.rows)
         what = f"holds no rows of {key.day} now; {published.rows} were published"
+        what += f" from {files}" if files else ""
     elif vanished and totals.content_hash != published.content_hash:
         what = f"has lost {', '.join(vanished)}, which held rows of {key.day}"
     else:

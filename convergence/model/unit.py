@@ -124,7 +124,11 @@ class Survey:
         return not failed and not any(unit.fault for unit in self.seen.values())
 
     def settled(self, failed: Set[date]) -> tuple[list[Unit], list[str]]:
-        """Units to remember and paths to forget: those all of whose days are as the source is."""
+        """Units to remember and paths to forget: those all of whose days are as the source is.
+
+        Of a file with other days too, those that were loaded are remembered, and that it is to be
+        read again: should it vanish, its rows are missed.
+        """
 
         def is_done(unit: Unit) -> bool:
             before = self.known.get(unit.path)
@@ -132,7 +136,19 @@ class Survey:
             return not unit.fault and not days & failed
 
         kept = [unit for unit in self.seen.values() if is_done(unit) and not self._is_same(unit)]
+        others = (unit for unit in self.seen.values() if not is_done(unit))
+        kept += [part for unit in others if (part := self._in_part(unit, failed))]
         return kept, [unit.path for unit in self.vanished if not unit.dates & failed]
+
+    def _in_part(self, unit: Unit, failed: Set[date]) -> Unit | None:
+        """What is known of a file, and its days that were loaded, if there are any."""
+        loaded = {} if unit.fault else {d.day: d for d in unit.days if d.day not in failed}
+        if not loaded:
+            return None
+        known = self.known.get(unit.path, unit)
+        before = {d.day: d for d in known.days} if known is not unit else {}
+        days = tuple(part for _, part in sorted((before | loaded).items()))
+        return replace(known, content_hash="", days=days)
 
     def _is_known(self, unit: Unit) -> bool:
         known = self.known.get(unit.path)

@@ -196,6 +196,40 @@ def test_a_day_to_come_is_refused_and_named(service: Service, export: Export) ->
     assert [*by_day(service)] == [OLD]
 
 
+def test_a_file_is_missed_although_a_day_of_it_was_refused(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "", "202410"))
+    both = export((YOUNG, "2", "", "202411"), ("2025-01-01", "9", "", "202501"), name="both.csv")
+    assert run_sync(service).error_code == "future_usage"
+    assert [*by_day(service)] == [OLD, YOUNG]
+    both.unlink()
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_shrank")
+    assert "1 day not loaded" in (run.error or "")
+    assert "both.csv" in (run.error or "")
+    assert [*by_day(service)] == [OLD, YOUNG]
+    export((YOUNG, "3", "", "202411"), name=both.name)
+    assert run_sync(service).status is Status.COMPLETED
+    assert by_day(service)[YOUNG][1] == Decimal(3)
+
+
+@pytest.mark.parametrize("column", ["cost", "usage_start_time"])
+def test_a_column_of_another_type_is_named_with_its_lines(
+    service: Service, export: Export, column: str
+) -> None:
+    path = export((OLD, "1", "", "202410"), (OLD, "2", "", "202410"), (OLD, "3", "", "202410"))
+    run_sync(service)
+    wrong = {"cost": ",3,", "usage_start_time": f",{OLD}T00:00:00,"}[column]
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], lines[3].replace(wrong, ",n/a,")]) + "\n")
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_broken")
+    assert f"a.csv: {column} is not a" in (run.error or "")
+    assert "n/a (line 4)" in (run.error or "")
+    assert by_day(service)[OLD][:2] == (3, Decimal(6))
+
+
 def test_the_export_of_another_account_is_refused_and_named(
     service: Service, export: Export
 ) -> None:

@@ -170,12 +170,15 @@ class Sync:
         if not errors:
             return
         told = [f"{day}: {error.detail}" for day, error in sorted(self.failed.items())]
-        told += [error.detail for day, error in self.survey.problems.items() if day is None]
+        general = self.survey.problems.get(None)
+        if general is not None and general not in self.failed.values():
+            told.append(general.detail)
         more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
         done = f"{len(self.loaded)} loaded, {len(self.unchanged)} as they were"
         passing = all(isinstance(error, StepInterrupted) for error in errors)
         raise (StepInterrupted if passing else StepFailed)(
-            f"{len(self.failed)} days not loaded ({done}): {'; '.join(told[:TOLD])}{more}",
+            f"{_days_in_words(len(self.failed))} not loaded ({done}): "
+            f"{'; '.join(told[:TOLD])}{more}",
             code=errors[0].code,
             hint=errors[0].hint,
         )
@@ -192,6 +195,10 @@ class Sync:
             "watermark": watermark.isoformat() if watermark else None,
             **({"days_expired": len(self.expired)} if self.expired else {}),
         }
+
+
+def _days_in_words(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
 
 
 def _batches(days: Iterable[UnitDay]) -> Iterator[list[UnitDay]]:

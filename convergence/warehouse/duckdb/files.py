@@ -3,6 +3,7 @@
 import csv
 import gzip
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ from convergence.warehouse.duckdb.types import TEXT, SqlType, described
 
 FILE_COLUMN = "x_source_file"
 """Each row's file, as a column of what `reader` reads."""
+
+
+_VALUE = re.compile(r"(?P<column>\S+) is (not an? \w+|neither true nor false): (?P<value>.*)")
+_SHOWN = 5
 
 
 class Format(StrEnum):
@@ -202,6 +207,27 @@ def first_line(error: BaseException) -> str:
     """What an error says, on one line of reasonable length."""
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300]
+
+
+def fault_in(shape: FileShape, error: BaseException) -> str:
+    """What an error says of a file, with the lines of the value that it names, where it is CSV."""
+    said = first_line(error).removeprefix("Invalid Input Error: ")
+    named = _VALUE.fullmatch(said)
+    if named is None or shape.format is not Format.CSV:
+        return said
+    lines = _lines_with(shape.path, named["column"], named["value"])
+    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    shown = ", ".join(map(str, lines[:_SHOWN]))
+    return f"{said} (line {shown}{more})" if lines else said
+
+
+def _lines_with(path: str, column: str, value: str) -> list[int]:
+    try:
+        with _open_text(path) as text:
+            rows = csv.DictReader(text)
+            return [rows.line_num for row in rows if row.get(column) == value]
+    except (OSError, ValueError, csv.Error):
+        return []
 
 
 def _describe_parquet(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:

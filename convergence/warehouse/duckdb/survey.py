@@ -28,7 +28,7 @@ from convergence.warehouse.duckdb.files import (
     Shapes,
     changed_since,
     digest,
-    first_line,
+    fault_in,
 )
 from convergence.warehouse.duckdb.sums import ACCOUNT, CREDITS_OF_ROW
 from convergence.warehouse.duckdb.trouble import changed_while_read
@@ -128,7 +128,9 @@ def _read(
         raise
     except duckdb.Error as error:
         if len(shapes) == 1:
-            return {shapes[0].path: _days_alone(cursor, source, shapes[0], first_line(error))}
+            return {
+                shapes[0].path: _days_alone(cursor, source, shapes[0], fault_in(shapes[0], error))
+            }
     found: dict[str, _Held] = {}
     for shape in shapes:
         found |= _read(cursor, source, [shape])

@@ -8,7 +8,7 @@ from sqlglot import exp
 
 from convergence.errors import StepFailed, StepInterrupted
 from convergence.warehouse.duckdb.export import Sight, relation
-from convergence.warehouse.duckdb.files import FileShape, changed_since, first_line
+from convergence.warehouse.duckdb.files import FileShape, changed_since, fault_in, first_line
 
 _FULL = re.compile(
     r"No space left|File too large|disk quota|max_temp_directory_size", re.IGNORECASE
@@ -96,5 +96,5 @@ def _fault(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape) ->
     try:
         cursor.execute(query.sql("duckdb")).fetchall()
     except duckdb.Error as error:
-        return first_line(error)
+        return fault_in(shape, error)
     return ""
