@@ -14,6 +14,7 @@ from convergence.engine.agree import check_warehouse
 from convergence.engine.hold import Leases, copies_others
 from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
+from convergence.engine.overlap import tell_of_overlaps
 from convergence.engine.quality import Checker, Proven, facts_of
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, StepFailed
@@ -98,7 +99,7 @@ class Loader:
         finally:
             for day in staged:
                 warehouse.discard(day)
-        self._finish(requests[0].dataset, done)
+        self._finish(requests[0], done)
         return [
             _report(load, day.totals.sql, facts_of(result))
             for load, day, result in zip(done, days, quality, strict=True)
@@ -136,7 +137,7 @@ class Loader:
             warehouse.publish(staged, self._published_record(load))
         finally:
             warehouse.discard(staged)
-        self._finish(request.dataset, [load])
+        self._finish(request, [load])
         return _report(load, totals.sql, facts_of(quality))
 
     def _proven(
@@ -147,13 +148,13 @@ class Loader:
         self._check(request.key, totals, options, before=before, is_sample=is_sample)
         return Proven(request=request, staged=staged, totals=totals, load_id=str(uuid4()))
 
-    def _finish(self, dataset: str, done: Sequence[Load]) -> None:
+    def _finish(self, request: StageRequest, done: Sequence[Load]) -> None:
         """What the warehouse has published, the store says, too."""
         with self.service.database.write() as tx:
             now = self.service.clock.now()
             for load in done:
                 loads.publish(tx, self.run.tenant_id, load.load_id, now=now)
-        self._measure(dataset)
+        self._measure(request.dataset)
         for load in done:
             self.tell(
                 f"published {rows_in_words(load.rows)} of {load.key.table} of {load.key.day}",
@@ -161,6 +162,7 @@ class Loader:
                 source=load.key.source,
                 rows_before=sum(total.rows for total in load.previous.values()),
             )
+        tell_of_overlaps(self.service, request.scope, done, self.tell)
 
     def _measure(self, dataset: str) -> None:
         """Note the size. What is published is published, also where it cannot be measured."""

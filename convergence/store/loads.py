@@ -1,5 +1,6 @@
 """Loads and the leases they are made under: one run at a time writes a day of a source."""
 
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
@@ -129,6 +130,17 @@ def published_days(
         loads.c.row_count > 0,
     )
     return set(tx.connection.execute(query.distinct()).scalars())
+
+
+def is_shared(tx: ReadTx, tenant_id: str, key: LoadKey, days: Collection[date]) -> bool:
+    """Whether another source has published rows of one of the days."""
+    query = sa.select(loads.c.load_id).where(
+        *_published(tenant_id, key.table),
+        loads.c.day.in_(days),
+        loads.c.source != key.source,
+        loads.c.row_count > 0,
+    )
+    return tx.connection.execute(query.limit(1)).first() is not None
 
 
 def newest(
