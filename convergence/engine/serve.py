@@ -21,7 +21,8 @@ from convergence.outside.logs import Log
 SWEEP_SECONDS = 5.0
 MAIL_SECONDS = 2.0
 SCHEDULE_SECONDS = 1.0
-LEDGER_SECONDS = 2.0
+PACE_SECONDS = 1.0
+LEDGER_SECONDS = 3.0
 """From one publishing of the copies to the next; they are there within 5 seconds."""
 DAY_SECONDS = 30.0
 DRAIN_SECONDS = 20
@@ -136,6 +137,7 @@ def _start_worker(serving: Serving) -> None:
     serving.every(MAIL_SECONDS, deliver_mail)
     serving.every(WATCH_SECONDS, worker.watch_for_cancels, while_draining=True)
     serving.every(SWEEP_SECONDS, worker.sweep)
+    serving.every(PACE_SECONDS, worker.pace)
 
 
 def _keep_days(serving: Serving) -> None:

@@ -18,7 +18,7 @@ from convergence.engine.execute import Executor
 from convergence.errors import Conflict
 from convergence.model.run import Run
 from convergence.steps.base import StepType
-from convergence.store import deployment
+from convergence.store import deployment, fleet
 from convergence.store.database import Database, WriteTx
 
 # Raised only when a worker of the old version could not execute the new one's runs, or the reverse.
@@ -27,8 +27,15 @@ QUEUE = "runs"
 LOADS = "loads"
 """Where runs wait that only the process with the tenants' files can execute."""
 WORKFLOW = "run"
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
+"""From one look into the queue to the next: a run that comes begins within 0.3 seconds, and each
+look takes some of a core, all day long.
+"""
+BUSY_POLL_SECONDS = 0.1
+"""The same while runs wait: a look takes no more of them than the worker has room for."""
 BATCH = 500
+UNUSED_SECONDS = 0.5
+"""From one look to the next for what never comes; so long a stop may wait for it."""
 OWN_THREADS = 2
 """Of the engine's threads, those that it needs itself."""
 GRACE_SECONDS = 5
@@ -133,8 +140,10 @@ class Worker:
 
     def __init__(self, executor: Executor, *, has_files: bool) -> None:
         self._executor = executor
-        self._queues = (QUEUE, LOADS) if has_files else (QUEUE,)
+        self._database = executor.service.database
+        self._queues = (QUEUE, LOADS) if has_files and not self._database.is_sqlite else (QUEUE,)
         self._concurrency = executor.service.config.worker_concurrency
+        self._seconds = POLL_SECONDS
 
     @property
     def name(self) -> str:
@@ -145,13 +154,15 @@ class Worker:
             config={
                 "name": "cdp",
                 "system_database_url": self._executor.service.config.database_url,
-                "system_database_engine": self._executor.service.database.engine,
+                "system_database_engine": self._database.engine,
                 "run_migrations": False,
                 "application_version": ENGINE_VERSION,
                 "executor_id": self._executor.worker,
                 "serializer": DBOSPortableJSONSerializer(),
                 "max_executor_threads": self._concurrency * len(self._queues) + OWN_THREADS,
                 "log_level": "WARNING",
+                # Nothing here notifies; it would be looked for a hundred times a second.
+                "notification_coalesce_sec": UNUSED_SECONDS,
             }
         )
         _register(self._executor)
@@ -159,8 +170,23 @@ class Worker:
         DBOS.launch()
         for queue in self._queues:
             DBOS.register_queue(
-                queue, worker_concurrency=self._concurrency, polling_interval_sec=POLL_SECONDS
+                queue, worker_concurrency=self._concurrency, polling_interval_sec=self._seconds
             )
+
+    def pace(self) -> None:
+        """Look into the queue more often while runs wait. All workers have one pace: it is kept
+        with the queue, and each sees the same runs.
+        """
+        with self._database.read() as tx:
+            seconds = BUSY_POLL_SECONDS if fleet.is_any_waiting(tx) else POLL_SECONDS
+        if seconds == self._seconds:
+            return
+        with self._database.translated():
+            for name in self._queues:
+                queue = DBOS.retrieve_queue(name)
+                if queue is not None:
+                    queue.set_polling_interval_sec(seconds)
+        self._seconds = seconds
 
     def stop(self, *, seconds: int) -> None:
         """Wait so long for the runs under way, then break them off: another start goes on."""

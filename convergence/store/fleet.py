@@ -171,6 +171,13 @@ def live_runs(tx: ReadTx) -> dict[str, str]:
     return {row.run_id: row.tenant_id for row in found}
 
 
+def is_any_waiting(tx: ReadTx) -> bool:
+    """Whether a run waits for a worker."""
+    runs = t.pipeline_runs.c
+    waiting = sa.exists().where(t.IS_LIVE, runs.status == Status.PENDING.value)
+    return bool(tx.connection.execute(sa.select(waiting)).scalar())
+
+
 def cancelled_among(tx: ReadTx, run_ids: Collection[str]) -> list[str]:
     """Those of these runs that somebody asked to end."""
     runs = t.pipeline_runs.c

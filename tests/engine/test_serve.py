@@ -7,9 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from pydantic import SecretStr
 
-from convergence.engine import costs, serve
+from convergence.engine import costs, serve, work
 from convergence.engine import workers as engine_workers
 from convergence.engine.arrange import add_schedule
 from convergence.engine.execute import Executor
@@ -35,6 +36,7 @@ Pend = Callable[..., Run]
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "SWEEP_SECONDS", 0.2)
+    monkeypatch.setattr(serve, "PACE_SECONDS", 0.1)
     monkeypatch.setattr(serve, "DRAIN_SECONDS", 0)
 
 
@@ -127,6 +129,19 @@ def test_many_runs_at_once_all_end(
     ended = [wait_for(service, run, Status.COMPLETED, Status.FAILED) for run in started]
     assert {(run.status, run.attempt) for run in ended} == {(Status.COMPLETED, 1)}
     assert len(act.diary) == 60
+
+
+@pytest.mark.kills
+def test_the_queue_is_looked_into_more_often_while_runs_wait(
+    service: Service, pend: Pend, act: Act, start: Callable[[], Serving]
+) -> None:
+    step = "step_id: a, ps_type: test.act, act: sleep"
+    for number in range(service.config.worker_concurrency + 1):
+        pend(step, head=f'variables: {{n: "{number}"}}')
+    start()
+    _wait_for_pace(service, work.BUSY_POLL_SECONDS)
+    act.is_awake = True
+    _wait_for_pace(service, work.POLL_SECONDS)
 
 
 @pytest.mark.kills
@@ -228,3 +243,14 @@ def test_the_same_run_ends_on_postgresql(on_postgresql: Service, tmp_path: Path)
 def _workers(service: Service) -> list[datetime]:
     with service.database.read() as tx:
         return [worker.seen_at for worker in workers.living(tx, LEASE)]
+
+
+def _wait_for_pace(service: Service, seconds: float) -> None:
+    """Until the queue is looked into so often."""
+    kept = sa.text("SELECT polling_interval_sec FROM queues WHERE name = 'runs'")
+    for _ in range(400):
+        with service.database.read() as tx:
+            if tx.connection.execute(kept).scalar() == seconds:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"not looked into every {seconds} s after 20 s")
