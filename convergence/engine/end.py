@@ -42,15 +42,13 @@ def end_within(
     *,
     last_steps: Sequence[StepRun] = (),
 ) -> Run | None:
-    """The ended run; None, and nothing but `last_steps` written, when it is not this one's to end.
+    """The ended run; None, and nothing written, when it is not this one's to end.
 
     Call `count` with it when the transaction has committed.
     """
     now = service.clock.now()
     # The tenant before the run, as all do who take both: else two would wait for one another.
     tenants.hold(tx, run.tenant_id)
-    if last_steps and runs.hold(tx, run.tenant_id, run.run_id, attempt=run.attempt):
-        runs.put_steps(tx, last_steps)
     ended = runs.finish(
         tx,
         run.tenant_id,
@@ -60,6 +58,7 @@ def end_within(
         now=now,
         error_code=error.code if error else None,
         error=error.detail if error else None,
+        last_steps=last_steps,
     )
     if ended is not None:
         schedules.note_end(tx, ended, status)

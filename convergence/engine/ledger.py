@@ -68,6 +68,8 @@ def publish(service: Service) -> int:
             except CdpError as error:
                 log.warning("ledger not published", tenant_id=tenant_id, error=error.detail)
                 failed.add(tenant_id)
+                # Whatever broke, the next time looks again whether the datasets are there.
+                service.caught_up.clear()
                 continue
             with service.database.write() as tx:
                 fleet.clean(tx, batch)

@@ -127,10 +127,12 @@ def catch_up(service: Service, dataset: str) -> None:
     """Make the dataset of a tenant that was onboarded where the files are not; else nothing: one
     that is gone is not made anew behind anybody's back.
     """
-    if service.database.is_sqlite or service.config.is_warehouse_shared:
+    is_made_elsewhere = not service.database.is_sqlite and not service.config.is_warehouse_shared
+    if not is_made_elsewhere or dataset in service.caught_up:
         return
     if service.warehouse.ensure_dataset(dataset):
         ensure_tables(service, dataset)
+    service.caught_up.add(dataset)
 
 
 def ensure_tables(service: Service, dataset: str) -> tuple[str, ...]:

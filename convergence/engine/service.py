@@ -97,6 +97,8 @@ class Service:
     mailer: Mailer
     makers: Makers
     answers: Answers = field(default_factory=Answers)
+    caught_up: set[str] = field(default_factory=set)
+    """Datasets that this process has seen to be there: to look takes longer than to write a row."""
 
     @cached_property
     def database(self) -> Database:

@@ -15,6 +15,14 @@ from convergence.store.rows import Row
 from convergence.store.tables import dq_results
 
 _COLUMNS = dq_results.c
+_OF_RUNS = (
+    sa.select(dq_results)
+    .where(
+        _COLUMNS.tenant_id == sa.bindparam("of_tenant"),
+        _COLUMNS.run_id.in_(sa.bindparam("of_runs", expanding=True)),
+    )
+    .order_by(_COLUMNS.executed_at, _COLUMNS.dq_result_id)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +95,8 @@ def page(
 
 def of_runs(tx: ReadTx, tenant_id: str, run_ids: Collection[str]) -> list[QualityResult]:
     """All of these runs, the oldest first."""
-    whose = (_COLUMNS.tenant_id == tenant_id, _COLUMNS.run_id.in_(run_ids))
-    query = sa.select(dq_results).where(*whose)
-    query = query.order_by(_COLUMNS.executed_at, _COLUMNS.dq_result_id)
-    return [_result(row) for row in tx.connection.execute(query)]
+    found = tx.connection.execute(_OF_RUNS, {"of_tenant": tenant_id, "of_runs": run_ids})
+    return [_result(row) for row in found]
 
 
 def of_loads(tx: ReadTx, tenant_id: str, load_ids: Sequence[str]) -> dict[str, QualityResult]:

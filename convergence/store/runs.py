@@ -82,6 +82,13 @@ _STEPS = (
     )
     .order_by(step_logs.c.step_index)
 )
+_OF_RUNS: sa.BindParameter[Any] = sa.bindparam("of_runs", expanding=True)
+_SOME, _STEPS_OF = (
+    sa.select(table).where(
+        table.c.tenant_id == sa.bindparam("of_tenant"), table.c.run_id.in_(_OF_RUNS)
+    )
+    for table in (pipeline_runs, step_logs)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +129,8 @@ def get(tx: ReadTx, tenant_id: str, run_id: str) -> Run:
 
 def some(tx: ReadTx, tenant_id: str, run_ids: Collection[str]) -> list[Run]:
     """Those of these runs that there are."""
-    query = sa.select(pipeline_runs).where(_RUNS.tenant_id == tenant_id, _RUNS.run_id.in_(run_ids))
-    return [rows.run(row) for row in tx.connection.execute(query)]
+    found = tx.connection.execute(_SOME, {"of_tenant": tenant_id, "of_runs": run_ids})
+    return [rows.run(row) for row in found]
 
 
 def page(
@@ -192,9 +199,11 @@ def finish(  # noqa: PLR0913 - the end of a run, all by name
     now: datetime,
     error_code: str | None = None,
     error: str | None = None,
+    last_steps: Sequence[StepRun] = (),
 ) -> Run | None:
-    """End a run. None when it may not go there, is over, or has a newer attempt. Who counts the
-    end in the same transaction holds the tenant before.
+    """End a run, and write the steps that ended with it. None, and nothing written, when it may
+    not go there, is over, or has a newer attempt. Who counts the end in the same transaction holds
+    the tenant before.
     """
     if status in LIVE:
         raise ValueError(f"{status} is not an end")
@@ -206,7 +215,10 @@ def finish(  # noqa: PLR0913 - the end of a run, all by name
     end = {"status": status.value, "ended_at": now, "error_code": error_code, "error": error}
     ended = _change(tx, _FINISH, expected | end)
     if ended is not None:
-        events.append(tx, event.of_run(ended, at=now))
+        if last_steps:
+            _save_steps(tx, last_steps)
+        told = (event.of_step(step) for step in last_steps)
+        events.append(tx, *told, event.of_run(ended, at=now))
     return ended
 
 
@@ -244,7 +256,7 @@ def save_step(tx: WriteTx, step: StepRun) -> bool:
 
 def put_steps(tx: WriteTx, steps: Sequence[StepRun]) -> None:
     """Write steps of one run as they are now. This transaction holds the run."""
-    tx.connection.execute(_save_step(tx.dialect), [rows.step_values(step) for step in steps])
+    _save_steps(tx, steps)
     events.append(tx, *(event.of_step(step) for step in steps))
     mark_dirty(tx, steps[0].tenant_id, steps[0].run_id)
 
@@ -256,9 +268,8 @@ def steps(tx: ReadTx, tenant_id: str, run_id: str) -> list[StepRun]:
 
 def steps_of(tx: ReadTx, tenant_id: str, run_ids: Collection[str]) -> list[StepRun]:
     """The steps of all these runs."""
-    columns = step_logs.c
-    whose = (columns.tenant_id == tenant_id, columns.run_id.in_(run_ids))
-    return [rows.step(row) for row in tx.connection.execute(sa.select(step_logs).where(*whose))]
+    found = tx.connection.execute(_STEPS_OF, {"of_tenant": tenant_id, "of_runs": run_ids})
+    return [rows.step(row) for row in found]
 
 
 @cache
@@ -273,6 +284,10 @@ def _save_step(dialect: str) -> sa.Insert:
         index_elements=["run_id", "step_id"],
         set_={column.name: column for column in statement.excluded},
     )
+
+
+def _save_steps(tx: WriteTx, steps: Sequence[StepRun]) -> None:
+    tx.connection.execute(_save_step(tx.dialect), [rows.step_values(step) for step in steps])
 
 
 def _change(tx: WriteTx, change: sa.Executable, values: Mapping[str, Any]) -> Run | None:

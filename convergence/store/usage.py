@@ -1,8 +1,8 @@
 """What a tenant used on one UTC day. Written only by admission, finish and the two meters.
 
 Live runs are always counted, never added up, and a month is the sum of its days: nothing can
-drift. On PostgreSQL `use` and `record_admission` are right only under `tenants.lock`; what else
-writes here takes it, so that no two writers wait for one another.
+drift. On PostgreSQL `use`, `record_admission` and `record_finish` are right only under
+`tenants.lock`; what else writes here takes it, so that no two writers wait for one another.
 """
 
 from collections.abc import Collection
@@ -40,6 +40,9 @@ _LIVE = (
 _ROW = sa.select(tenant_usage_quotas).where(
     _USAGE.tenant_id == _OF_TENANT, _USAGE.usage_date == sa.bindparam("day")
 )
+_DAYS = sa.select(tenant_usage_quotas).where(
+    _USAGE.tenant_id == _OF_TENANT, _USAGE.usage_date.in_(sa.bindparam("days", expanding=True))
+)
 _USE = sa.select(
     sa.func.sum(_USAGE.pipelines_run_today).filter(_USAGE.usage_date == sa.bindparam("day")),
     sa.func.sum(_USAGE.pipelines_run_today),
@@ -70,8 +73,7 @@ def row(tx: ReadTx, tenant_id: str, day: date) -> UsageRow | None:
 
 def some_days(tx: ReadTx, tenant_id: str, days: Collection[date]) -> list[UsageRow]:
     """The rows of those of these days that have one."""
-    whose = (_USAGE.tenant_id == tenant_id, _USAGE.usage_date.in_(days))
-    found = tx.connection.execute(sa.select(tenant_usage_quotas).where(*whose))
+    found = tx.connection.execute(_DAYS, {"of_tenant": tenant_id, "days": days})
     return [UsageRow(**each._mapping) for each in found]
 
 
@@ -100,9 +102,8 @@ def record_admission(
 
 def record_finish(tx: WriteTx, tenant_id: str, day: date, status: Status, *, now: datetime) -> None:
     """Count the outcome on the day the run was admitted, and recount the slots of all days. That
-    the published copies lack it is told by the run's own mark.
+    the published copies lack it is told by the run's own mark. The caller holds the tenant.
     """
-    tenants.hold(tx, tenant_id)
     moments = {"last_pipeline_completed_at": now, "last_updated": now}
     tx.connection.execute(_finish(status), {"of_tenant": tenant_id, "day": day, **moments})
     tx.connection.execute(_RECOUNT, {"of_tenant": tenant_id, "last_updated": now})

@@ -51,8 +51,16 @@ def told(tx: WriteTx, run_id: str = "r1") -> list[str]:
 def test_a_run_tells_each_change_of_its_status(tx: WriteTx, run: Run) -> None:
     claim(tx)
     claim(tx, "w2")
-    end = {"error_code": "step_failed", "error": "extract: no file"}
-    runs.finish(tx, "acme", "r1", attempt=2, status=Status.FAILED, now=LATER, **end)
+    runs.finish(
+        tx,
+        "acme",
+        "r1",
+        attempt=2,
+        status=Status.FAILED,
+        now=LATER,
+        error_code="step_failed",
+        error="extract: no file",
+    )
     found = events.page(tx, "acme", "r1", limit=99)
     assert [(each.sequence, each.status, each.level, each.message) for each in found] == [
         (1, Status.PENDING, Level.INFO, "run accepted"),

@@ -75,6 +75,7 @@ def test_slots_come_back_however_runs_end_together(store: Database) -> None:
         with store.write() as tx:
             assert runs.claim(tx, "acme", run_id, worker="w", now=NOW)
         with store.write() as tx:
+            tenants.hold(tx, "acme")
             assert runs.finish(tx, "acme", run_id, attempt=1, status=Status.COMPLETED, now=NOW)
             usage.record_finish(tx, "acme", DAY, Status.COMPLETED, now=NOW)
 
@@ -105,7 +106,6 @@ def test_a_thousand_equal_runs_give_one_live_run(store: Database) -> None:
     [
         lambda tx: usage.add_api_calls(tx, "acme", DAY, 1, now=NOW),
         lambda tx: usage.set_storage(tx, "acme", DAY, Decimal(1), now=NOW),
-        lambda tx: usage.record_finish(tx, "acme", DAY, Status.COMPLETED, now=NOW),
         lambda tx: tenants.set_limits(tx, "acme", PLAN_LIMITS[Plan.SCALE], now=NOW),
     ],
 )
