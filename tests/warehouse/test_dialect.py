@@ -343,9 +343,6 @@ def test_a_scale_that_cannot_be_held_is_refused() -> None:
 @pytest.mark.parametrize(
     ("sql", "place", "hint"),
     [
-        ("SELECT\n kost FROM t", "2:2", "did you mean cost?"),
-        ("SELECT t.kost\nFROM t", "1:10", "did you mean cost?"),
-        ("SELECT l.kay FROM t, t.labels AS l", "1:10", "did you mean key?"),
         ("SELECT u.n FROM t", "1:8", ""),
         ("SELECT n, SUM(cost) FROM t", "1:8", "GROUP BY"),
         ("SELECT n FROM t AS a, t AS b", "1:8", "alias"),

@@ -332,7 +332,8 @@ PIVOT acme.t ON a USING SUM(b)
 def test_nothing_but_a_query_of_allowed_tables_and_functions_passes(sql: str) -> None:
     with pytest.raises(Invalid) as caught:
         to_duckdb(read(sql), place=lambda ref: exp.table_(ref.table), columns=lambda _: ())
-    assert caught.value.code in {"sql_refused", "sql_syntax", "table_not_readable"}
+    codes = {"sql_refused", "sql_syntax", "sql_failed", "table_not_readable"}
+    assert caught.value.code in codes
 
 
 @pytest.mark.parametrize(

@@ -71,11 +71,6 @@ _HINTS = {
     "Parameter": "write the value itself",
     "SafeFunc": "leave SAFE. away: SAFE_CAST and SAFE_DIVIDE exist",
 }
-_WITHOUT_TABLE = words(
-    """current_catalog current_database current_schema current_schemas current_role current_user
-    session_user current_query"""
-)
-"""Names that DuckDB answers even where no table has such a column."""
 
 
 def check_allowed(tree: exp.Query) -> None:
@@ -125,5 +120,3 @@ def _check_word(node: exp.Expr) -> None:
     if isinstance(node, exp.Identifier) and ("{" in node.name or VARIABLE_MARK in node.name):
         name = node.name.strip(VARIABLE_MARK + "{}")
         raise refused(f"the variable {{{name}}} has no value", at=where(node))
-    if isinstance(node, exp.Column) and not node.table and node.name.lower() in _WITHOUT_TABLE:
-        raise refused(f"{node.name} is not available here", at=where(node))

@@ -10,6 +10,7 @@ from sqlglot.errors import SqlglotError, UnsupportedError
 
 from convergence.errors import CdpError, WarehouseError
 from convergence.model.table import Column
+from convergence.warehouse.sql.aliases import put_aliases
 from convergence.warehouse.sql.arrays import name_fields, rewrite_arrays
 from convergence.warehouse.sql.bounds import bound_values
 from convergence.warehouse.sql.infer import annotate
@@ -18,6 +19,7 @@ from convergence.warehouse.sql.names import Resolved, TableRef, put_tables
 from convergence.warehouse.sql.rules import apply_rules
 from convergence.warehouse.sql.statement import MISREAD, parse, refused
 from convergence.warehouse.sql.views import information_schema
+from convergence.warehouse.sql.visible import check_visible
 
 Place = Callable[[TableRef], exp.Expr]
 Columns = Callable[[TableRef], tuple[Column, ...]]
@@ -40,7 +42,10 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns, bounded: bo
     try:
         check_reads(tree)
         name_fields(tree)
+        _name_queries(tree)
+        put_aliases(tree)
         annotate(resolved, tree, known)
+        check_visible(resolved, tree, known)
         rewrite_arrays(tree)
         if bounded:
             bound_values(tree, values_made(tree))
@@ -71,6 +76,17 @@ def _name_columns(tree: exp.Query, written: exp.Query) -> None:
         name = as_written.output_name if is_named else f"f{next(number)}_"
         if not (is_named and column.output_name == name):
             column.replace(exp.alias_(column.copy(), name))
+
+
+def _name_queries(tree: exp.Query) -> None:
+    """Queries in FROM need no name in BigQuery; SQLGlot tells them apart by theirs."""
+    queries = [
+        query
+        for query in tree.find_all(exp.Subquery)
+        if isinstance(query.parent, exp.From | exp.Join) and not query.alias
+    ]
+    for number, query in enumerate(queries[1:]):
+        query.set("alias", exp.TableAlias(this=exp.to_identifier(f"query {number}", quoted=True)))
 
 
 def _order_unpivoted(tree: exp.Query) -> None:

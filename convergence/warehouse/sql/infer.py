@@ -141,7 +141,10 @@ def _sources(scope: Scope) -> dict[str, exp.Table | Scope]:
     try:
         selected = scope.selected_sources
     except OptimizeError as error:
-        raise refused(str(error).splitlines()[0], code="sql_syntax") from None
+        said = str(error).splitlines()[0]
+        if said.endswith(": "):
+            said = "two of what FROM reads have no alias"
+        raise refused(said, code="sql_syntax", hint="give each an alias of its own") from None
     return {name.lower(): source for name, (_, source) in selected.items()}
 
 
