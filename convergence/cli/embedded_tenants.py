@@ -29,6 +29,17 @@ class EmbeddedTenants:
         with self._service.database.read() as tx:
             return wire.tenant_out(tenants.get(tx, tenant_id)).model_dump(mode="json")
 
+    def change_tenant(self, tenant_id: str, changes: Json) -> Json:
+        wanted = wire.checked(wire.TenantPatch, changes)
+        changed = administer.update_tenant(
+            self._service,
+            tenant_id,
+            company_name=wanted.company_name,
+            admin_email=wanted.admin_email,
+            status=wanted.status,
+        )
+        return wire.tenant_out(changed).model_dump(mode="json")
+
     def keys(self, tenant_id: str) -> list[Json]:
         with self._service.database.read() as tx:
             tenants.get(tx, tenant_id)

@@ -83,6 +83,24 @@ def show(call: Call, *, tenant: TenantId) -> None:
 
 @command(
     app,
+    "suspend",
+    examples=("cdp tenants suspend acme", "cdp tenants suspend acme -o json"),
+)
+def suspend(call: Call, *, tenant: TenantId) -> None:
+    """Let a tenant in no more: keys, sessions, runs and schedules. What runs goes on, data stay."""
+    with call.client() as client:
+        show_record(client.change_tenant(tenant, {"status": "SUSPENDED"}), call.format)
+
+
+@command(app, "resume", examples=("cdp tenants resume acme", "cdp tenants resume acme -o json"))
+def resume(call: Call, *, tenant: TenantId) -> None:
+    """Let a suspended tenant in again, by its old keys."""
+    with call.client() as client:
+        show_record(client.change_tenant(tenant, {"status": "ACTIVE"}), call.format)
+
+
+@command(
+    app,
     "plan",
     examples=(
         "cdp tenants plan acme PROFESSIONAL",

@@ -161,6 +161,6 @@ def check_may_run(terms: Terms, today: date) -> None:
         raise Forbidden(
             f"Tenant {terms.tenant.tenant_id} is {terms.tenant.status}",
             code="tenant_not_active",
-            hint="the operator can make it active again",
+            hint=f"the operator can let it in again: cdp tenants resume {terms.tenant.tenant_id}",
         )
     check_subscription(terms.subscription, today)

@@ -61,6 +61,16 @@ def test_limits_are_changed_one_by_one(acme: Cdp) -> None:
     assert "daily          0      9          9" in acme("quota", "show", "acme").out
 
 
+def test_a_tenant_is_suspended_and_let_in_again(acme: Cdp) -> None:
+    assert acme("tenants", "suspend", "acme", "--json").json["status"] == "SUSPENDED"
+    refused = acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    assert refused.code == 5
+    assert "try: the operator can let it in again: cdp tenants resume acme" in refused.err
+    assert acme("tenants", "resume", "acme", "--json").json["is_active"] is True
+    assert acme("run", TEMPLATE, "-t", "acme", "--date", DAY).code == 0
+    assert acme("tenants", "suspend", "nobody").code == 4
+
+
 def test_changing_no_limit_is_a_usage_error(acme: Cdp) -> None:
     assert acme("quota", "set", "acme").code == 2
 
