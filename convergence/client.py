@@ -20,6 +20,7 @@ class Client(Protocol):
         """Copy all that a home has into a folder of it; the folder and its files."""
         ...
 
+    def dryrun(self, application: Json) -> Json: ...
     def onboard(self, application: Json) -> Json: ...
     def tenants(self, *, limit: int) -> list[Json]: ...
     def tenant(self, tenant_id: str) -> Json: ...
@@ -109,6 +110,10 @@ class HttpClient(Remote, Client):
     @override
     def backup(self) -> Json:
         return self._operate("POST", "/backups")
+
+    @override
+    def dryrun(self, application: Json) -> Json:
+        return self._operate("POST", "/tenants/dryrun", body=application)
 
     @override
     def onboard(self, application: Json) -> Json:

@@ -1,5 +1,7 @@
 """Tenants: bring one in, list and change them, their variables and their API keys."""
 
+from dataclasses import replace
+
 from fastapi import APIRouter, Response
 
 from convergence.api import paging, wire
@@ -13,9 +15,9 @@ router = APIRouter(prefix="/api/v1/tenants", tags=["tenants"])
 
 
 @router.post("/dryrun", operation_id="check_tenant")
-def check_tenant(door: Operator, wanted: wire.TenantIn) -> wire.DryrunOut:
+def check_tenant(door: Operator, wanted: wire.DryrunIn) -> wire.DryrunOut:
     """Every check of onboarding, without changing anything. 200 also when checks fail."""
-    application = _application(wanted)
+    application = replace(_application(wanted), source_table=wanted.source_table)
     return wire.dryrun_out(application, onboard.check_application(door.service, application))
 
 

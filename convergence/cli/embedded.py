@@ -55,6 +55,14 @@ class EmbeddedClient(EmbeddedTenants):
         self._take_home()
         return wire.backup_out(*backup_at_home(self._service)).model_dump(mode="json")
 
+    def dryrun(self, application: Json) -> Json:
+        from convergence.engine import onboard
+
+        self._take_home()
+        wanted = onboard.Application(**application)
+        checks = onboard.check_application(self._service, wanted)
+        return wire.dryrun_out(wanted, checks).model_dump(mode="json")
+
     def onboard(self, application: Json) -> Json:
         from convergence.engine import ledger, onboard
 

@@ -123,7 +123,7 @@ def _sources(client: "Client") -> Collection[str] | None:
 
 def _is_repaired(run: Json, newest_first: Sequence[Json], sources: Collection[str]) -> bool:
     """Whether a later run completed the work from another source, as the run's own is gone."""
-    from convergence.engine.administer import TABLE
+    from convergence.model.source import TABLE
 
     asked = run["parameters"]
     rest = {name: it for name, it in asked.items() if it in sources or not TABLE.fullmatch(it)}

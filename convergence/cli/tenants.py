@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from convergence.engine.move import Group, Moved
 
 COLUMNS = ("tenant_id", "company_name", "subscription_plan", "status", "admin_email", "created_at")
+CHECK_COLUMNS = ("check_name", "passed", "message")
 MOVED_COLUMNS = ("table", "days", "copied", "rows")
 PROOF_COLUMNS = (
     *("table", "day", "invoice_month", "cost_type", "currency", "x_source", "rows"),
@@ -63,6 +64,43 @@ def onboard(
     }
     with call.client() as client:
         show_record(client.onboard(application), call.format)
+
+
+@command(
+    app,
+    "dryrun",
+    examples=(
+        "cdp tenants dryrun acme --email admin@acme.example",
+        "cdp tenants dryrun acme --email a@b.example --source p-1.billing.export",
+    ),
+)
+def dryrun(
+    call: Call,
+    *,
+    tenant: TenantId,
+    email: Annotated[str, typer.Option(help="Address of the tenant's administrator.")],
+    company: Annotated[str | None, typer.Option(help="The company's name; else the id.")] = None,
+    plan: Annotated[str, typer.Option(help="STARTER, PROFESSIONAL or SCALE.")] = "STARTER",
+    source: Annotated[
+        str, typer.Option(metavar="PROJECT.DATASET.TABLE", help="The export it shall read.")
+    ] = "",
+) -> None:
+    """Make every check of onboarding, and change nothing; exit 1 when one fails.
+
+    With a source also whether it can be read, what it is, its currencies and how far it reaches.
+    """
+    application = {
+        "tenant_id": tenant,
+        "company_name": company or tenant,
+        "admin_email": email,
+        "subscription_plan": plan.upper(),
+        "source_table": source,
+    }
+    with call.client() as client:
+        checked = client.dryrun(application)
+    show_rows(checked["validation_results"], CHECK_COLUMNS, call.format)
+    if not checked["ready_for_onboarding"]:
+        raise typer.Exit(1)
 
 
 @command(app, "ls", examples=("cdp tenants ls", "cdp tenants ls --limit 20 -o json"))

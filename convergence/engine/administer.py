@@ -14,7 +14,7 @@ from convergence.errors import Conflict, Invalid, NotFound
 from convergence.model import binding
 from convergence.model.key import ApiKeyRecord, Scope
 from convergence.model.quota import Use
-from convergence.model.source import Source
+from convergence.model.source import TABLE, Source, check_table
 from convergence.model.tenant import RESERVED, Limits, Tenant, TenantStatus, check_tenant_id
 from convergence.model.usage import UsageRow
 from convergence.outside.notify import check_address
@@ -23,9 +23,6 @@ from convergence.store.database import ReadTx
 
 MAX_KEYS = 5
 KEY_ID = re.compile(r"[0-9A-Za-z]{12}")
-TABLE = re.compile(
-    r"[A-Za-z][A-Za-z0-9_-]{0,62}\.[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,200}(_\*)?"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,12 +138,7 @@ def revoke_key(service: Service, tenant_id: str, key_id: str) -> None:
 
 def put_source(service: Service, source: Source) -> Source:
     """Add a source, or replace it with its grants. Raises Invalid, NotFound (a tenant)."""
-    if not TABLE.fullmatch(source.table):
-        raise Invalid(
-            f"{source.table[:80]!r} does not name a table",
-            code="invalid_table",
-            hint="project.dataset.table; the table may end in _*",
-        )
+    check_table(source.table)
     if source.files is not None:
         _check_files(source.files)
         _check_apart(source.files, service.config.home)

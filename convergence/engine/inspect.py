@@ -70,14 +70,7 @@ def _grant(service: Service, table: str, tenant_id: str) -> Inspected:
             tenant = tenants.get(tx, tenant_id)
             granted = next(each for each in sources.granted(tx, tenant_id) if each.table == table)
         check_warehouse(service, tenant)
-        kind = service.warehouse.source_kind(granted).kind
-        scope = Scope(
-            project=service.config.project,
-            tenant_id=tenant_id,
-            datasets=frozenset({tenant.dataset}),
-            sources=(granted,),
-        )
-        reaches = list(_reaches(service, scope, granted))
+        kind, reaches = look_at(service, tenant_id, tenant.dataset, granted)
     except CdpError as error:
         return Inspected(tenant_id=tenant_id, code=error.code, detail=error.detail, hint=error.hint)
     if not reaches:
@@ -89,6 +82,19 @@ def _grant(service: Service, table: str, tenant_id: str) -> Inspected:
             hint="a new export takes some hours; does the grant name the right accounts?",
         )
     return Inspected(tenant_id=tenant_id, kind=kind, reaches=reaches)
+
+
+def look_at(
+    service: Service, tenant_id: str, dataset: str, source: GrantedSource
+) -> tuple[Kind, list[Reach]]:
+    """What a source is, and how far it reaches, in each currency. Raises CdpError."""
+    scope = Scope(
+        project=service.config.project,
+        tenant_id=tenant_id,
+        datasets=frozenset({dataset}),
+        sources=(source,),
+    )
+    return service.warehouse.source_kind(source).kind, list(_reaches(service, scope, source))
 
 
 def _reaches(service: Service, scope: Scope, source: GrantedSource) -> Iterator[Reach]:

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from convergence.engine.agree import holds_files
+from convergence.engine.inspect import look_at
 from convergence.engine.mint import mint_key
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, Invalid, NotFound
 from convergence.model.key import Scope
+from convergence.model.source import GrantedSource, Kind, check_table
 from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus, check_tenant_id
 from convergence.outside.notify import is_address
-from convergence.store import keys, tenants, usage
+from convergence.store import fleet, keys, tenants, usage
 from convergence.warehouse.schemas import tenant_schemas
 
 KEY_DAYS = 365
@@ -27,6 +29,8 @@ class Application:
     company_name: str
     admin_email: str
     subscription_plan: str = Plan.STARTER
+    source_table: str = ""
+    """The export that it shall read; looked at by the checks alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,8 @@ def check_application(service: Service, application: Application) -> list[Check]
         ("tenant_existence", lambda: _check_absent(service, application.tenant_id)),
         ("warehouse", lambda: _check_warehouse(service)),
     )
+    if application.source_table:
+        checks += (("export", lambda: _check_export(service, application)),)
     return [_try(service, name, check) for name, check in checks]
 
 
@@ -201,6 +207,34 @@ def _check_absent(service: Service, tenant_id: str) -> str:
         return f"{tenant_id} is free"
     raise Conflict(
         f"Tenant {tenant_id} exists already", code="tenant_exists", hint="choose another tenant_id"
+    )
+
+
+def _check_export(service: Service, application: Application) -> str:
+    """Whether it can be read as a load would read it; reads some columns of all of it."""
+    table = check_table(application.source_table)
+    with service.database.read() as tx:
+        known = fleet.source(tx, table)
+    if known is None and not service.config.is_warehouse_shared:
+        raise Invalid(
+            f"{table} is made of files, and nobody has added it",
+            code="source_not_found",
+            hint=f"cdp sources add {table} --files …, then cdp sources check {table}",
+        )
+    source = GrantedSource(
+        table=table,
+        files=known.files if known else None,
+        kind=known.kind if known else Kind.AUTO,
+    )
+    dataset = service.config.dataset_prefix + application.tenant_id
+    kind, reaches = look_at(service, application.tenant_id, dataset, source)
+    if not reaches:
+        raise NotFound(f"{table} has no rows", hint="a new export takes some hours")
+    return f"{kind}: " + "; ".join(
+        f"{each.rows:,} rows in {each.currency}, {each.first_day} to {each.last_day} "
+        f"({each.days_without_rows} days without rows), exported from "
+        f"{each.oldest_export_time:%Y-%m-%d} to {each.newest_export_time:%Y-%m-%d}"
+        for each in reaches
     )
 
 

@@ -1,11 +1,16 @@
 """A source: a billing export that tenants may read, and how much of it."""
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
 from convergence.errors import Invalid
+
+TABLE = re.compile(
+    r"[A-Za-z][A-Za-z0-9_-]{0,62}\.[A-Za-z0-9_]{1,200}\.[A-Za-z0-9_][A-Za-z0-9_-]{0,200}(_\*)?"
+)
 
 
 class Kind(StrEnum):
@@ -86,3 +91,14 @@ def check_kind(source: GrantedSource, kind: Kind) -> None:
             code="source_kind_unsupported",
             hint="name a GCP billing export, standard or detailed",
         )
+
+
+def check_table(text: str) -> str:
+    """Give the name of a source back, or raise Invalid."""
+    if not TABLE.fullmatch(text):
+        raise Invalid(
+            f"{text[:80]!r} does not name a table",
+            code="invalid_table",
+            hint="project.dataset.table; the table may end in _*",
+        )
+    return text

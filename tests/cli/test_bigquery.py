@@ -43,6 +43,14 @@ def onboard(cdp: Cdp) -> None:
 def test_an_empty_project_comes_to_its_first_day(bigquery: Cdp, bigquery_rest: Running) -> None:
     made = bigquery("db", "bootstrap", "--json")
     assert (made.code, {row["state"] for row in made.json}) == (0, {"made"}), made.err
+    asked = ("tenants", "dryrun", "acme", "--email", "a@b.example", "--source")
+    checked = bigquery(*asked, TABLE, "--json")
+    assert checked.code == 0, checked.out + checked.err
+    (export,) = [row["message"] for row in checked.json if row["check_name"] == "export"]
+    assert f"3 rows in EUR, {DAY} to {DAY} (0 days without rows)" in export, export
+    absent = bigquery(*asked, f"{TABLE}_ABSENT", "--json")
+    assert absent.code == 1
+    assert "roles/bigquery.dataViewer" in absent.json[-1]["message"]
     onboard(bigquery)
     assert bigquery("db", "check", "--json").json == []
     (seen,) = bigquery("sources", "check", TABLE, "--json").json

@@ -102,6 +102,7 @@ from convergence.api.wire.template import (
 from convergence.api.wire.tenant import (
     ApiKeyIn,
     ApiKeyOut,
+    DryrunIn,
     DryrunOut,
     NewApiKeyOut,
     OnboardedOut,
@@ -131,6 +132,7 @@ __all__ = [
     "CostsQuery",
     "CredentialIn",
     "CredentialOut",
+    "DryrunIn",
     "DryrunOut",
     "EventOut",
     "ExplainOut",

@@ -41,6 +41,12 @@ class TenantIn(In):
     force_recreate_tables: Literal[False] = False
 
 
+class DryrunIn(TenantIn):
+    """`source_table` is the export that the tenant shall read, to be looked at as well."""
+
+    source_table: str = ""
+
+
 class TenantPatch(In):
     """What to change; what is absent stays. `status` and `subscription_plan` are the operator's."""
 

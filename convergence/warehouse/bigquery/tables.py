@@ -41,21 +41,30 @@ class Tables:
         wanted = bigquery.Dataset(f"{self._clients.project}.{dataset}")
         wanted.location = self._clients.location
         wanted.labels = LABELS
-        found = None
         with told():
             try:
                 client.create_dataset(wanted, retry=RETRY, timeout=CALL_SECONDS)
             except exceptions.Conflict:
-                found = client.get_dataset(wanted.reference, retry=RETRY, timeout=CALL_SECONDS)
-        if found is None:
-            return True
+                self.check_location(dataset)
+                return False
+        return True
+
+    def check_location(self, dataset: str) -> None:
+        """Raise WarehouseError for a dataset that is there, and elsewhere than it should be."""
+        name = f"{self._clients.project}.{dataset}"
+        with told():
+            try:
+                found = self._clients.of(dataset).get_dataset(
+                    name, retry=RETRY, timeout=CALL_SECONDS
+                )
+            except exceptions.NotFound:
+                return
         if found.location.lower() != self._clients.location.lower():
             raise WarehouseError(
                 f"the dataset {dataset} is in {found.location}, not in {self._clients.location}",
                 code="wrong_location",
                 hint="CDP_BIGQUERY_LOCATION must say where the exports and all datasets are",
             )
-        return False
 
     def drop_dataset(self, dataset: str) -> None:
         with told():

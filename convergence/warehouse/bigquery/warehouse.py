@@ -85,6 +85,7 @@ class BigqueryWarehouse(Warehouse):
     @override
     def check(self) -> None:
         self._jobs.estimate("", "SELECT 1")
+        self._tables.check_location(OPERATOR)
 
     @override
     def ensure_dataset(self, dataset: str) -> bool:
