@@ -75,6 +75,9 @@ class Settings(BaseModel):
     database_connections: int = Field(
         20, ge=4, le=1000, description="Most connections to PostgreSQL; 8 above the runs at least."
     )
+    claim_files: bool = Field(
+        default=True, description="Whether this home may become the one with the tenants' files."
+    )
     warehouse: Literal["duckdb", "bigquery"] = Field(
         "duckdb",
         description="Where the tenants' tables are: `duckdb`, a file each in the home, or "

@@ -57,6 +57,7 @@ def build(settings: Settings) -> Service:
         keep_queue_days=settings.keep_queue_days,
         keep_events_days=settings.keep_events_days,
         keep_runs_days=settings.keep_runs_days,
+        may_claim_files=settings.claim_files,
         price_per_tib=Decimal(str(settings.bigquery_price_per_tib)),
     )
     service = Service(

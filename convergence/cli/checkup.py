@@ -200,6 +200,8 @@ def _mail(settings: Settings) -> Seen:
 def _store(settings: Settings) -> Seen:
     row = db.store_state(settings)
     is_fine = row["state"] == db.CURRENT or settings.database_url is None
+    if row["state"] == db.CURRENT:
+        db.check_store(settings)
     return (OK, row["detail"], "") if is_fine else (FAIL, row["detail"], "cdp db migrate")
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convergence.cli.command import AnyTenant, Call, command, group
-from convergence.cli.output import Format, say, show_rows
-from convergence.errors import Invalid
+from convergence.cli.output import Format, say, show_rows, write
+from convergence.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from convergence.engine.migrate import TableState
@@ -22,6 +22,8 @@ COLUMNS = ("place", "table", "state", "detail")
 DRIFTS = ("place", "table", "column", "drift", "wanted", "found", "verdict")
 KEPT = ("path", "size", "sha256", "error")
 CURRENT, MISSING, BEHIND, NEWER, HELD = "current", "missing", "behind", "newer", "held"
+UNSEEN = "not looked at"
+NO_HOME = "check --home or CDP_HOME; a home is made by its first use"
 MENDED, MADE, FAILED = "mended", "made", "failed"
 BEGINNING = 80
 """Characters of a statement that was run."""
@@ -51,7 +53,7 @@ def status(call: Call, *, tenant: AnyTenant = None) -> None:
 def check(call: Call, *, tenant: AnyTenant = None) -> None:
     """Show every difference from the schema and what it means; exit 2 when there is one."""
     rows = _looked(call.settings(), tenant)
-    differing = [row for row in rows if row["state"] not in {CURRENT, HELD}]
+    differing = [row for row in rows if row["state"] != CURRENT]
     if call.format is Format.TABLE:
         show_rows([line for row in differing for line in _lines(row)], DRIFTS, call.format)
     else:
@@ -82,12 +84,15 @@ def bring(
     with alone(settings) as service:
         accepted = _approve_migrations(settings) if approve and not plan else ""
         mended = migrate.bring_store(service.database, approved=approve, is_plan=plan)
-        rows = [_brought(state, whole=plan) for state in mended]
+        brought = _row if plan else _brought
+        rows = [brought(state) for state in mended]
         done = [accepted, before["detail"] if before["state"] != CURRENT else ""]
         rows[0] = _also(rows[0], [said for said in done if said])
         tables = migrate.bring(service, tenant, approved=approve, is_plan=plan)
-        rows += [_brought(state, whole=plan) for state in tables]
+        rows += [brought(state) for state in tables]
     show_rows(rows, COLUMNS, call.format)
+    if plan and call.format is Format.TABLE:
+        _show_statements(rows)
     _end(rows)
 
 
@@ -123,6 +128,9 @@ def backup(
     """
     from convergence.engine.backup import check_new, move
 
+    settings = call.settings()
+    if not call.server and _is_unmade(settings):
+        raise NotFound(f"there is no home at {settings.home}: nothing to back up", hint=NO_HOME)
     if folder is not None and call.server:
         raise Invalid("a folder of this machine is not the server's: leave FOLDER out")
     target = folder and check_new(folder)
@@ -177,9 +185,25 @@ def store_state(settings: "Settings") -> Row:
     return _store_row(state, f"revision {found.current}, newest {found.head}")
 
 
+def check_store(settings: "Settings") -> None:
+    """Raise Unavailable when a server would not start on it."""
+    from convergence.engine import migrate
+
+    with _opened(settings) as database:
+        migrate.check_store(database)
+
+
 def _store_row(state: str, detail: str) -> Row:
-    place = {"place": "store", "table": "(all)", "state": state, "detail": detail}
-    return {**place, "drifts": [], "statements": []}
+    return _whole_row("store", state, detail)
+
+
+def _warehouse_row(state: str, detail: str) -> Row:
+    return _whole_row("warehouse", state, detail)
+
+
+def _whole_row(place: str, state: str, detail: str) -> Row:
+    row = {"place": place, "table": "(all)", "state": state, "detail": detail}
+    return {**row, "drifts": [], "statements": []}
 
 
 def _is_unmade(settings: "Settings") -> bool:
@@ -198,8 +222,10 @@ def _approve_migrations(settings: "Settings") -> str:
 
 @contextmanager
 def _opened(settings: "Settings") -> Iterator["Database"]:
+    from convergence.outside.home import Home
     from convergence.store.database import Database
 
+    Home(settings.home).check_no_backup()
     database = Database(settings.database_url_text())
     try:
         yield database
@@ -208,17 +234,20 @@ def _opened(settings: "Settings") -> Iterator["Database"]:
 
 
 def _looked(settings: "Settings", tenant: str | None) -> list[Row]:
-    """The store, and the tables when it is at its schema and nobody holds them."""
+    """The store, and the tables when it has all that is read of it and nobody holds them."""
     from convergence.engine import migrate
 
     first = store_state(settings)
-    if first["state"] != CURRENT:
+    if _is_unmade(settings):
         return [first]
+    if first["state"] != CURRENT:
+        return [first, _warehouse_row(UNSEEN, "bring the store to its revision first")]
     with _opened(settings) as database:
-        drifted = [_row(state) for state in migrate.store_states(database)]
-    if drifted[0]["state"] != CURRENT:
-        return drifted
-    return [first, *_table_rows(settings, tenant)]
+        states = migrate.store_states(database)
+    rows = [_row(state) for state in states] if states[0].drifts else [first]
+    if all(drift.is_harmless for state in states for drift in state.drifts):
+        return [*rows, *_table_rows(settings, tenant)]
+    return [*rows, _warehouse_row(UNSEEN, "bring the store to its schema first")]
 
 
 def _table_rows(settings: "Settings", tenant: str | None) -> list[Row]:
@@ -229,7 +258,7 @@ def _table_rows(settings: "Settings", tenant: str | None) -> list[Row]:
     holder = Home(settings.home).holder()
     if holder is not None and holder.url:
         seen = f"process {holder.pid} at {holder.url} has them; stop it to look at the tables"
-        return [{"place": "warehouse", "table": "(all)", "state": HELD, "detail": seen}]
+        return [_warehouse_row(HELD, seen)]
     with alone(settings) as service:
         return [_row(state) for state in migrate.status(service, tenant)]
 
@@ -246,10 +275,18 @@ def _row(state: "TableState") -> Row:
     }
 
 
-def _brought(state: "TableState", *, whole: bool) -> Row:
-    """`whole` statements in the detail; else their beginnings, which are enough to be seen."""
+def _show_statements(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row["statements"]:
+            write(f"\n-- {row['place']}.{row['table']}")
+        for statement in row["statements"]:
+            write(f"{statement};")
+
+
+def _brought(state: "TableState") -> Row:
+    """With the beginnings of its statements, which are enough to be seen."""
     row = _row(state)
-    done = "; ".join(each if whole else _beginning(each) for each in state.statements)
+    done = "; ".join(map(_beginning, state.statements))
     if row["state"] == CURRENT and done:
         return row | {"state": MENDED, "detail": done}
     return row | {"detail": "; ".join(part for part in (row["detail"], done) if part)}
@@ -282,7 +319,8 @@ def _drifts(state: "TableState") -> list[Row]:
 
 def _said(drift: Row) -> str:
     named = " ".join(part for part in (drift["drift"], drift["column"]) if part)
-    differs = f": {drift['found']}, not {drift['wanted']}" if drift["wanted"] else ""
+    sides = [said for said in (drift["found"], drift["wanted"]) if said]
+    differs = f": {', not '.join(sides)}" if sides else ""
     needs = "" if drift["verdict"] == "additive" else f" ({drift['verdict']})"
     return f"{named}{differs}{needs}"
 

@@ -28,13 +28,16 @@ def check_pepper(database: Database, secrets: Secrets) -> None:
 
 
 def claim_files(service: Service) -> bool:
-    """Make this home the one with the tenants' files, unless another is; whether it is this one.
+    """Make this home the one with the tenants' files, unless another is, or it must not become
+    it; whether it is this one.
 
     The caller holds the home's lock. On SQLite there is one home; where the warehouse is shared,
     no home has files.
     """
     if service.database.is_sqlite or service.config.is_warehouse_shared:
         return True
+    if not service.config.may_claim_files:
+        return holds_files(service)
     return claim_for(service.home, service.database)
 
 

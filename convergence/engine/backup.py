@@ -17,13 +17,12 @@ from convergence import __version__
 from convergence.engine.agree import claim_for
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, Invalid, NotFound, Unavailable
-from convergence.outside.home import Home
+from convergence.outside.home import MANIFEST, Home
 from convergence.store import copy, fleet
 from convergence.store.database import Database
 from convergence.store.tables import REVISION
 from convergence.warehouse.sql.names import CENTRAL_DATASET
 
-MANIFEST = "manifest.json"
 STORE = "control.db"
 SECRETS = ("pepper", "admin.key", "credentials.key", "identity")
 FORMAT = 1
@@ -177,7 +176,9 @@ def _checked(folder: Path) -> list[Kept]:
     manifest = _manifest(folder)
     kept = []
     for name, said in manifest["files"].items():
-        if not (folder / name).is_file() or _kept(folder, name).sha256 != said["sha256"]:
+        if not (folder / name).is_file():
+            raise _broken(folder, f"{name} is missing")
+        if _kept(folder, name).sha256 != said["sha256"]:
             raise _broken(folder, f"{name} is not the file that was backed up")
         kept.append(_kept(folder, name))
     return kept

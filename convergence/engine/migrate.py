@@ -6,7 +6,6 @@ again: what is reported is what was seen afterwards. What was done to a dataset 
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -70,8 +69,9 @@ def check_store(database: Database) -> None:
     if found:
         first = found[0]
         what = f"{first.kind} {first.table}.{first.column}".rstrip(".")
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise Unavailable(
-            f"The control store is not at its schema: {what}, and {len(found) - 1} more",
+            f"The control store is not at its schema: {what}{more}",
             code="schema_drifted",
             hint="cdp db check tells what differs; cdp db migrate mends it",
         )
@@ -145,6 +145,8 @@ def bring_store(
         with database.write() as tx:
             store_migrations.record(tx)
     seen = store_states(database)
+    if is_plan and statements:
+        return [*seen, TableState(place=STORE, table="(all)", statements=statements)]
     return [replace(seen[0], statements=statements), *seen[1:]]
 
 
@@ -266,17 +268,20 @@ def _look_anew(service: Service, dataset: str) -> None:
 
 
 def _record(service: Service, dataset: str, found: Sequence[TableState]) -> None:
-    """What is at its schema now, and was not recorded so. What a crash leaves out is recorded
-    the next time, without its statements: those are in the log.
+    """What was done, and what is at its schema now and was not recorded so. What a crash leaves
+    out is recorded the next time, without its statements: those are in the log.
     """
     project, warehouse = service.config.project, service.warehouse
     known = history.checksums(warehouse, project, dataset)
-    schemas = {schema.name: schema for schema in _schemas(dataset)}
-    done = {
-        seen.table: (schemas[seen.table], seen.statements)
+    checksums = {schema.name: schema.checksum for schema in _schemas(dataset)}
+    now = {
+        seen.table: (checksums[seen.table] if seen.state is State.CURRENT else "", seen.statements)
         for seen in found
-        if seen.state is State.CURRENT
-        and (seen.statements or known.get(seen.table) != schemas[seen.table].checksum)
+    }
+    done = {
+        table: (checksum, statements)
+        for table, (checksum, statements) in now.items()
+        if statements or checksum not in {"", known.get(table)}
     }
     if done:
         history.record(warehouse, project, dataset, done, now=service.clock.now())
@@ -288,10 +293,13 @@ def _datasets(service: Service, tenant_id: str | None) -> list[str]:
         if tenant_id is not None:
             return [tenants.get(tx, tenant_id).dataset]
         found = sorted(fleet.datasets(tx, service.config.warehouse))
-    with suppress(NotFound):
+    try:
         service.warehouse.live(CENTRAL_DATASET, next(iter(central_schemas().values())))
-        found.append(CENTRAL_DATASET)
-    return found
+    except NotFound:
+        return found
+    except CdpError as error:
+        log.warning("the operator's dataset cannot be read", error=error.detail)
+    return [*found, CENTRAL_DATASET]
 
 
 def _schemas(dataset: str) -> list[TableSchema]:

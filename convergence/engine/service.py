@@ -64,6 +64,7 @@ class Config:
     keep_queue_days: int
     keep_events_days: int
     keep_runs_days: int
+    may_claim_files: bool = True
     price_per_tib: Decimal = Decimal("6.25")
     """Dollars for the bytes that BigQuery reads; for estimates."""
 

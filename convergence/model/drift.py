@@ -4,6 +4,7 @@ Knows no engine: a catalogue is read into a TableSchema first. For `engine/migra
 what reads and mends catalogues.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,10 +14,16 @@ from convergence.model.table import Column, Mode, TableSchema
 WIDER = {
     "INT64": frozenset({"NUMERIC", "BIGNUMERIC"}),
     "NUMERIC": frozenset({"BIGNUMERIC"}),
-    "INTEGER": frozenset({"BIGINT"}),
+    "TINYINT": frozenset({"INT64"}),
+    "SMALLINT": frozenset({"INT64"}),
+    "INTEGER": frozenset({"INT64", "BIGINT"}),
+    "FLOAT": frozenset({"FLOAT64"}),
     "VARCHAR": frozenset({"TEXT"}),
 }
 """Types, and those that hold each of their values exactly."""
+_DECIMAL = re.compile(r"NUMERIC(?:\((\d+),\s*(\d+)\))?")
+_PLAIN = 38, 9
+"""Digits and places of NUMERIC."""
 
 
 class DriftKind(StrEnum):
@@ -55,11 +62,13 @@ class Drift:
     column: str = ""
     wanted: str = ""
     found: str = ""
+    is_demanded: bool = False
+    """An extra column that each row must have a value in: nobody gives it one."""
 
     @property
     def is_harmless(self) -> bool:
         """Whether a program that knows the schema works on it all the same."""
-        return self.kind in _HARMLESS
+        return self.kind in _HARMLESS and not self.is_demanded
 
 
 _HARMLESS = {
@@ -84,13 +93,18 @@ def compare(wanted: TableSchema, live: TableSchema | None) -> tuple[Drift, ...]:
 def aim(wanted: TableSchema, live: TableSchema | None, *, approved: bool = False) -> TableSchema:
     """The shape to bring the table to now: the schema's, and what may not be changed as it is.
 
-    `approved`: also what needs approval.
+    `approved`: also what needs approval; what is forbidden stays, whoever approves.
     """
     if live is None:
         return wanted
     there = {column.name: column for column in live.columns}
-    columns = [_aim(column, there.get(column.name), approved=approved) for column in wanted.columns]
-    return replace(wanted, columns=(*columns, *(() if approved else _extra(wanted, live))))
+    columns = [
+        _aim(column, there[column.name], approved=approved) if column.name in there else column
+        for column in wanted.columns
+        if column.name in there or approved or _verdict_of_missing(column) is Verdict.ADDITIVE
+    ]
+    extra = () if approved else _extra(wanted, live)
+    return replace(wanted, columns=(*columns, *extra), partition_by=live.partition_by)
 
 
 def is_in_place(aimed: TableSchema, live: TableSchema) -> bool:
@@ -117,19 +131,23 @@ def _of_columns(wanted: TableSchema, live: TableSchema) -> Iterator[Drift]:
     for column in wanted.columns:
         found = there.get(column.name)
         if found is None:
-            yield _drift(wanted, column, DriftKind.COLUMN, _verdict_of_missing(column), "", "")
+            verdict = _verdict_of_missing(column)
+            yield _drift(wanted, column, DriftKind.COLUMN, verdict, column.type, "")
         else:
             yield from _of_column(wanted, column, found)
     for column in _extra(wanted, live):
-        yield _drift(wanted, column, DriftKind.EXTRA, Verdict.APPROVAL, "", column.type)
+        drift = _drift(wanted, column, DriftKind.EXTRA, Verdict.APPROVAL, "", column.type)
+        is_demanded = column.mode is Mode.REQUIRED and column.default is None
+        said = f"{column.type} REQUIRED" if is_demanded else column.type
+        yield replace(drift, is_demanded=is_demanded, found=said)
 
 
 def _of_column(wanted: TableSchema, column: Column, found: Column) -> Iterator[Drift]:
-    is_list, was_list = column.mode is Mode.REPEATED, found.mode is Mode.REPEATED
-    if column.type != found.type or is_list != was_list:
+    if _is_other(column, found):
         verdict = Verdict.APPROVAL if _widens(found, column) else Verdict.FORBIDDEN
         yield _drift(wanted, column, DriftKind.TYPE, verdict, column.type, found.type)
-    elif column.mode is not found.mode:
+        return
+    if column.mode is not found.mode:
         tightens = column.mode is Mode.REQUIRED and column.default is None
         verdict = Verdict.APPROVAL if tightens else Verdict.ADDITIVE
         yield _drift(wanted, column, DriftKind.MODE, verdict, column.mode, found.mode)
@@ -171,16 +189,36 @@ def _verdict_of_missing(column: Column) -> Verdict:
 
 
 def _widens(found: Column, column: Column) -> bool:
-    return found.mode is column.mode and column.type in WIDER.get(found.type, ())
+    if found.mode is not column.mode:
+        return False
+    return column.type in WIDER.get(found.type, ()) or _fits(found.type, column.type)
+
+
+def _fits(found: str, wanted: str) -> bool:
+    """Whether the one decimal has room for each value of the other, before and behind the point."""
+    one, other = _DECIMAL.fullmatch(found), _DECIMAL.fullmatch(wanted)
+    if one is None or other is None:
+        return False
+    (digits, places), (most, behind) = (
+        (int(each[1]), int(each[2])) if each[1] else _PLAIN for each in (one, other)
+    )
+    return places <= behind and digits - places <= most - behind
 
 
 def _extra(wanted: TableSchema, live: TableSchema) -> tuple[Column, ...]:
     return tuple(column for column in live.columns if column.name not in wanted.column_names)
 
 
-def _aim(column: Column, found: Column | None, *, approved: bool) -> Column:
-    if found is None or approved:
-        return column
+def _is_other(column: Column, found: Column) -> bool:
+    """Whether the one is a list, or of a type, that the other is not."""
+    lists = {column.mode is Mode.REPEATED, found.mode is Mode.REPEATED}
+    return column.type != found.type or len(lists) > 1
+
+
+def _aim(column: Column, found: Column, *, approved: bool) -> Column:
+    if _is_other(column, found):
+        return column if approved and _widens(found, column) else found
     tightens = column.mode is Mode.REQUIRED and column.default is None
-    mode = found.mode if tightens or Mode.REPEATED in {column.mode, found.mode} else column.mode
-    return replace(column, type=found.type, mode=mode, fields=found.fields)
+    if tightens and not approved:
+        return replace(column, mode=found.mode)
+    return column

@@ -17,6 +17,8 @@ from convergence.outside.clock import Clock, SystemClock
 SIZE = 1024
 """Bytes of the lock file: always written whole, in one call, so that nobody reads half of it."""
 PAUSE = 0.05
+MANIFEST = "manifest.json"
+"""In a folder that is a backup."""
 MIN_TRIES = 5
 """A reader of `holder` has the lock for a moment; so one refusal does not mean a busy home."""
 
@@ -93,8 +95,20 @@ class Home:
         if self.identity is None:
             (self.path / "identity").write_text(f"{name}\n", "utf-8")
 
+    def check_no_backup(self) -> None:
+        """Raise Conflict for a backup: whoever works in it changes what its manifest tells."""
+        if (self.path / MANIFEST).exists():
+            raise Conflict(
+                f"{self.path} is a backup, not a home",
+                code="home_is_backup",
+                hint=f"to look into it: cdp db restore {self.path} --home NEW, an empty folder",
+            )
+
     def lock(self, wait_seconds: float = 0) -> HomeLock:
-        """Take the home. Raises Conflict (home_busy) when another still has it after the wait."""
+        """Take the home. Raises Conflict (home_busy) when another still has it after the wait, and
+        for a backup.
+        """
+        self.check_no_backup()
         path = self.path / "lock"
         try:
             with ExitStack() as undo:

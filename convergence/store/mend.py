@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from convergence.errors import Conflict
 from convergence.model.drift import Drift, DriftKind, Verdict
 from convergence.model.table import TableSchema
 from convergence.store import catalogue
@@ -36,9 +37,25 @@ def _mend(database: Database, *, approved: bool) -> list[str]:
         enter_alone(tx)
         done = []
         for statement in _statements(tx.connection, approved=approved):
-            tx.connection.execute(statement)
+            _run(tx.connection, statement)
             done.append(_text(tx.connection, statement))
         return done
+
+
+def _run(connection: sa.Connection, statement: Statement) -> None:
+    try:
+        connection.execute(statement)
+    except sa.exc.IntegrityError as error:
+        raise Conflict(
+            f"rows that are there stand in the way: {_first_line(error.orig)}",
+            code="rows_in_the_way",
+            hint="nothing was changed; mend or move away those rows, then run it again",
+        ) from error
+
+
+def _first_line(reason: object) -> str:
+    """Without the row that PostgreSQL shows behind it."""
+    return next(iter(str(reason).splitlines()), "")
 
 
 def plan(database: Database, *, approved: bool = False) -> list[str]:
@@ -55,7 +72,8 @@ def _text(connection: sa.Connection, statement: Statement) -> str:
 def _statements(connection: sa.Connection, *, approved: bool) -> Iterator[Statement]:
     there = catalogue.live_tables(connection)
     drifts = catalogue.drifts(connection)
-    cut: list[sa.ForeignKeyConstraint] = []
+    cut: dict[sa.ForeignKeyConstraint, sa.Table] = {}
+    """Foreign keys that are dropped while what they lead to is made anew, and whose they are."""
     for table in metadata.sorted_tables:
         mine = [drift for drift in drifts if drift.table == table.name]
         if not _may_mend(mine, approved=approved):
@@ -69,8 +87,9 @@ def _statements(connection: sa.Connection, *, approved: bool) -> Iterator[Statem
         else:
             if connection.dialect.name != "sqlite":
                 references = _references(connection, table)
-                cut += references
+                cut |= {each: each.table for each in references}
                 yield from (sa.schema.DropConstraint(each) for each in references)
+            cut = {each: owner for each, owner in cut.items() if owner is not table}
             yield from _anew(connection, table, live, approved=approved)
     yield from adopt(connection)
     yield from (sa.schema.AddConstraint(each, isolate_from_table=False) for each in cut)

@@ -6,7 +6,6 @@ from datetime import datetime
 from sqlglot import exp
 
 from convergence import __version__
-from convergence.model.table import TableSchema
 from convergence.warehouse.base import QueryLimits, Scope, Warehouse
 from convergence.warehouse.schemas import load_schema
 
@@ -23,23 +22,25 @@ def record(
     warehouse: Warehouse,
     project: str,
     dataset: str,
-    done: Mapping[str, tuple[TableSchema, Sequence[str]]],
+    done: Mapping[str, tuple[str, Sequence[str]]],
     *,
     now: datetime,
 ) -> None:
-    """Record tables, by name, that are at their schema now, and the statements that led there."""
+    """Record of tables, by name, the checksum of the schema they are at now ("" where something
+    still differs), and the statements that led there.
+    """
     known = _rows(warehouse, project, dataset)
     start = 1 + max((number for number, _, _ in known), default=0)
     rows = [
         {
             "number": number,
             "table_name": name,
-            "checksum": schema.checksum,
+            "checksum": checksum,
             "statements": list(statements),
             "program_version": __version__,
             "applied_at": now,
         }
-        for number, (name, (schema, statements)) in enumerate(done.items(), start)
+        for number, (name, (checksum, statements)) in enumerate(done.items(), start)
     ]
     warehouse.upsert(dataset, load_schema(HISTORY), ("number",), rows)
 

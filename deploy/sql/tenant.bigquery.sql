@@ -169,7 +169,7 @@ OPTIONS (description = "Every run of this tenant's pipelines, published from the
 CREATE TABLE IF NOT EXISTS `TENANT`.`x_meta_schema_migrations` (
   number INT64 NOT NULL OPTIONS (description = "counts from 1 in each dataset"),
   table_name STRING NOT NULL,
-  checksum STRING NOT NULL OPTIONS (description = "of the schema that the table was brought to"),
+  checksum STRING NOT NULL OPTIONS (description = "of the schema that the table was brought to; empty where it still differs"),
   statements JSON NOT NULL OPTIONS (description = "as they were run; none where the table was at its schema"),
   program_version STRING NOT NULL,
   applied_at TIMESTAMP NOT NULL

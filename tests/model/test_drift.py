@@ -98,8 +98,43 @@ def test_reaching_the_aim_leaves_nothing_that_was_additive(found: list[Column]) 
 
 
 @given(columns)
-def test_with_approval_the_aim_is_the_schema(found: list[Column]) -> None:
-    assert aim(SCHEMA, replace(SCHEMA, columns=tuple(found)), approved=True) == SCHEMA
+def test_with_approval_the_aim_is_the_schema_but_for_what_is_forbidden(
+    found: list[Column],
+) -> None:
+    live = replace(SCHEMA, columns=tuple(found))
+    aimed = aim(SCHEMA, live, approved=True)
+    forbidden = [drift for drift in compare(SCHEMA, live) if drift.verdict is Verdict.FORBIDDEN]
+    assert list(compare(SCHEMA, aimed)) == forbidden
+    assert aimed.column_names == SCHEMA.column_names
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "verdict"),
+    [
+        ("NUMERIC(18,9)", "NUMERIC", Verdict.APPROVAL),
+        ("NUMERIC(10,2)", "NUMERIC(12,4)", Verdict.APPROVAL),
+        ("NUMERIC(38,2)", "NUMERIC", Verdict.FORBIDDEN),
+        ("NUMERIC", "NUMERIC(10,2)", Verdict.FORBIDDEN),
+        ("INTEGER", "INT64", Verdict.APPROVAL),
+        ("HUGEINT", "INT64", Verdict.FORBIDDEN),
+    ],
+)
+def test_a_type_is_changed_with_approval_where_it_holds_each_value(
+    found: str, wanted: str, verdict: Verdict
+) -> None:
+    schema = TableSchema(name="t", columns=(Column(name="x", type=wanted),))
+    live = TableSchema(name="t", columns=(Column(name="x", type=found),))
+    assert only(compare(schema, live)) == (DriftKind.TYPE, "x", verdict)
+
+
+def test_an_extra_column_is_harmless_unless_each_row_must_have_it() -> None:
+    free, needed = (
+        Column(name="x", type="STRING"),
+        Column(name="x", type="STRING", mode=Mode.REQUIRED),
+    )
+    for extra, is_harmless in ((free, True), (needed, False)):
+        (drift,) = compare(SCHEMA, replace(SCHEMA, columns=(*SCHEMA.columns, extra)))
+        assert drift.is_harmless is is_harmless
 
 
 def test_the_checksum_knows_the_shape_and_not_the_words() -> None:

@@ -68,3 +68,16 @@ def test_a_column_without_a_place_stops_the_move_and_nothing_is_lost(old: Databa
     with pytest.raises(Conflict, match="region"):
         mend.mend(old)
     assert shape(old) == before
+
+
+def test_a_row_that_is_there_with_other_values_stops_the_move_and_nothing_is_lost(
+    old: Database,
+) -> None:
+    with old.write() as tx:
+        row = {"usage_id": "u2", "tenant_id": "other", "usage_date": NOW.date(), "daily_limit": 6}
+        tx.write(sa.insert(tenant_usage_quotas), row | {"last_updated": NOW, "created_at": NOW})
+        tx.connection.exec_driver_sql("UPDATE customer_usage_quotas SET customer_id = 'other'")
+    before = shape(old)
+    with pytest.raises(Conflict, match="1 rows of customer_usage_quotas"):
+        mend.mend(old)
+    assert shape(old) == before

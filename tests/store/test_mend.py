@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from convergence.errors import Conflict
 from convergence.model.drift import DriftKind, Verdict
 from convergence.store import catalogue, mend
 from convergence.store.database import Database
@@ -75,6 +76,14 @@ def test_what_was_lost_around_a_table_comes_back(used: Database) -> None:
         tx.connection.exec_driver_sql("DELETE FROM tenant_profiles")
 
 
+def test_a_table_and_one_that_refers_to_it_are_mended_together(used: Database) -> None:
+    with used.write() as tx:
+        tx.connection.exec_driver_sql("ALTER TABLE pipeline_runs DROP COLUMN error")
+        tx.connection.exec_driver_sql("ALTER TABLE step_logs DROP COLUMN error")
+    assert mend.mend(used) != []
+    assert mend.mend(used) == []
+
+
 def test_an_extra_column_stays_with_its_values_until_that_is_approved(used: Database) -> None:
     before = shape(used)
     with used.write() as tx:
@@ -99,7 +108,7 @@ def test_a_mending_that_is_refused_leaves_all_as_it_was(used: Database) -> None:
     lose(used, ("quota_exceeded",))
     lose(used, ("company_name",), table="tenant_profiles")
     before = shape(used)
-    with pytest.raises(sa.exc.IntegrityError):
+    with pytest.raises(Conflict, match="company_name"):
         mend.mend(used, approved=True)
     assert shape(used) == before
 

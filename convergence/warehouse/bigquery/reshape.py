@@ -60,22 +60,23 @@ def _altered(place: exp.Table, live: TableSchema, aimed: TableSchema) -> Iterato
 def _added(place: exp.Table, column: Column) -> Iterator[exp.Expr]:
     yield _alter(place, _definition(replace(column, default=None)))
     if column.default is not None:
-        yield from _defaulted(place, column, column.default)
+        yield from _given_default(place, column, column.default)
 
 
-def _defaulted(place: exp.Table, column: Column, default: str) -> Iterator[exp.Expr]:
+def _given_default(place: exp.Table, column: Column, default: str) -> Iterator[exp.Expr]:
     """The default comes last: without it, what was cut off before is seen, and done again."""
-    yield exp.update(
-        place.copy(),
-        {_name(column).sql("bigquery"): _sql(default)},
-        where=exp.Is(this=exp.column(_name(column)), expression=exp.null()),
+    here = exp.column(_name(column))
+    yield exp.Update(
+        this=place.copy(),
+        expressions=[exp.EQ(this=here, expression=_sql(default))],
+        where=exp.Where(this=exp.Is(this=here.copy(), expression=exp.null())),
     )
     yield _alter(place, exp.AlterColumn(this=_name(column), default=_sql(default)))
 
 
 def _loosened(place: exp.Table, found: Column, column: Column) -> Iterator[exp.Expr]:
     if found.default is None and column.default is not None:
-        yield from _defaulted(place, column, column.default)
+        yield from _given_default(place, column, column.default)
     elif not same_default(found.default, column.default):
         default = exp.null() if column.default is None else _sql(column.default)
         yield _alter(place, exp.AlterColumn(this=_name(column), default=default))

@@ -26,7 +26,8 @@ def statements(place: exp.Table, live: TableSchema | None, aimed: TableSchema) -
         found = _made(place, aimed)
     else:
         change = _altered if is_in_place(aimed, live) else _written_anew
-        found = chain(change(place, live, aimed), _dropped(place))
+        changes = list(change(place, live, aimed))
+        found = chain(changes, _dropped(place)) if changes else iter(changes)
     return [statement.sql("duckdb") for statement in found]
 
 

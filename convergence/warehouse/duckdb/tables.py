@@ -15,7 +15,7 @@ from convergence.errors import NotFound
 from convergence.model.table import Column, Mode, TableSchema
 from convergence.warehouse.base import Upsert
 from convergence.warehouse.duckdb import reshape
-from convergence.warehouse.duckdb.types import bigquery_scalar, check_name
+from convergence.warehouse.duckdb.types import bigquery_scalar, check_name, stored_type
 
 OWN = "main"
 CENTRAL = "tenants"
@@ -60,13 +60,24 @@ def columns(cursor: duckdb.DuckDBPyConnection, place: exp.Table) -> tuple[Column
     return tuple(_live(*row) for row in rows)
 
 
+def live(
+    cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSchema
+) -> TableSchema | None:
+    """The table as it is, or None. A column that is stored as no type of BigQuery is (an INTEGER)
+    has DuckDB's name of it.
+    """
+    rows = _described(cursor, place)
+    there = [replace(_live(*row), type=stored_type(row[1].removesuffix("[]"))) for row in rows]
+    return replace(schema, columns=tuple(there)) if rows else None
+
+
 def widen(cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSchema) -> None:
     """Add the columns that the table lacks, behind those that it has."""
-    live = columns(cursor, place)
-    known = {column.name for column in live}
+    there = columns(cursor, place)
+    known = {column.name for column in there}
     missing = tuple(column for column in schema.columns if column.name not in known)
-    aimed = replace(schema, columns=(*live, *missing))
-    run(cursor, reshape.statements(place, replace(schema, columns=live), aimed))
+    aimed = replace(schema, columns=(*there, *missing))
+    run(cursor, reshape.statements(place, replace(schema, columns=there), aimed))
 
 
 def run(cursor: duckdb.DuckDBPyConnection, statements: Sequence[str]) -> None:

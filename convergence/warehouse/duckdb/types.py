@@ -83,14 +83,14 @@ def bigquery_columns(cursor: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, s
 
 
 def duck_type(column: Column) -> str:
-    """DuckDB's name of a column's type."""
+    """DuckDB's name of a column's type; one that `stored_type` gave comes back."""
     if column.type == "STRUCT":
         members = ", ".join(f'"{field.name}" {duck_type(field)}' for field in column.fields)
         name = f"STRUCT({members})"
     elif match := _PARAMETRIC.fullmatch(column.type):
         name = f"DECIMAL{match[1]}"
     else:
-        name = _DUCKDB[column.type]
+        name = _DUCKDB.get(column.type, column.type)
     return f"{name}[]" if column.mode is Mode.REPEATED else name
 
 
@@ -112,6 +112,12 @@ def bigquery_scalar(name: str) -> str:
             return f"NUMERIC({precision},{scale})"
         return "NUMERIC" if scale <= 9 else "BIGNUMERIC"
     return _BIGQUERY.get(name.lower(), name.partition("(")[0])
+
+
+def stored_type(name: str) -> str:
+    """BigQuery's name of a type without members, where it is stored as this; else DuckDB's own."""
+    found = bigquery_scalar(name)
+    return found if _DUCKDB.get(found, name.upper()) == name.upper() else name
 
 
 def check_name(name: str) -> str:

@@ -116,7 +116,7 @@ class DuckdbWarehouse(Warehouse):
     @override
     def live(self, dataset: str, schema: TableSchema) -> TableSchema | None:
         with self._instances.lend(dataset) as cursor, _told():
-            return _live(cursor, _place(dataset, schema.name), schema)
+            return tables.live(cursor, _place(dataset, schema.name), schema)
 
     @override
     def evolve(
@@ -130,7 +130,7 @@ class DuckdbWarehouse(Warehouse):
             self._locks.hold(Part(dataset, derived.base_of(schema))),
             _told(),
         ):
-            live = _live(cursor, place, schema)
+            live = tables.live(cursor, place, schema)
             aimed = drift.aim(schema, live, approved=approved)
             statements = reshape.statements(place, live, aimed)
             if not is_plan:
@@ -364,14 +364,6 @@ def _place(dataset: str, table: str) -> exp.Table:
     return tables.table(dataset, table, schema=schema)
 
 
-def _live(
-    cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSchema
-) -> TableSchema | None:
-    if not tables.exists(cursor, place):
-        return None
-    return replace(schema, columns=tables.columns(cursor, place))
-
-
 def _own(staged: Staged) -> StagedLoad:
     if not isinstance(staged, StagedLoad):
         raise TypeError(f"{type(staged).__name__} was not staged by this warehouse")
@@ -388,6 +380,11 @@ def _told(resolved: names.Resolved | None = None) -> Iterator[None]:
             f"the statement needs more memory than it may use: {first_line(error)}",
             code="query_too_large",
             hint="ask for fewer rows, days or groups",
+        ) from error
+    except duckdb.ConstraintException as error:
+        raise WarehouseError(
+            f"rows that are there stand in the way: {first_line(error)}",
+            hint="nothing was changed; mend or move away those rows first",
         ) from error
     except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
         raise WarehouseError(
