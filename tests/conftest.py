@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, settings
 
 from convergence.engine.onboard import Application, Onboarded, onboard
 from convergence.engine.service import Service
@@ -18,6 +19,9 @@ from convergence.store import sources
 from convergence.wiring import build
 from tests.fakes import FakeClock
 from tests.postgres_server import PostgresMissingError, PostgresServer
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 EXPORT = "billing.exports.gcp_billing_export_v1_TEST"
 Admin = Callable[[str], None]
