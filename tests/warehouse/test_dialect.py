@@ -206,7 +206,7 @@ GOLDEN: list[tuple[str, str, list[tuple[Any, ...]]]] = [
     ("SELECT CAST(2.5e0 AS INT64)", "SELECT CAST(ROUND(2.5e0) AS BIGINT)", [(3,)]),
     (
         "SELECT 1.5, cost * 1.5 FROM t LIMIT 1",
-        'SELECT 1.5e0, "cost" * 1.5 FROM @t LIMIT 1',
+        'SELECT 1.5e0, CAST("cost" * 1.5 AS DECIMAL(38, 9)) FROM @t LIMIT 1',
         [(1.5, Decimal("2.25"))],
     ),
     (

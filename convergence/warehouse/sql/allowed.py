@@ -1,6 +1,7 @@
 """What a statement may be made of: the one list of functions and of syntax that the gate lets by.
 
-A function is on the list only when the DuckDB form was compared with BigQuery's meaning.
+A function is on the list only when the DuckDB form was compared with BigQuery's meaning; where they
+differ in what no rule mends, docs/reference/sql.md says so.
 """
 
 import re

@@ -5,8 +5,8 @@ A correlated `FROM UNNEST(..)` joins row by row; `(SELECT UNNEST(..))` was nine 
 
 from sqlglot import exp
 
+from convergence.warehouse.sql.calls import call
 from convergence.warehouse.sql.infer import element_fields
-from convergence.warehouse.sql.rules import call
 from convergence.warehouse.sql.statement import refused
 
 

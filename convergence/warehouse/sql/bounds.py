@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
+from convergence.warehouse.sql.calls import call
 from convergence.warehouse.sql.limits import Made, is_inner_text
 from convergence.warehouse.sql.statement import refused, where
 
@@ -115,7 +116,7 @@ def _concatenated(node: exp.ArrayConcat, made: Made) -> None:
 
 
 def _doubled(node: exp.Expr, made: Made) -> None:
-    size = exp.Mul(this=_call("OCTET_LENGTH", node.this.copy()), expression=_number(2))
+    size = exp.Mul(this=call("OCTET_LENGTH", node.this.copy()), expression=_number(2))
     _check(node, "this", size, _texts(made), "TO_HEX makes more characters")
 
 
@@ -157,14 +158,19 @@ def _check_after(node: exp.Expr, most: int, what: str) -> None:
 
 
 def _compared(node: exp.Levenshtein, _: Made) -> None:
-    longer = _call("GREATEST", _length(node.this), _length(node.expression))
+    longer = call("GREATEST", _length(node.this), _length(node.expression))
     _check(node, "expression", longer, MAX_COMPARED, "EDIT_DISTANCE takes texts longer")
+    error = call("ERROR", exp.Literal.string("EDIT_DISTANCE takes ASCII characters alone here"))
+    for name in ("this", "expression"):
+        side = node.args[name]
+        is_wide = exp.NEQ(this=call("STRLEN", side.copy()), expression=_length(side))
+        node.set(name, exp.Case().when(is_wide, error.copy()).else_(side.copy()))
 
 
 def _listed(node: exp.GenerateSeries, made: Made) -> None:
     bounds = [node.args[name] for name in ("start", "end")]
     start, end = map(_double, bounds)
-    step = _call("NULLIF", _double(node.args.get("step") or exp.Literal.number(1)), _number(0))
+    step = call("NULLIF", _double(node.args.get("step") or exp.Literal.number(1)), _number(0))
     size = exp.Div(this=exp.paren(exp.Sub(this=end, expression=start)), expression=step)
     size.type = exp.DataType.build("DOUBLE")
     most = _lists(made, is_constant=_are_constant(bounds))
@@ -174,7 +180,7 @@ def _listed(node: exp.GenerateSeries, made: Made) -> None:
 def _listed_days(node: exp.GenerateDateArray, made: Made) -> None:
     bounds = [node.args[name] for name in ("start", "end")]
     start, end = (exp.cast(bound.copy(), exp.DType.DATE) for bound in bounds)
-    days = _call("ABS", _call("DATE_DIFF", exp.Literal.string("day"), start, end))
+    days = call("ABS", call("DATE_DIFF", exp.Literal.string("day"), start, end))
     most = _lists(made, is_constant=_are_constant(bounds))
     _check(node, "end", days, most, "GENERATE_DATE_ARRAY spans more days")
     node.set("end", exp.cast(node.args["end"], exp.DType.DATE))
@@ -224,7 +230,7 @@ def _check(node: exp.Expr, argument: str, size: exp.Expr, most: int, what: str) 
 
 
 def _checked(value: exp.Expr, size: exp.Expr, most: int, said: str) -> exp.Expr:
-    error = _call("ERROR", exp.Literal.string(said))
+    error = call("ERROR", exp.Literal.string(said))
     checked = exp.Case().when(exp.GT(this=size, expression=_number(most)), error).else_(value)
     checked.type = value.type
     return checked
@@ -238,7 +244,7 @@ def _said(node: exp.Expr, what: str, most: int) -> str:
 
 def _length(of: exp.Expr) -> exp.Expr:
     is_bytes = of.is_type(exp.DType.BINARY, exp.DType.VARBINARY)
-    return _call("OCTET_LENGTH" if is_bytes else "LENGTH", of.copy())
+    return call("OCTET_LENGTH" if is_bytes else "LENGTH", of.copy())
 
 
 def _double(number: exp.Expr) -> exp.Expr:
@@ -247,7 +253,3 @@ def _double(number: exp.Expr) -> exp.Expr:
 
 def _number(number: int) -> exp.Expr:
     return exp.Literal.number(number)
-
-
-def _call(function: str, *arguments: exp.Expr) -> exp.Anonymous:
-    return exp.Anonymous(this=function, expressions=list(arguments))

@@ -18,6 +18,7 @@ from convergence.warehouse.sql.limits import check_reads, check_size, values_mad
 from convergence.warehouse.sql.names import Resolved, TableRef, put_tables
 from convergence.warehouse.sql.rules import apply_rules
 from convergence.warehouse.sql.statement import MISREAD, parse, refused
+from convergence.warehouse.sql.type_faults import check_types
 from convergence.warehouse.sql.views import information_schema
 from convergence.warehouse.sql.visible import check_visible
 
@@ -46,6 +47,7 @@ def to_duckdb(resolved: Resolved, *, place: Place, columns: Columns, bounded: bo
         put_aliases(tree)
         annotate(resolved, tree, known)
         check_visible(resolved, tree, known)
+        check_types(tree)
         rewrite_arrays(tree)
         if bounded:
             bound_values(tree, values_made(tree))

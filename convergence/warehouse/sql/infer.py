@@ -1,9 +1,11 @@
 """Types of a query's expressions, from the tables it reads: what the rules of translation ask."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from typing import Any, cast
 
 from sqlglot import exp
+from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import OptimizeError
 from sqlglot.optimizer.annotate_types import TypeAnnotator
 from sqlglot.optimizer.scope import Scope, traverse_scope
@@ -23,6 +25,53 @@ _PSEUDO_COLUMNS = {
 }
 
 
+_EXACT = {exp.DType.DECIMAL, exp.DType.BIGDECIMAL}
+_OPERATORS: tuple[type[exp.Expr], ...] = (exp.Add, exp.Sub, exp.Mul, exp.Div)
+_POWERS: tuple[type[exp.Expr], ...] = (exp.Sqrt, exp.Pow, exp.Exp, exp.Ln, exp.Log)
+
+
+def _of_operands(
+    annotator: TypeAnnotator,
+    node: exp.Expr,
+    otherwise: Callable[[TypeAnnotator, exp.Expr], exp.Expr],
+) -> exp.Expr:
+    """A literal with a fraction beside a NUMERIC is one; a power of NUMERIC is NUMERIC."""
+    otherwise(annotator, node)
+    sides = list(node.iter_expressions())
+    exact = [side.type for side in sides if side.type is not None and side.type.this in _EXACT]
+    others = [side for side in sides if side.type is None or side.type.this not in _EXACT]
+    if exact and all(_is_number(side) for side in others):
+        node.type = exact[0].copy()
+    return node
+
+
+def _is_number(node: exp.Expr) -> bool:
+    literal = node.unnest()
+    literal = literal.this if isinstance(literal, exp.Neg) else literal
+    is_whole = node.is_type(exp.DType.BIGINT, exp.DType.INT)
+    return is_whole or (isinstance(literal, exp.Literal) and literal.is_number)
+
+
+def _annotated(kind: type[exp.Expr]) -> dict[str, Any]:
+    spec = BigQuery.EXPRESSION_METADATA.get(kind, {})
+    written = spec.get("annotator")
+    returns = spec.get("returns")
+
+    def otherwise(annotator: TypeAnnotator, node: exp.Expr) -> exp.Expr:
+        if written is not None:
+            return cast("exp.Expr", written(annotator, node))
+        node.type = returns
+        return node
+
+    return {"annotator": lambda annotator, node: _of_operands(annotator, node, otherwise)}
+
+
+_METADATA = {
+    **BigQuery.EXPRESSION_METADATA,
+    **{kind: _annotated(kind) for kind in (*_OPERATORS, *_POWERS)},
+}
+
+
 def annotate(resolved: Resolved, tree: exp.Query, columns: Columns) -> None:
     """Set `type` on the nodes of `tree`, a copy of the resolved one; UNKNOWN where none is known.
 
@@ -30,12 +79,12 @@ def annotate(resolved: Resolved, tree: exp.Query, columns: Columns) -> None:
     """
     lookup = _Lookup(resolved, columns)
     schema = MappingSchema(dialect="bigquery")
-    annotator = TypeAnnotator(schema=schema, overwrite_types=False)
+    annotator = TypeAnnotator(schema=schema, expression_metadata=_METADATA, overwrite_types=False)
     for scope in traverse_scope(tree):
         for column in scope.find_all(exp.Column):
             lookup.set_type(column, scope)
-        for cast in reversed(list(scope.find_all(exp.Cast))):  # has a type, so is not entered
-            annotator.annotate_expression(cast.this)
+        for typed in reversed(list(scope.find_all(exp.Cast))):  # has a type, so is not entered
+            annotator.annotate_expression(typed.this)
         annotator.annotate(scope.expression, annotate_scope=False)
 
 

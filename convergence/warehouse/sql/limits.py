@@ -22,12 +22,15 @@ MAX_JOINS = 100
 """Of a whole statement: at these numbers the engine plans for less than a second or two."""
 _COPIES: dict[type[exp.Expr], int] = {
     **dict.fromkeys((exp.Div, exp.Mod, exp.IntDiv, exp.SafeDivide, exp.Greatest, exp.Least), 2),
-    **dict.fromkeys((exp.Left, exp.Right, exp.Corr, exp.ParseJSON, exp.Unicode), 2),
-    **dict.fromkeys((exp.Repeat, exp.Pad, exp.Replace, exp.RegexpReplace, exp.Levenshtein), 2),
-    **dict.fromkeys((exp.GenerateSeries, exp.GenerateDateArray, exp.ArrayConcat), 2),
+    **dict.fromkeys((exp.Left, exp.Right, exp.Corr, exp.ParseJSON), 2),
+    **dict.fromkeys((exp.Repeat, exp.Pad, exp.Replace, exp.RegexpReplace), 2),
+    **dict.fromkeys((exp.GenerateSeries, exp.ArrayConcat), 2),
     **dict.fromkeys((exp.Concat, exp.DPipe, exp.LowerHex, exp.Hex), 2),
     **dict.fromkeys((exp.JSONFormat, exp.ArrayToString, exp.GroupConcat), 3),
     exp.Substring: 4,
+    exp.GenerateDateArray: 8,
+    exp.Levenshtein: 6,
+    **dict.fromkeys((exp.Ascii, exp.Unicode), 4),
     **dict.fromkeys((exp.Length, exp.Ceil, exp.Floor, exp.StrPosition), 3),
     **dict.fromkeys((exp.RegexpInstr, exp.Cast, exp.TryCast), 6),
 }

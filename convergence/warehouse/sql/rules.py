@@ -9,15 +9,19 @@ from collections.abc import Callable
 
 from sqlglot import exp
 
-from convergence.warehouse.sql import exact
+from convergence.warehouse.sql import text_rules, time_rules
+from convergence.warehouse.sql.calls import call
+from convergence.warehouse.sql.cast_rules import (
+    BIGNUMERIC,
+    INTEGERS,
+    NUMERIC,
+    cast_exactly,
+    exact_type,
+    type_of,
+)
 from convergence.warehouse.sql.statement import refused
 
-NUMERIC = exp.DataType.build("DECIMAL(38,9)", dialect="duckdb")
-BIGNUMERIC = exp.DataType.build("DECIMAL(38,18)", dialect="duckdb")
-
 _EXACT = {exp.DType.DECIMAL, exp.DType.BIGDECIMAL}
-_TEXTS = {exp.DType.TEXT, exp.DType.VARCHAR}
-_INTEGERS = {exp.DType.INT, exp.DType.SMALLINT, exp.DType.TINYINT}
 _INSTANTS = {exp.DType.TIMESTAMP, exp.DType.TIMESTAMPTZ, exp.DType.DATETIME}
 _DIFF_UNITS = {"MICROSECOND", "MILLISECOND", "SECOND", "MINUTE", "HOUR", "DAY"}
 _DATE_PARTS = {
@@ -32,36 +36,9 @@ _DATE_PARTS = {
     "SECOND",
 }
 _DECIMAL = re.compile(r"[0-9]*\.[0-9]*")
-_WHOLE = "[+-]?([0-9]+|0[xX][0-9a-fA-F]+)"
 _INT64_END, _DIGITS = 1 << 63, 19
 _FORMATS = set("YmdHMSbBaAyjpI%")
 _HINT = "it has no exact form here: write it another way"
-
-
-def call(function: str, *arguments: exp.Expr) -> exp.Anonymous:
-    """A function of DuckDB by its name, which SQLGlot shall not interpret."""
-    return exp.Anonymous(this=function, expressions=list(arguments))
-
-
-def exact_type(node: exp.DataType) -> exp.Expr:
-    """NUMERIC holds 9 places and BIGNUMERIC 18; all of BigQuery's integers have 64 bits."""
-    if node.this == exp.DType.DECIMAL and not node.expressions:
-        return NUMERIC.copy()
-    if node.this in _INTEGERS:
-        return exp.DataType.build("BIGINT")
-    if node.this != exp.DType.BIGDECIMAL:
-        return node
-    if not node.expressions:
-        return BIGNUMERIC.copy()
-    precision, scale = [int(size.name) for size in node.expressions] + [0] * (
-        2 - len(node.expressions)
-    )
-    if scale > 18 or precision > 38:
-        raise refused(
-            f"BIGNUMERIC({precision}, {scale}) is not available here",
-            hint="at most BIGNUMERIC(38, 18)",
-        )
-    return exp.DataType.build(f"DECIMAL({precision},{scale})", dialect="duckdb")
 
 
 def elapsed(node: exp.TimestampDiff) -> exp.Expr:
@@ -83,9 +60,14 @@ def no_zero(node: exp.Div | exp.Mod | exp.IntDiv) -> exp.Expr:
 
 
 def product(node: exp.Mul) -> exp.Expr:
-    """NUMERIC * NUMERIC has 9 places, so that it does not overflow early."""
-    both = _is_exact(node.this) and _is_exact(node.expression)
+    """NUMERIC * NUMERIC has 9 places; a literal with a fraction is one beside a NUMERIC."""
+    both = all(_is_exact(side) or _is_fraction(side) for side in (node.this, node.expression))
     return _rounded(node) if both else node
+
+
+def power(node: exp.Expr) -> exp.Expr:
+    """Roots, powers and logarithms of NUMERIC are NUMERIC; DuckDB goes through a float."""
+    return _rounded(node)
 
 
 def rounded(node: exp.Avg | exp.SafeDivide) -> exp.Expr:
@@ -111,14 +93,14 @@ def counted(node: exp.CountIf) -> exp.Expr:
 
 
 def day_count(node: exp.Sub) -> exp.Expr:
-    if _type(node.this) == exp.DType.DATE == _type(node.expression):
+    if type_of(node.this) == exp.DType.DATE == type_of(node.expression):
         raise refused("DATE - DATE is an INTERVAL", at=node, hint="use DATE_DIFF(a, b, DAY)")
     return node
 
 
 def date_only(node: exp.DateAdd | exp.DateSub | exp.DateTrunc | exp.DateFromUnixDate) -> exp.Expr:
     """DuckDB makes a timestamp of a date that is moved or cut."""
-    of_instant = node.this is not None and _type(node.this) in _INSTANTS
+    of_instant = node.this is not None and type_of(node.this) in _INSTANTS
     return node if of_instant else exp.cast(node, exp.DType.DATE)
 
 
@@ -148,14 +130,14 @@ def padded(node: exp.Pad) -> exp.Expr:
 
 def rounded_float(node: exp.Round | exp.Trunc) -> exp.Expr:
     """Of an INT64, BigQuery makes a FLOAT64."""
-    if _type(node.this) in _INTEGERS | {exp.DType.BIGINT}:
+    if type_of(node.this) in INTEGERS | {exp.DType.BIGINT}:
         node.set("this", exp.cast(node.this, exp.DType.DOUBLE))
     return node
 
 
 def json_text(node: exp.JSONFormat) -> exp.Expr:
     """NULL is the text null; an array is never NULL in BigQuery, and stays as it is."""
-    if _type(node.this) == exp.DType.ARRAY:
+    if type_of(node.this) == exp.DType.ARRAY:
         return node
     return exp.Coalesce(this=node, expressions=[exp.Literal.string("null")])
 
@@ -166,27 +148,6 @@ def kept_left(node: exp.Join) -> exp.Expr:
     if node.side and not has_condition and node.kind != "CROSS":
         node.set("on", exp.true())
     return node
-
-
-def cast_exactly(node: exp.Cast) -> exp.Expr:
-    """FLOAT64 to NUMERIC takes the exact binary value; to INT64 it rounds half away from zero."""
-    if node.to.this in _TEXTS and _type(node.this) in _EXACT | {exp.DType.DOUBLE}:
-        return _shortest(node)
-    if node.to.this == exp.DType.BIGINT and _type(node.this) in _TEXTS:
-        return _whole_number(node)
-    return _cast_float(node) if _is_float(node.this) else node
-
-
-def _cast_float(node: exp.Cast) -> exp.Expr:
-    if node.to.this == exp.DType.BIGINT:
-        node.set("this", exp.Round(this=node.this))
-        return node
-    if node.to.this != exp.DType.DECIMAL:
-        return node
-    if node.to == NUMERIC:
-        return exact.from_double(node.this)
-    text = call("PRINTF", exp.Literal.string("%.40f"), node.this)
-    return exp.cast(text, node.to)
 
 
 def part_of_time(node: exp.Extract) -> exp.Expr:
@@ -279,6 +240,18 @@ RULES: dict[type[exp.Expr], Rule] = {
     exp.StrToTime: parsed_instant,
     exp.ParseDatetime: known_format,
     exp.ArrayAgg: unlimited,
+    **dict.fromkeys((exp.Sqrt, exp.Pow, exp.Exp, exp.Ln, exp.Log), power),
+    exp.UnixSeconds: time_rules.seconds,
+    exp.UnixMillis: time_rules.milliseconds,
+    exp.TimestampAdd: time_rules.moved,
+    exp.TimestampSub: time_rules.moved,
+    exp.GenerateDateArray: time_rules.dates,
+    exp.Trim: text_rules.trimmed,
+    exp.Unicode: text_rules.code_of,
+    exp.Ascii: text_rules.ascii_code,
+    exp.StrPosition: text_rules.found_at,
+    exp.BitwiseRightShift: text_rules.shifted,
+    exp.BitwiseCount: text_rules.all_bits,
 }
 
 
@@ -319,7 +292,7 @@ def _keep_float(literal: exp.Literal) -> None:
         around = around.parent
     if literal.is_string or not _DECIMAL.fullmatch(literal.name) or isinstance(around, exp.Cast):
         return
-    if around is not None and (_is_plain(around) or _type(around) == exp.DType.DOUBLE):
+    if around is not None and (_is_plain(around) or type_of(around) == exp.DType.DOUBLE):
         literal.replace(exp.Literal.number(f"{literal.name}e0"))
 
 
@@ -331,28 +304,20 @@ def _is_plain(around: exp.Expr) -> bool:
 
 
 def _rounded(node: exp.Expr) -> exp.Expr:
-    kind = _type(node)
+    kind = type_of(node)
     if kind not in _EXACT:
         return node
     return exp.cast(node, NUMERIC if kind == exp.DType.DECIMAL else BIGNUMERIC)
 
 
-def _shortest(text: exp.Expr) -> exp.Expr:
-    """A number's text without zeros at its end: 1.5, not 1.500000000."""
-    trailing = exp.Literal.string(r"(\.[0-9]*?)0+$")
-    shorter = call("REGEXP_REPLACE", text, trailing, exp.Literal.string(r"\1"))
-    return call("RTRIM", shorter, exp.Literal.string("."))
-
-
-def _whole_number(node: exp.Cast) -> exp.Expr:
-    """DuckDB rounds the text of a fraction; to BigQuery it is no INT64."""
-    text = call("TRIM", node.this.copy())
-    is_whole = call("REGEXP_FULL_MATCH", text, exp.Literal.string(_WHOLE))
-    if isinstance(node, exp.TryCast):
-        return exp.Case().when(is_whole, node).else_(exp.null())
-    said = call("CONCAT", exp.Literal.string("Bad INT64 value: "), node.this.copy())
-    is_good = exp.or_(exp.Is(this=node.this.copy(), expression=exp.null()), is_whole)
-    return exp.Case().when(is_good, node).else_(call("ERROR", said))
+def _is_fraction(node: exp.Expr) -> bool:
+    literal = node.unnest()
+    literal = literal.this if isinstance(literal, exp.Neg) else literal
+    return (
+        isinstance(literal, exp.Literal)
+        and bool(_DECIMAL.fullmatch(literal.name))
+        and not literal.is_string
+    )
 
 
 def _is_never_zero(divisor: exp.Expr) -> bool:
@@ -365,17 +330,5 @@ def _date_part(part: str, of: exp.Expr) -> exp.Expr:
     return call("DATE_PART", exp.Literal.string(part), of)
 
 
-def _is_float(node: exp.Expr) -> bool:
-    """Whether DuckDB has a DOUBLE here: of literals, 1.5 is a decimal to it and 15e-1 is not."""
-    literal = node.this if isinstance(node, exp.Neg) else node
-    if isinstance(literal, exp.Literal):
-        return literal.is_number and "e" in literal.name.lower()
-    return _type(node) == exp.DType.DOUBLE
-
-
 def _is_exact(node: exp.Expr) -> bool:
-    return _type(node) in _EXACT
-
-
-def _type(node: exp.Expr) -> object:
-    return node.type.this if node.type is not None else exp.DType.UNKNOWN
+    return type_of(node) in _EXACT
