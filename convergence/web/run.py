@@ -1,8 +1,9 @@
 """A run: the error first, with what to do; its steps, what they proved, and its log."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
@@ -16,6 +17,7 @@ from convergence.model.key import Scope
 from convergence.model.load import Load
 from convergence.model.money import MoneyKey, Total
 from convergence.model.run import RetryRequest, Run, StepRun
+from convergence.model.template import StepTrigger
 from convergence.store import events, fleet, loads, runs
 from convergence.web.problems import PageRoute
 from convergence.web.render import page
@@ -41,6 +43,16 @@ class Proved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToCome:
+    """A step that has not begun, as the template has it; `when` it runs, if not always."""
+
+    step_id: str
+    name: str
+    ps_type: str
+    when: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
     """What the page has of a run."""
 
@@ -49,6 +61,13 @@ class Shown:
     proofs: Sequence[Proved]
     log: Sequence[Event]
     has_more: bool
+
+    @property
+    def to_come(self) -> Sequence[ToCome]:
+        """The steps of a live run that have not begun."""
+        begun = {step.step_id for step in self.steps}
+        wanted = self.run.snapshot.get("steps", ()) if self.run.is_live else ()
+        return [_to_come(step) for step in wanted if step["step_id"] not in begun]
 
     @property
     def command(self) -> str:
@@ -128,6 +147,16 @@ def read(service: Service, tenant_id: str, run_id: str) -> Shown:
         proofs=[proved for load in loaded for proved in _proved(load)],
         log=log[:MOST_EVENTS],
         has_more=len(log) > MOST_EVENTS,
+    )
+
+
+def _to_come(step: Mapping[str, Any]) -> ToCome:
+    trigger = StepTrigger(step.get("trigger") or StepTrigger.ALWAYS)
+    return ToCome(
+        step_id=step["step_id"],
+        name=step.get("name") or step["step_id"],
+        ps_type=step["ps_type"],
+        when="" if trigger is StepTrigger.ALWAYS else trigger.replace("_", " "),
     )
 
 

@@ -37,6 +37,22 @@ def test_completed_run_shows_steps_rows_and_proof(bill: Bill) -> None:
     assert "hx-sse" not in page
 
 
+def test_a_live_run_shows_the_steps_to_come(
+    acme: Browser, service: Service, tmp_path: Path
+) -> None:
+    grant_export(service, tmp_path / "none" / "*.csv", "acme")
+    request = LaunchRequest(
+        tenant_id="acme",
+        template="gcp/cost/cost_billing",
+        run_date=date(2024, 11, 1),
+        trigger_by="api",
+    )
+    run = launch(service, request).run
+    read = text_of(acme.get(f"/runs/{run.run_id}").text)
+    assert "PENDING Extract billing costs extract_billing_costs gcp.bq_etl" in read
+    assert "Asked by api Accepted" in read
+
+
 def test_failed_run_says_first_why_and_what_to_do(acme: Browser, failed: Run) -> None:
     page = acme.get(f"/runs/{failed.run_id}").text
     assert page.index("Why it failed") < page.index("Steps")
