@@ -27,7 +27,7 @@ from convergence.warehouse.base import StageRequest, Surveyed, Value
 from convergence.warehouse.schemas import billing_query
 from convergence.warehouse.sql import fill, names
 
-BATCH_ROWS, BATCH_DAYS = 250_000, 31
+BATCH_ROWS, BATCH_DAYS = 1_000_000, 31
 EXPIRED = "day_expired"
 TOLD = 20
 """So many days that failed are told one by one."""
@@ -203,7 +203,7 @@ def _days_in_words(count: int) -> str:
 
 def _batches(days: Iterable[UnitDay]) -> Iterator[list[UnitDay]]:
     """Days to be loaded in one act, together of about `BATCH_ROWS`: small ones cost more to
-    publish than to read.
+    publish than to read, and DuckDB's commits merge what part-filled row groups acts leave behind.
     """
     batch: list[UnitDay] = []
     for held in days:
