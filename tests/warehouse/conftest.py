@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -30,11 +31,18 @@ from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server
 from tests.bigquery_rest.server import Running
 from tests.exports import export_row, write_rows
 from tests.warehouse.bigquery_exports import Export
+from tests.warehouse.peer import Emulator, PeerMissingError
 
 __all__ = ["bigquery_rest", "bigquery_server"]
 
-PROJECT = "local"
-TABLE = "local.billing.gcp_billing_export_resource_v1_01ABCD"
+LIVE = "CDP_TEST_BIGQUERY_PROJECT"
+"""Names an empty project of Google's, where the contract is tried as well, for some cents."""
+PROJECT = os.environ.get(LIVE, "local")
+TABLE = f"{PROJECT}.billing.gcp_billing_export_resource_v1_01ABCD"
+ADAPTERS = ("duckdb", "bigquery", "emulator", "live")
+"""DuckDB; our own BigQuery; bqemulator in an environment of its own; Google's."""
+ELSEWHERE = frozenset({"emulator", "live"})
+DATASETS = ("acme", "billing", "tenants")
 DAY = date(2025, 10, 1)
 NOW = datetime(2025, 10, 3, 6, 0, tzinfo=UTC)
 
@@ -155,13 +163,33 @@ ORDINARY = frozenset(
 """The contract's tests that BigQuery meets in every run; the others are its long form."""
 
 
+NOT_EMULATED: Mapping[str, str] = {
+    "test_a_tripped_token_ends_a_stage_and_leaves_the_old_rows": "it runs a statement to its end",
+    "test_the_state_names_the_files_that_held_rows": "its exports have no partitions to be named",
+    "test_a_float_becomes_money_exactly_on_its_way_into_a_table": "its NUMERIC has three places",
+}
+"""Tests that bqemulator cannot meet, and why."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
         is_long = item.path.name.startswith("test_contract")
         is_ordinary = getattr(item, "originalname", "") in ORDINARY or not is_long
-        if params.get("adapter") == "bigquery" and not is_ordinary:
+        adapter = params.get("adapter")
+        if adapter in ELSEWHERE or (adapter == "bigquery" and not is_ordinary):
             item.add_marker(pytest.mark.slow)
+        if adapter in ELSEWHERE:
+            item.add_marker(pytest.mark.xdist_group(str(adapter)))
+            item.add_marker(pytest.mark.timeout(900))
+        if adapter == "live":
+            item.add_marker(pytest.mark.enable_socket)
+            if LIVE not in os.environ:
+                item.add_marker(pytest.mark.skip(f"GOOGLE'S BIGQUERY IS NOT ASKED: set {LIVE}"))
+        if adapter == "emulator" and (
+            reason := NOT_EMULATED.get(getattr(item, "originalname", ""))
+        ):
+            item.add_marker(pytest.mark.xfail(reason=reason, run=False))
 
 
 @pytest.fixture
@@ -188,16 +216,49 @@ def warehouse(
     made.close()
 
 
-@pytest.fixture
-def clients(bigquery_rest: Running) -> Clients:
-    """Clients of our own BigQuery, which is empty."""
-    return Clients(PROJECT, location="EU", access_of=lambda _: Access(), endpoint=bigquery_rest.url)
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an independent BigQuery."""
+    try:
+        started = Emulator(tmp_path_factory.mktemp("emulator"), PROJECT)
+    except PeerMissingError as missing:
+        pytest.skip(f"BQEMULATOR IS NOT ASKED: {missing}")
+    yield started.url
+    started.stop()
 
 
 @pytest.fixture
-def export(clients: Clients, tmp_path: Path) -> Export:
-    """The default tenant's export, where exports are tables of BigQuery."""
-    made = Export(client=clients.of(""), table=TABLE, scratch=tmp_path)
+def clients(adapter: str, request: pytest.FixtureRequest) -> Iterator[Clients]:
+    """Clients of a BigQuery that is empty."""
+    url = ""
+    if adapter == "emulator":
+        url = str(request.getfixturevalue("emulator"))
+    elif adapter == "bigquery":
+        url = request.getfixturevalue("bigquery_rest").url
+    made = Clients(
+        PROJECT,
+        location=os.environ.get("CDP_TEST_BIGQUERY_LOCATION", "EU"),
+        access_of=lambda _: Access(),
+        endpoint=url,
+    )
+    if adapter == "live" and (there := [d for d in DATASETS if _is_there(made, d)]):
+        pytest.skip(f"{PROJECT} HAS THE DATASETS {there}: give a project without them")
+    yield made
+    for dataset in DATASETS if adapter in ELSEWHERE else ():
+        made.of("").delete_dataset(dataset, delete_contents=True, not_found_ok=True)
+
+
+def _is_there(clients: Clients, dataset: str) -> bool:
+    return dataset in {found.dataset_id for found in clients.of("").list_datasets()}
+
+
+@pytest.fixture
+def export(adapter: str, clients: Clients, tmp_path: Path) -> Export:
+    """The default tenant's export, where exports are tables of BigQuery; bqemulator has no
+    partitions.
+    """
+    by_arrival = adapter != "emulator"
+    made = Export(client=clients.of(""), table=TABLE, scratch=tmp_path, by_arrival=by_arrival)
     made.create()
     return made
 
@@ -214,7 +275,7 @@ def make_tenant(
 
     def make(dataset: str = "acme", pattern: str = "", **narrowing: tuple[str, ...]) -> Tenant:
         files: str | None = None
-        if adapter == "bigquery":
+        if adapter != "duckdb":
             request.getfixturevalue("export")
         else:
             folder = tmp_path / "exports" / dataset
@@ -268,7 +329,7 @@ def deliver(adapter: str, request: pytest.FixtureRequest) -> Callable[..., str]:
 @pytest.fixture
 def endless(adapter: str, request: pytest.FixtureRequest) -> str:
     """A statement that does not come to its end: our own BigQuery holds the next job of all."""
-    if adapter == "duckdb":
+    if adapter != "bigquery":
         several = ", ".join(f"UNNEST(GENERATE_ARRAY(1, 10000)) AS a{number}" for number in range(4))
         return f"SELECT COUNT(*) AS n FROM {several}"  # noqa: S608 - a constant
     running: Running = request.getfixturevalue("bigquery_rest")

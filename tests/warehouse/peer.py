@@ -72,29 +72,20 @@ class PeerMissingError(Exception):
     """It could not be made or started on this machine; the message says why."""
 
 
-class Peer:
-    """A running one, with the table that the statements are about. `stop` it."""
+class Emulator:
+    """A running one, empty, at `url`. `stop` it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, project: str) -> None:
         ports = (_free_port(), _free_port())
-        url = f"http://127.0.0.1:{ports[0]}"
-        self._http = httpx2.Client(base_url=url, timeout=60, trust_env=False)
-        self._process = subprocess.Popen(_command(_python(folder), ports))
+        self.url = f"http://127.0.0.1:{ports[0]}"
+        self._http = httpx2.Client(base_url=self.url, timeout=60, trust_env=False)
+        self._process = subprocess.Popen(_command(_python(folder), ports, project))
         self._wait()
-        for statement in ("CREATE SCHEMA IF NOT EXISTS acme", TABLE, ROWS):
-            self._ask(statement)
 
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(30)
         self._http.close()
-
-    def answer(self, sql: str) -> object:
-        """The rows, or why there are none."""
-        try:
-            return self._ask(QUALIFIED.sub(_qualified, sql))
-        except (httpx2.HTTPError, RuntimeError) as error:
-            return f"refused: {error}"
 
     def _wait(self) -> None:
         end = time.monotonic() + READY_SECONDS
@@ -119,6 +110,22 @@ class Peer:
         return [[decode(c["v"], f) for c, f in zip(row["f"], fields, strict=True)] for row in rows]
 
 
+class Peer(Emulator):
+    """One with the table that the statements are about."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, PROJECT)
+        for statement in ("CREATE SCHEMA IF NOT EXISTS acme", TABLE, ROWS):
+            self._ask(statement)
+
+    def answer(self, sql: str) -> object:
+        """The rows, or why there are none."""
+        try:
+            return self._ask(QUALIFIED.sub(_qualified, sql))
+        except (httpx2.HTTPError, RuntimeError) as error:
+            return f"refused: {error}"
+
+
 def _python(folder: Path) -> Path:
     """The interpreter of a new environment with the emulator. Raises PeerMissingError."""
     python = folder / "venv" / "bin" / "python"
@@ -136,8 +143,8 @@ def _python(folder: Path) -> Path:
     return python
 
 
-def _command(python: Path, ports: tuple[int, int]) -> list[str]:
-    options = ["--rest-port", str(ports[0]), "--grpc-port", str(ports[1]), "--project", PROJECT]
+def _command(python: Path, ports: tuple[int, int], project: str) -> list[str]:
+    options = ["--rest-port", str(ports[0]), "--grpc-port", str(ports[1]), "--project", project]
     return [str(python), "-c", LAUNCH, *options, "--ephemeral", "--log-level", "error"]
 
 

@@ -14,11 +14,12 @@ from convergence.model.load import LoadKey
 from convergence.model.money import MoneyKey, Total, differences
 from convergence.model.table import Column, TableSchema
 from convergence.warehouse.base import WriteMode
+from tests.warehouse.conftest import ADAPTERS
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
 
-pytestmark = pytest.mark.parametrize("adapter", ["duckdb", "bigquery"], indirect=True)
+pytestmark = pytest.mark.parametrize("adapter", ADAPTERS, indirect=True)
 
 DAY = date(2025, 10, 1)
 COUNT = "SELECT COUNT(*) FROM billing_cost_daily"

@@ -13,7 +13,7 @@ from uuid import uuid4
 from google.cloud import bigquery
 from sqlglot import exp, parse_one
 
-from convergence.errors import Invalid, WarehouseError
+from convergence.errors import Invalid, NotFound, WarehouseError
 from convergence.model.table import Column, Mode, TableSchema
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
@@ -23,7 +23,8 @@ from convergence.warehouse.bigquery.tables import Tables
 
 WAYS = ("WRITE_TRUNCATE_DATA", "WRITE_TRUNCATE")
 """The first leaves all that the table says of itself."""
-REFUSED = frozenset({"sql_failed", "warehouse_error"})
+REFUSED = frozenset({"sql_failed", "table_not_found", "warehouse_error"})
+"""What a server says that knows no partitions; anything else is trouble of another kind."""
 _DAY = date(2000, 1, 2)
 _ROW = parse_one("SELECT DATE '2000-01-02' AS day, 1 AS number", dialect="bigquery")
 _COLUMNS = (
@@ -77,7 +78,7 @@ class Partitions:
         config = self.config(dataset, schema.name, _DAY, schema, way)
         try:
             self._jobs.query(dataset, _ROW.sql("bigquery"), config=config, is_bounded=False)
-        except (Invalid, WarehouseError) as error:
+        except (Invalid, NotFound, WarehouseError) as error:
             if error.code not in REFUSED:
                 raise
             return False

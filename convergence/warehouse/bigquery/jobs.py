@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
 from threading import Event
@@ -174,8 +174,9 @@ class Jobs:
             )
 
         for number in count(1):
+            name = attempt_id(job_id, number)
             with told():
-                job, _ = _begun(client, begin, attempt_id(job_id, number))
+                job = _found(client, name) or _begun(client, begin, name)[0]
                 wait(client, job)
             if not job.error_result:
                 return None if job.query == VOID else job
@@ -219,6 +220,13 @@ def _begun(client: bigquery.Client, begin: Callable[[str], _Job], name: str) -> 
         return begin(name), True
     except exceptions.Conflict:
         return cast("_Job", client.get_job(name, retry=RETRY, timeout=CALL_SECONDS)), False
+
+
+def _found(client: bigquery.Client, name: str) -> QueryJob | None:
+    """Not all emulators refuse an id that is there."""
+    with suppress(exceptions.NotFound):
+        return cast("QueryJob", client.get_job(name, retry=RETRY, timeout=CALL_SECONDS))
+    return None
 
 
 def _pause(tries: int, cancel: CancelToken | None) -> None:
