@@ -20,6 +20,10 @@ class Client(Protocol):
         """Copy all that a home has into a folder of it; the folder and its files."""
         ...
 
+    def schema(self, tenant_id: str | None) -> list[Json]:
+        """Each table of each tenant, or of one, beside its schema."""
+        ...
+
     def dryrun(self, application: Json) -> Json: ...
     def onboard(self, application: Json) -> Json: ...
     def tenants(self, *, limit: int) -> list[Json]: ...
@@ -110,6 +114,11 @@ class HttpClient(Remote, Client):
     @override
     def backup(self) -> Json:
         return self._operate("POST", "/backups")
+
+    @override
+    def schema(self, tenant_id: str | None) -> list[Json]:
+        chosen = {"tenant": tenant_id} if tenant_id else {}
+        return list(self._operate("GET", "/schema", params=chosen)["items"])
 
     @override
     def dryrun(self, application: Json) -> Json:

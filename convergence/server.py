@@ -35,6 +35,7 @@ from convergence.api import (
     runs,
     scheduler,
     schedules,
+    schema,
     signin,
     sources,
     templates,
@@ -64,7 +65,7 @@ WORKER_ROOMS = (health,)
 """What a worker answers: whether it is well, and what it counts."""
 ROOMS = (
     *(docs, health, runs, events, tenants, usage, credentials, schedules, scheduler),
-    *(sources, templates, costs, bills, quality, query, backups, signin),
+    *(sources, templates, costs, bills, quality, query, schema, backups, signin),
 )
 log = Log(__name__)
 PAGES = (assets, web_signin, overview, web_costs, web_quality, lineage, web_runs, run, live)

@@ -38,8 +38,9 @@ SHIPPED_CONFIGS = (
 
 
 def build(settings: Settings) -> Service:
-    """A service that has opened nothing yet but its home. Raises Invalid and Unavailable."""
+    """A service that has opened nothing yet but its home. Raises CdpError."""
     home = Home(settings.home)
+    home.check_no_backup()
     home.ensure()
     config = Config(
         home=home.path,

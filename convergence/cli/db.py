@@ -11,7 +11,7 @@ import typer
 
 from convergence.cli.command import AnyTenant, Call, command, group
 from convergence.cli.output import Format, say, show_rows, write
-from convergence.errors import Invalid, NotFound
+from convergence.errors import Invalid, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from convergence.engine.migrate import TableState
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 COLUMNS = ("place", "table", "state", "detail")
 DRIFTS = ("place", "table", "column", "drift", "wanted", "found", "verdict")
 KEPT = ("path", "size", "sha256", "error")
-CURRENT, MISSING, BEHIND, NEWER, HELD = "current", "missing", "behind", "newer", "held"
-UNSEEN = "not looked at"
+CURRENT, MISSING, BEHIND, NEWER = "current", "missing", "behind", "newer"
+UNMADE, UNSEEN = "not made yet", "not looked at"
 NO_HOME = "check --home or CDP_HOME; a home is made by its first use"
 MENDED, MADE, FAILED = "mended", "made", "failed"
 BEGINNING = 80
@@ -42,9 +42,9 @@ app = group("Store and warehouse: their tables beside the schema.")
 def status(call: Call, *, tenant: AnyTenant = None) -> None:
     """Show each table beside the schema; exit 2 when something differs. Changes nothing.
 
-    Beside a running server only the store can be read.
+    Beside a running server that one is asked for its tables.
     """
-    rows = _looked(call.settings(), tenant)
+    rows = _looked(call, tenant)
     show_rows(rows, COLUMNS, call.format)
     _end(rows)
 
@@ -52,8 +52,8 @@ def status(call: Call, *, tenant: AnyTenant = None) -> None:
 @command(app, "check", examples=("cdp db check", "cdp db check --tenant acme -o json"))
 def check(call: Call, *, tenant: AnyTenant = None) -> None:
     """Show every difference from the schema and what it means; exit 2 when there is one."""
-    rows = _looked(call.settings(), tenant)
-    differing = [row for row in rows if row["state"] != CURRENT]
+    rows = _looked(call, tenant)
+    differing = [row for row in rows if row["state"] not in {CURRENT, UNMADE}]
     if call.format is Format.TABLE:
         show_rows([line for row in differing for line in _lines(row)], DRIFTS, call.format)
     else:
@@ -68,12 +68,17 @@ def bring(
     tenant: AnyTenant = None,
     plan: Annotated[bool, typer.Option("--plan", help="Show the statements, run none.")] = False,
     approve: Approve = False,
+    approve_migrations: Annotated[
+        bool,
+        typer.Option("--approve-migrations", help="Take this program's migrations for those done."),
+    ] = False,
 ) -> None:
     """Bring store and warehouse to the schema; safe to repeat. Only what loses nothing, unless
     --approve. Exit 2 when something still differs.
     """
     from convergence.cli.homes import alone
     from convergence.engine import migrate
+    from convergence.engine.agree import claim_files
 
     settings = call.settings()
     before = store_state(settings)
@@ -82,7 +87,8 @@ def bring(
         _end([before])
         return
     with alone(settings) as service:
-        accepted = _approve_migrations(settings) if approve and not plan else ""
+        accepted = _approve_migrations(settings) if approve_migrations and not plan else ""
+        claim_files(service)
         mended = migrate.bring_store(service.database, approved=approve, is_plan=plan)
         brought = _row if plan else _brought
         rows = [brought(state) for state in mended]
@@ -101,10 +107,12 @@ def bootstrap(call: Call) -> None:
     """Set up a new place: store, operator's dataset and its tables. Safe to repeat."""
     from convergence.cli.homes import alone
     from convergence.engine import migrate
+    from convergence.engine.agree import claim_files
 
     settings = call.settings()
     before = store_state(settings)
     with alone(settings) as service:
+        claim_files(service)
         rows = [_row(state) for state in migrate.store_states(service.database)]
         is_new, tables = migrate.bootstrap(service)
         copies = [_row(state) for state in tables]
@@ -169,6 +177,9 @@ def restore(
         kept = put_back(folder.absolute(), home, url)
     show_rows([asdict(each) for each in kept], KEPT, call.format)
     say(f"restored into {home.path}; cdp db check tells what a newer version would change")
+    if lacks := [each.path for each in kept if each.error]:
+        say(f"the backup was made without {', '.join(lacks)}: restore that from another one")
+        raise typer.Exit(ERROR)
 
 
 def store_state(settings: "Settings") -> Row:
@@ -233,46 +244,37 @@ def _opened(settings: "Settings") -> Iterator["Database"]:
         database.close()
 
 
-def _looked(settings: "Settings", tenant: str | None) -> list[Row]:
+def _looked(call: Call, tenant: str | None) -> list[Row]:
     """The store, and the tables when it has all that is read of it and nobody holds them."""
     from convergence.engine import migrate
 
+    settings = call.settings()
     first = store_state(settings)
     if _is_unmade(settings):
-        return [first]
+        return [first | {"state": UNMADE}]
     if first["state"] != CURRENT:
         return [first, _warehouse_row(UNSEEN, "bring the store to its revision first")]
     with _opened(settings) as database:
         states = migrate.store_states(database)
     rows = [_row(state) for state in states] if states[0].drifts else [first]
     if all(drift.is_harmless for state in states for drift in state.drifts):
-        return [*rows, *_table_rows(settings, tenant)]
+        return [*rows, *_table_rows(call, tenant)]
     return [*rows, _warehouse_row(UNSEEN, "bring the store to its schema first")]
 
 
-def _table_rows(settings: "Settings", tenant: str | None) -> list[Row]:
-    from convergence.cli.homes import alone
-    from convergence.engine import migrate
-    from convergence.outside.home import Home
-
-    holder = Home(settings.home).holder()
-    if holder is not None and holder.url:
-        seen = f"process {holder.pid} at {holder.url} has them; stop it to look at the tables"
-        return [_warehouse_row(HELD, seen)]
-    with alone(settings) as service:
-        return [_row(state) for state in migrate.status(service, tenant)]
+def _table_rows(call: Call, tenant: str | None) -> list[Row]:
+    """From the server that holds them, if one does."""
+    try:
+        with call.client() as client:
+            return client.schema(tenant)
+    except Unavailable as error:
+        return [_warehouse_row(UNSEEN, error.detail)]
 
 
 def _row(state: "TableState") -> Row:
-    said = [state.error] if state.error else [_said(drift) for drift in _drifts(state)]
-    return {
-        "place": state.place,
-        "table": state.table,
-        "state": state.state.value,
-        "detail": "; ".join([*said, *([state.hint] if state.hint else [])]),
-        "drifts": _drifts(state),
-        "statements": list(state.statements),
-    }
+    from convergence.api import wire
+
+    return wire.table_state_out(state).model_dump(mode="json")
 
 
 def _show_statements(rows: Sequence[Row]) -> None:
@@ -304,27 +306,6 @@ def _also(row: Row, done: Sequence[str]) -> Row:
     return row | {"state": state, "detail": "; ".join([*done, row["detail"]])}
 
 
-def _drifts(state: "TableState") -> list[Row]:
-    return [
-        {
-            "column": drift.column,
-            "drift": drift.kind.value,
-            "wanted": drift.wanted,
-            "found": drift.found,
-            "verdict": drift.verdict.value,
-        }
-        for drift in state.drifts
-    ]
-
-
-def _said(drift: Row) -> str:
-    named = " ".join(part for part in (drift["drift"], drift["column"]) if part)
-    sides = [said for said in (drift["found"], drift["wanted"]) if said]
-    differs = f": {', not '.join(sides)}" if sides else ""
-    needs = "" if drift["verdict"] == "additive" else f" ({drift['verdict']})"
-    return f"{named}{differs}{needs}"
-
-
 def _lines(row: Row) -> list[Row]:
     place = {"place": row["place"], "table": row["table"]}
     if not row["drifts"]:
@@ -333,12 +314,11 @@ def _lines(row: Row) -> list[Row]:
 
 
 def _end(rows: Sequence[Row]) -> None:
-    """A home that is not made yet has nothing that differs."""
     seen = Counter(row["state"] for row in rows)
-    good = seen[CURRENT] + seen[HELD] + seen[MENDED] + seen[MADE]
+    good = seen[CURRENT] + seen[MENDED] + seen[MADE] + seen[UNMADE]
     if seen[FAILED] or seen[NEWER]:
-        say(f"{seen[FAILED] + seen[NEWER]} cannot be brought to the schema; the others were")
+        say(f"{seen[FAILED] + seen[NEWER]} cannot be brought to the schema")
         raise typer.Exit(ERROR)
-    if good < len(rows) and rows[0].get("detail") != "it is made at the first use":
+    if good < len(rows):
         say("not everything is at the schema: cdp db check, cdp db migrate [--plan] [--approve]")
         raise typer.Exit(DRIFT)

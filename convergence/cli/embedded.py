@@ -55,6 +55,13 @@ class EmbeddedClient(EmbeddedTenants):
         self._take_home()
         return wire.backup_out(*backup_at_home(self._service)).model_dump(mode="json")
 
+    def schema(self, tenant_id: str | None) -> list[Json]:
+        from convergence.engine import migrate
+
+        self._take_home()
+        states = migrate.status(self._service, tenant_id)
+        return [wire.table_state_out(state).model_dump(mode="json") for state in states]
+
     def dryrun(self, application: Json) -> Json:
         from convergence.engine import onboard
 

@@ -103,7 +103,9 @@ def restore(folder: Path, home: Home, database_url: str | None) -> list[Kept]:
     The caller holds the home. Raises Invalid for a backup that is not whole, Conflict.
     """
     kept = _checked(folder)
-    names = [each.path for each in kept if database_url is None or each.path != STORE]
+    names = [
+        each.path for each in kept if not each.error if database_url is None or each.path != STORE
+    ]
     there = [name for name in names if (home.path / name).exists()]
     if there:
         raise Conflict(
@@ -181,7 +183,9 @@ def _checked(folder: Path) -> list[Kept]:
         if _kept(folder, name).sha256 != said["sha256"]:
             raise _broken(folder, f"{name} is not the file that was backed up")
         kept.append(_kept(folder, name))
-    return kept
+    missing = manifest.get("missing", ())
+    lacking = [Kept(path=str(name), error="not in the backup") for name in missing]
+    return [*kept, *lacking]
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

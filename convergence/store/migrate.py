@@ -84,7 +84,7 @@ def _upgrade(database: Database) -> list[str]:
     with database.write() as tx:
         enter_alone(tx)
         if not database.is_sqlite:
-            tx.connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
+            _make_schema(tx.connection)
         config = _config()
         missing = _missing(ScriptDirectory.from_config(config), _current(tx.connection))
         if found := changed(tx):
@@ -95,12 +95,24 @@ def _upgrade(database: Database) -> list[str]:
         return missing
 
 
+def _make_schema(connection: sa.Connection) -> None:
+    try:
+        connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
+    except sa.exc.ProgrammingError as error:
+        raise Unavailable(
+            f"The control store's schema {SCHEMA} cannot be made: {error.orig}",
+            code="store_unavailable",
+            hint=f"let the user make schemas (GRANT CREATE ON DATABASE), or make it for it: "
+            f"CREATE SCHEMA {SCHEMA} AUTHORIZATION …; the durable engine needs `dbos` likewise",
+        ) from error
+
+
 def _unlike(found: list[str]) -> Unavailable:
     return Unavailable(
         f"Migration {', '.join(found)} was another when it was applied to this control store",
         code="migration_changed",
         hint="use the program that applied it; or take this one's for good: "
-        "cdp db migrate --approve, then cdp db check",
+        "cdp db migrate --approve-migrations, then cdp db check",
     )
 
 

@@ -56,11 +56,24 @@ def test_what_was_backed_up_comes_back_whole(
     assert cdp("run", TEMPLATE, "-t", "acme", "--date", "2025-03-02").code == 0
 
 
-def test_a_backup_is_a_home_that_can_be_looked_at(used: tuple[Cdp, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("look", [("runs", "ls", "-t", "acme"), ("db", "status")])
+def test_a_backup_is_no_home_and_stays_as_it_was_made(
+    used: tuple[Cdp, str], tmp_path: Path, look: tuple[str, ...]
+) -> None:
     cdp, _ = used
     cdp("db", "backup", str(tmp_path / "saved"))
-    looked = cdp("runs", "ls", "-t", "acme", "--home", str(tmp_path / "saved"), "--json")
-    assert looked.json == loaded(cdp)[1]
+    looked = cdp(*look, "--home", str(tmp_path / "saved"))
+    assert looked.code != 0
+    assert "cdp db restore" in looked.err
+    restored = cdp("db", "restore", str(tmp_path / "saved"), "--home", str(tmp_path / "new"))
+    assert restored.code == 0, restored.err
+
+
+def test_a_home_that_is_not_there_is_not_backed_up(cdp: Cdp, tmp_path: Path) -> None:
+    refused = cdp("db", "backup", str(tmp_path / "saved"), "--home", str(tmp_path / "typo"))
+    assert refused.code == 4
+    assert not (tmp_path / "saved").exists()
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_backup_without_a_name_lies_in_the_home(used: tuple[Cdp, str], home: Path) -> None:
@@ -118,6 +131,9 @@ def test_a_missing_tenant_is_told_and_the_others_are_copied(
     errors = {row["path"]: row["error"] for row in kept.json}
     assert "acme.duckdb" in errors["warehouse/acme.duckdb"]
     assert errors["warehouse/other.duckdb"] == ""
+    restored = cdp("db", "restore", str(tmp_path / "saved"), "--home", str(tmp_path / "new"))
+    assert restored.code == 1
+    assert "acme.duckdb" in restored.err
 
 
 def test_a_server_backs_up_its_home_and_goes_on(

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from tests.cli.conftest import DAY, TEMPLATE, Cdp, Ended, Server, onboard
+from tests.conftest import postgres_url
 
 QUOTAS = "tenant_usage_quotas"
 
@@ -133,7 +134,7 @@ def test_a_migration_that_was_another_is_told_and_taken_with_approval(
     assert checked.code == 2
     assert "migration 0002" in checked.out
     assert acme("db", "migrate").code == 2
-    approved = acme("db", "migrate", "--approve", "--json")
+    approved = acme("db", "migrate", "--approve-migrations", "--json")
     assert approved.code == 0, approved.out
     assert "approved migration 0002" in approved.json[0]["detail"]
     assert acme("db", "check").code == 0
@@ -198,10 +199,11 @@ def test_one_tenant_alone_is_looked_at(drifted: Cdp, export: Path) -> None:
     assert drifted("db", "status", "--tenant", "nobody").code == 4
 
 
-def test_status_beside_a_server_reads_the_store_alone(server: Server, cdp: Cdp) -> None:
+def test_status_beside_a_server_has_that_one_look_at_its_tables(server: Server, cdp: Cdp) -> None:
     looked = cdp("db", "status", "--json")
     assert looked.code == 0, looked.err
-    assert [row["state"] for row in looked.json] == ["current", "held"]
+    assert {row["state"] for row in looked.json} == {"current"}
+    assert {row["place"] for row in looked.json} >= {"store"}
     refused = cdp("db", "migrate")
     assert refused.code == 6
     assert "--server" not in refused.err
@@ -215,3 +217,46 @@ def test_bootstrap_sets_up_a_new_place_and_may_be_repeated(cdp: Cdp) -> None:
     again = cdp("db", "bootstrap", "--json")
     assert {row["state"] for row in again.json} == {"current"}
     assert cdp("db", "check").code == 0
+
+
+@pytest.mark.postgres
+def test_bootstrap_sets_up_an_empty_postgresql(
+    cdp: Cdp, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CDP_DATABASE_URL", next(postgres_url(request)))
+    first = cdp("db", "bootstrap", "--json")
+    assert first.code == 0, first.err
+    assert cdp("db", "check").code == 0
+
+
+def test_what_is_forbidden_stays_whoever_approves_and_the_rest_is_mended(
+    acme: Cdp, home: Path
+) -> None:
+    with tables(home) as warehouse:
+        warehouse.execute("ALTER TABLE billing_cost_daily ALTER cost TYPE DOUBLE")
+        warehouse.execute("ALTER TABLE billing_cost_daily DROP COLUMN sku_description")
+    verbs = ((), ("--approve",), ("--approve",))
+    brought = [acme("db", "migrate", *approved, "--json") for approved in verbs]
+    assert [each.code for each in brought] == [2, 2, 2]
+    assert states(brought[1])["acme", "billing_cost_daily"] == "schema_blocked"
+    assert not any(row["statements"] for row in brought[2].json), "it has done all before"
+    with tables(home) as warehouse:
+        warehouse.execute("SELECT sku_description FROM billing_cost_daily")
+        done = warehouse.execute(
+            "SELECT count(*) FROM x_meta_schema_migrations"
+            " WHERE table_name = 'billing_cost_daily' AND checksum = ''"
+        ).fetchall()
+    assert done == [(1,)]
+
+
+def test_a_harmless_difference_of_the_store_hides_none_of_the_tables(acme: Cdp, home: Path) -> None:
+    with store(home) as database:
+        database.execute("ALTER TABLE tenant_profiles ADD COLUMN note TEXT")
+    with tables(home) as warehouse:
+        warehouse.execute("ALTER TABLE billing_cost_daily DROP COLUMN currency")
+    checked = acme("db", "check", "--json")
+    assert checked.code == 2
+    assert {(row["place"], row["table"]) for row in checked.json} == {
+        ("store", "tenant_profiles"),
+        ("acme", "billing_cost_daily"),
+    }

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,30 @@ def test_a_damaged_file_is_told(tenant: "Tenant", tmp_path: Path) -> None:
         tenant.rows(COUNT)
     assert caught.value.code == "warehouse_damaged"
     assert str(path) in caught.value.detail
+    assert "restore" in caught.value.hint
+
+
+def test_a_file_that_is_taken_away_while_it_is_open_is_told(
+    tenant: "Tenant", tmp_path: Path
+) -> None:
+    assert tenant.rows(COUNT) == [(0,)]
+    (tmp_path / "home" / "warehouse" / "acme.duckdb").unlink()
+    with pytest.raises(NotFound, match=r"acme\.duckdb is not there"):
+        tenant.rows(COUNT)
+
+
+def test_a_block_that_is_damaged_is_told(tenant: "Tenant", tmp_path: Path) -> None:
+    tenant.warehouse.close()
+    path = tmp_path / "home" / "warehouse" / "acme.duckdb"
+    with closing(duckdb.connect(path)) as opened:
+        opened.execute("CREATE TABLE big AS SELECT hash(i) AS h FROM range(400_000) t(i)")
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 300_000] = b"?" * 300_000
+    path.write_bytes(content)
+    with pytest.raises(WarehouseError) as caught:
+        tenant.rows("SELECT COUNT(DISTINCT h) FROM big")
+    assert caught.value.code == "warehouse_damaged"
     assert "restore" in caught.value.hint
 
 

@@ -76,6 +76,7 @@ from convergence.api.wire.schedule import (
     schedule_shown,
     triggered_out,
 )
+from convergence.api.wire.schema import SchemaOut, schema_out, table_state_out
 from convergence.api.wire.shape import Page, checked
 from convergence.api.wire.signin import SignInLinkIn, SignInLinkOut
 from convergence.api.wire.source import (
@@ -177,6 +178,7 @@ __all__ = [
     "SchedulePatch",
     "ScheduleShown",
     "SchedulerStatusOut",
+    "SchemaOut",
     "SignInLinkIn",
     "SignInLinkOut",
     "SourceCheckOut",
@@ -224,9 +226,11 @@ __all__ = [
     "run_with_steps",
     "schedule_out",
     "schedule_shown",
+    "schema_out",
     "source_check_out",
     "source_out",
     "subscription_out",
+    "table_state_out",
     "template_out",
     "template_shown",
     "tenant_out",

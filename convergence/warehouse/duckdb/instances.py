@@ -143,7 +143,8 @@ class Instances:
         needed = self._folders(slot.dataset) if with_sources else None
         with slot.changed:
             stale = needed is not None and tuple(needed) != slot.folders
-            if slot.connection is not None and (slot.is_broken or stale):
+            is_gone = not self.path(slot.dataset).is_file()
+            if slot.connection is not None and (slot.is_broken or stale or is_gone):
                 _wait_idle(slot, check)
                 _shut(slot)
             if slot.connection is None:

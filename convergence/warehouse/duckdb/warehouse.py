@@ -34,7 +34,8 @@ from convergence.warehouse.base import (
     Warehouse,
 )
 from convergence.warehouse.duckdb import derived, export, infile, parts, reshape, staging, tables
-from convergence.warehouse.duckdb.files import Shapes, first_line, match_files
+from convergence.warehouse.duckdb.faults import told
+from convergence.warehouse.duckdb.files import Shapes, match_files
 from convergence.warehouse.duckdb.infile import InFile
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
@@ -47,7 +48,6 @@ from convergence.warehouse.duckdb.written import StagedLoad
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import central_schemas, load_schema
 from convergence.warehouse.sql import dialect, fill, names
-from convergence.warehouse.sql.faults import sql_fault
 from convergence.warehouse.sql.statement import parse, pointing
 
 OPERATOR = names.CENTRAL_DATASET
@@ -105,17 +105,17 @@ class DuckdbWarehouse(Warehouse):
 
     @override
     def copy_dataset(self, dataset: str, path: Path) -> None:
-        with _told():
+        with told():
             self._instances.copy(dataset, path)
 
     @override
     def ensure_table(self, dataset: str, schema: TableSchema) -> bool:
-        with self._instances.lend(dataset) as cursor, _told():
+        with self._instances.lend(dataset) as cursor, told():
             return self._ensure(cursor, dataset, schema)
 
     @override
     def live(self, dataset: str, schema: TableSchema) -> TableSchema | None:
-        with self._instances.lend(dataset) as cursor, _told():
+        with self._instances.lend(dataset) as cursor, told():
             return tables.live(cursor, _place(dataset, schema.name), schema)
 
     @override
@@ -128,7 +128,7 @@ class DuckdbWarehouse(Warehouse):
         with (
             self._instances.lend(dataset) as cursor,
             self._locks.hold(Part(dataset, derived.base_of(schema))),
-            _told(),
+            told(),
         ):
             live = tables.live(cursor, place, schema)
             aimed = drift.aim(schema, live, approved=approved)
@@ -221,7 +221,7 @@ class DuckdbWarehouse(Warehouse):
         place = _place(dataset, schema.name)
         given = InFile(file=file, form=form, scratch=self._instances.scratch(dataset))
         part = Part(dataset, schema.name)
-        with self._instances.lend(dataset) as cursor, self._locks.hold(part), _told():
+        with self._instances.lend(dataset) as cursor, self._locks.hold(part), told():
             infile.replace_rows(cursor, place, schema, given, day=day)
 
     @override
@@ -234,7 +234,7 @@ class DuckdbWarehouse(Warehouse):
         tree = fill.fill(request.sql, request.names, request.parameters)
         resolved = names.resolve(tree, request.scope)
         days = [request.key.day] if parts.is_billing_day(request) else []
-        with self._instances.lend(request.dataset, with_sources=True) as cursor, _told(resolved):
+        with self._instances.lend(request.dataset, with_sources=True) as cursor, told(resolved):
             prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, days=days)
             return explained(cursor, tree, prepared)
 
@@ -279,7 +279,7 @@ class DuckdbWarehouse(Warehouse):
         with (
             self._instances.lend(dataset, with_sources=True, check=cancel.check) as cursor,
             interruptible(cursor, cancel),
-            _told(),
+            told(),
         ):
             return survey(cursor, source, files, known, self._shapes)
 
@@ -295,7 +295,7 @@ class DuckdbWarehouse(Warehouse):
         """All in one transaction. Tables that are not there are made, and it is tried again."""
         puts = [(_place(dataset, each.schema.name), each) for each in upserts if each.rows]
         held = [Part(dataset, place.name) for place, _ in puts]
-        with self._instances.lend(dataset) as cursor, _told():
+        with self._instances.lend(dataset) as cursor, told():
             try:
                 with self._locks.hold_all(held):
                     tables.upsert(cursor, puts)
@@ -337,7 +337,7 @@ class DuckdbWarehouse(Warehouse):
                     prepared = prepare(cursor, dataset, resolved, shapes=self._shapes)
                 except StepFailed as failed:
                     raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
-                with _told(resolved):
+                with told(resolved):
                     cursor.execute("BEGIN TRANSACTION READ ONLY")
                     yield cursor, prepared, dataset
 
@@ -368,29 +368,3 @@ def _own(staged: Staged) -> StagedLoad:
     if not isinstance(staged, StagedLoad):
         raise TypeError(f"{type(staged).__name__} was not staged by this warehouse")
     return staged
-
-
-@contextmanager
-def _told(resolved: names.Resolved | None = None) -> Iterator[None]:
-    """DuckDB's errors as ours: what a statement did wrong is Invalid, told of what was sent."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        raise Invalid(
-            f"the statement needs more memory than it may use: {first_line(error)}",
-            code="query_too_large",
-            hint="ask for fewer rows, days or groups",
-        ) from error
-    except duckdb.ConstraintException as error:
-        raise WarehouseError(
-            f"rows that are there stand in the way: {first_line(error)}",
-            hint="nothing was changed; mend or move away those rows first",
-        ) from error
-    except (duckdb.IOException, duckdb.FatalException, duckdb.InternalException) as error:
-        raise WarehouseError(
-            f"the warehouse broke: {first_line(error)}", hint="see the log; try again"
-        ) from error
-    except duckdb.Error as error:
-        if resolved is not None:
-            raise sql_fault(resolved, str(error)) from error
-        raise WarehouseError(f"the warehouse refused: {first_line(error)}") from error
