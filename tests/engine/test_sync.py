@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -14,11 +14,13 @@ from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.migrate import State
 from convergence.engine.service import Service
+from convergence.model.cancel import CancelToken
 from convergence.model.event import Level
 from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.source import Grant, Kind, Source
 from convergence.store import events, loads, runs, sources, units
+from convergence.warehouse.base import Staged, StageRequest
 from tests.conftest import EXPORT, export_line, grant_export
 
 Export = Callable[..., Path]
@@ -178,6 +180,29 @@ def test_a_broken_file_fails_and_is_named_until_it_is_mended(
     export((YOUNG, "3", "", "202411"), name=broken.name)
     assert run_sync(service).status is Status.COMPLETED
     assert [*by_day(service)] == [OLD, YOUNG]
+
+
+def test_a_broken_day_and_a_late_one_leave_the_others_together(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    new = [f"2024-10-{day:02}" for day in range(10, 14)]
+    export((OLD, "2", "", "202410"), *((day, "3", "", "202410") for day in new), name="b.csv")
+    export((new[0], "what", "", "202410"), name="broken.csv")
+    acts: list[list[str]] = []
+    stage = service.warehouse.stage_together
+
+    def staging(requests: Sequence[StageRequest], cancel: CancelToken) -> Sequence[Staged]:
+        acts.append([request.key.day.isoformat() for request in requests])
+        return stage(requests, cancel)
+
+    monkeypatch.setattr(service.warehouse, "stage_together", staging)
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_broken")
+    assert acts == [new[1:]]
+    assert [*by_day(service)] == [OLD, *new[1:]]
+    assert by_day(service)[OLD][1] == Decimal(3)
 
 
 def test_days_that_one_day_load_has_brought_are_not_loaded_again(

@@ -1,6 +1,6 @@
 """`gcp.billing_sync`: load every usage day of an export whose rows changed, whatever its age."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import ClassVar
@@ -105,12 +105,12 @@ class Sync:
                 self.unchanged.append(held.day)
             else:
                 stale.append(held)
-        for batch in _batches(stale):
+        fresh, others = self._parted(stale)
+        for batch in _batches(fresh):
             self.context.cancel.check()
             if not self._load_together(batch):
-                for held in batch:
-                    self.context.cancel.check()
-                    self._load(held)
+                self._load_each(batch)
+        self._load_each(others)
         left_out = self.survey.changed_days - by_day.keys()
         self.context.watch.settle(self.survey, self.failed.keys() | left_out)
         if self.expired:
@@ -118,10 +118,26 @@ class Sync:
         self._check()
         return Report(rows=self.rows, facts=self._facts())
 
+    def _parted(self, stale: Sequence[UnitDay]) -> tuple[list[UnitDay], list[UnitDay]]:
+        """Days that can be loaded together; and those that have rows already, or a problem."""
+        if not stale:
+            return [], []
+        problems, survey = self.survey.problems, self.survey
+        alone = self.context.watch.published_days(
+            survey.table, survey.source, stale[0].day, stale[-1].day
+        )
+        alone |= {held.day for held in stale if None in problems or held.day in problems}
+        fresh = [held for held in stale if held.day not in alone]
+        return fresh, [held for held in stale if held.day in alone]
+
+    def _load_each(self, days: Iterable[UnitDay]) -> None:
+        for held in days:
+            self.context.cancel.check()
+            self._load(held)
+
     def _load_together(self, batch: list[UnitDay]) -> bool:
         """Load days that have no rows yet in one act. False: each is to be loaded by itself."""
-        problems = self.survey.problems
-        if len(batch) < 2 or None in problems or any(held.day in problems for held in batch):
+        if len(batch) < 2:
             return False
         requests = [self._request(held.day, held) for held in batch]
         reports = self.context.load_together(requests, self._options)
