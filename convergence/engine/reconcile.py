@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from convergence.engine import costs
 from convergence.engine.service import Service
@@ -17,6 +18,7 @@ from convergence.model.restatement import Restatement
 from convergence.store import loads, restatements, tenants
 from convergence.store.restatements import Wanted
 from convergence.warehouse.base import Result
+from convergence.warehouse.sql.cost_axes import PACIFIC
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 
 TRIES = 5
@@ -70,7 +72,8 @@ def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[
         for key, total in load.source_totals.items():
             theirs[key] = theirs.get(key, Total()) + total
             run_ids[key][load.run_id] = None
-    today = service.clock.now().date()
+    # Invoice months end where the provider's days do.
+    today = service.clock.now().astimezone(ZoneInfo(PACIFIC)).date()
     return [
         Reconciliation(
             invoice_month=key.invoice_month,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import DAY, EXPORT, TEMPLATE, Cdp, python
+from tests.conftest import HEADER, export_line
 
 
 def test_onboarded_tenant_is_listed_and_shown(cdp: Cdp) -> None:
@@ -209,6 +210,17 @@ def test_a_bill_is_exported_whole_to_a_file_or_to_stdout(acme: Cdp, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("bill")] == [file.name]
     nowhere = acme("costs", "export", str(tmp_path / "no" / "bill.csv"), "-t", "acme")
     assert (nowhere.code, "cannot be written" in nowhere.err) == (2, True)
+
+
+def test_a_trend_follows_a_service_that_was_renamed(acme: Cdp, export: Path) -> None:
+    old, new = (export_line(f"2025-0{month}-01", "5", "", f"20250{month}") for month in (1, 2))
+    (export / "a.csv").write_text("\n".join([HEADER, old, new.replace("Compute", "Cloud")]) + "\n")
+    acme("run", "gcp/cost/cost_sync", "-t", "acme", "--date", DAY)
+    asked = ("costs", "trend", "-t", "acme", "--by", "month", "--group-by", "service", "--json")
+    assert [(step["net"], step["change"]) for step in acme(*asked).json] == [
+        ("5.000000000", ""),
+        ("5.000000000", "0.000000000"),
+    ]
 
 
 def test_a_trend_has_a_step_for_each_period(acme: Cdp) -> None:

@@ -259,6 +259,20 @@ def test_an_invoice_month_settles_and_closes(
     assert states == [MonthState.SETTLING, MonthState.SETTLING]
 
 
+def test_an_invoice_month_ends_where_the_providers_days_end(
+    service: Service, export: Export, clock: FakeClock
+) -> None:
+    export((YOUNG, "1", "", "202411"))
+    run_sync(service)
+    states = []
+    for hour in (7, 8):
+        clock.advance(
+            seconds=(datetime(2024, 12, 1, hour, tzinfo=UTC) - clock.now()).total_seconds()
+        )
+        states += [item.state for item in reconcile.reconciliation(service, "acme", None)]
+    assert states == [MonthState.OPEN, MonthState.SETTLING]
+
+
 def test_a_bill_says_how_fresh_and_how_complete_it_is(service: Service, export: Export) -> None:
     export((OLD, "1", "", "202410"), (YOUNG, "1", "", "202411"))
     run_sync(service)
