@@ -249,6 +249,19 @@ def _bring_dataset(
     return found
 
 
+def _in_the_way(service: Service, dataset: str, seen: TableState) -> str:
+    """Why a table is not written anew now. Where many processes load, one of an older program
+    might publish meanwhile, and its day would be lost.
+    """
+    is_rewritten = any(drift.kind in {DriftKind.TYPE, DriftKind.MODE} for drift in seen.drifts)
+    if not is_rewritten or not service.config.is_warehouse_shared:
+        return ""
+    with service.database.read() as tx:
+        tenant = fleet.tenant_of_dataset(tx, dataset)
+        busy = tenant is not None and tenant.tenant_id in fleet.live_runs(tx).values()
+    return f"{dataset} has live runs, which may write to it" if busy else ""
+
+
 def _is_emptied(service: Service, dataset: str, seen: TableState) -> bool:
     """Whether a table was made now that rows had been loaded into."""
     if not seen.was_absent or seen.state is not State.CURRENT:
@@ -327,6 +340,8 @@ def _bring(
         return seen
     if is_plan and seen.is_gone:
         return replace(seen, statements=(f"CREATE TABLE {schema.name}",))
+    if not is_plan and (why := _in_the_way(service, dataset, seen)):
+        return replace(seen, error=why, hint="run it again when they have ended; cdp runs ls")
     try:
         if seen.is_gone:
             service.warehouse.ensure_dataset(dataset)

@@ -41,7 +41,7 @@ class Fault(Enum):
     INTERNAL = (500, "internalError", "An internal error occurred")
     DENIED = (403, "accessDenied", "Access Denied: User does not have permission")
     CONFLICT = (409, "duplicate", "Already Exists: Job")
-    GONE = (404, "notFound", "Not found: Job")
+    GONE = (404, "notFound", "Not found: Job local:EU.lost")
     LOST = (503, "backendError", "The answer was lost")
 
     @property

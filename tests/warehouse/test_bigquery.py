@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from convergence.warehouse.errand import Errand, on_errand
 from convergence.warehouse.schemas import gcp_export, load_schema
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running
+from tests.warehouse.bigquery_exports import Export as Exported
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
@@ -207,6 +209,47 @@ def test_an_answer_in_no_parts_at_all_is_a_file_with_its_columns() -> None:
 
     with answer_file(Job(), FileForm.CSV, None, None) as file:  # type: ignore[arg-type] # what is asked of one
         assert file.read() == b"cost\n"
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [(Fault.DENIED, "POST", "warehouse_forbidden"), (Fault.GONE, "GET", "job_not_found")],
+    ids=["permission", "job"],
+)
+@on_bigquery
+def test_a_missing_permission_and_a_lost_job_are_named_and_old_rows_stay(
+    tenant: "Tenant",
+    make_row: Rows,
+    deliver: Deliver,
+    bigquery_rest: Running,
+    trouble: tuple[Fault, str, str],
+) -> None:
+    fault, method, code = trouble
+    deliver([make_row()])
+    tenant.load()
+    deliver([make_row(), make_row()])
+    bigquery_rest.fake.jobs.hold()
+    bigquery_rest.fake.faults.plan(fault, method=method, path=r"/jobs(/cdp_\w+)?$")
+    with pytest.raises(StepFailed) as caught:
+        tenant.stage()
+    assert (caught.value.code, bool(caught.value.hint)) == (code, True)
+    bigquery_rest.fake.jobs.release()
+    assert tenant.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(1,)]
+
+
+@on_bigquery
+def test_a_copy_of_an_export_without_partitions_loads_and_its_changes_are_found(
+    tenant: "Tenant", make_row: Rows, clients: Clients, tmp_path: Path
+) -> None:
+    source = tenant.scope.sources[0]
+    clients.of("").delete_table(source.table)
+    copy = Exported(client=clients.of(""), table=source.table, scratch=tmp_path, by_arrival=False)
+    copy.create()
+    copy.write([make_row()], "first")
+    assert tenant.load().rows == 1
+    before = tenant.warehouse.files_of(source)
+    copy.write([make_row()], "late")
+    assert tenant.warehouse.files_of(source) != before
 
 
 @on_bigquery
