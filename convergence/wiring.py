@@ -40,7 +40,7 @@ SHIPPED_CONFIGS = (
 def build(settings: Settings) -> Service:
     """A service that has opened nothing yet but its home. Raises CdpError."""
     home = Home(settings.home)
-    home.check_no_backup()
+    home.check_usable()
     home.ensure()
     config = Config(
         home=home.path,

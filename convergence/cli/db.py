@@ -236,7 +236,7 @@ def _opened(settings: "Settings") -> Iterator["Database"]:
     from convergence.outside.home import Home
     from convergence.store.database import Database
 
-    Home(settings.home).check_no_backup()
+    Home(settings.home).check_usable()
     database = Database(settings.database_url_text())
     try:
         yield database

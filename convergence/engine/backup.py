@@ -17,7 +17,8 @@ from convergence import __version__
 from convergence.engine.agree import claim_for
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, Invalid, NotFound, Unavailable
-from convergence.outside.home import MANIFEST, Home
+from convergence.model.tenant import WarehouseKind
+from convergence.outside.home import MANIFEST, RESTORING, Home
 from convergence.store import copy, fleet
 from convergence.store.database import Database
 from convergence.store.tables import REVISION
@@ -113,10 +114,12 @@ def restore(folder: Path, home: Home, database_url: str | None) -> list[Kept]:
             code="home_not_empty",
             hint="choose another folder with CDP_HOME, or move this one away",
         )
+    (home.path / RESTORING).touch()
     for name in sorted(names, key=lambda name: name == STORE):
         _copy(folder / name, home.path / name)
     if database_url is not None:
         _fill(folder / STORE, home, database_url)
+    (home.path / RESTORING).unlink()
     return kept
 
 
@@ -138,7 +141,10 @@ def _secrets(service: Service, part: Path) -> Iterator[Kept]:
 
 def _datasets(service: Service, part: Path) -> Iterator[Kept]:
     with service.database.read() as tx:
-        datasets = sorted(fleet.datasets(tx, service.config.warehouse))
+        datasets = sorted(fleet.datasets(tx, WarehouseKind.DUCKDB))
+    if service.config.warehouse is not WarehouseKind.DUCKDB:
+        yield from (_left_out(dataset) for dataset in datasets)
+        return
     for dataset in [*datasets, CENTRAL_DATASET]:
         name = f"warehouse/{dataset}.duckdb"
         try:
@@ -149,6 +155,11 @@ def _datasets(service: Service, part: Path) -> Iterator[Kept]:
                 yield Kept(path=name, error=gone.detail)
         except CdpError as error:
             yield Kept(path=name, error=error.detail)
+
+
+def _left_out(dataset: str) -> Kept:
+    why = "this process works with another warehouse: back up with CDP_WAREHOUSE=duckdb, too"
+    return Kept(path=f"warehouse/{dataset}.duckdb", error=why)
 
 
 def _kept(part: Path, name: str) -> Kept:

@@ -19,6 +19,8 @@ SIZE = 1024
 PAUSE = 0.05
 MANIFEST = "manifest.json"
 """In a folder that is a backup."""
+RESTORING = "restoring"
+"""In a home that a backup is being put into."""
 MIN_TRIES = 5
 """A reader of `holder` has the lock for a moment; so one refusal does not mean a busy home."""
 
@@ -95,8 +97,16 @@ class Home:
         if self.identity is None:
             (self.path / "identity").write_text(f"{name}\n", "utf-8")
 
-    def check_no_backup(self) -> None:
-        """Raise Conflict for a backup: whoever works in it changes what its manifest tells."""
+    def check_usable(self) -> None:
+        """Raise Conflict for a backup, since whoever works in it changes what its manifest tells,
+        and for a home that is not whole.
+        """
+        if (self.path / RESTORING).exists():
+            raise Conflict(
+                f"a restore into {self.path} was cut off",
+                code="home_not_whole",
+                hint="delete this folder and restore the backup again",
+            )
         if (self.path / MANIFEST).exists():
             raise Conflict(
                 f"{self.path} is a backup, not a home",
@@ -108,7 +118,7 @@ class Home:
         """Take the home. Raises Conflict (home_busy) when another still has it after the wait, and
         for a backup.
         """
-        self.check_no_backup()
+        self.check_usable()
         path = self.path / "lock"
         try:
             with ExitStack() as undo:

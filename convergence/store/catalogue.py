@@ -4,7 +4,8 @@ Types are the database's own names. The durable engine's tables are not looked a
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,7 @@ from convergence.store.tables import metadata
 
 _CAST = re.compile(r"::[a-z ]+(\(\d+(,\d+)?\))?$")
 _NUMBER = re.compile(r"'(-?\d+)'")
+_PARTIAL = ("sqlite", "postgresql")
 _NOW = {"now()": "CURRENT_TIMESTAMP"}
 
 
@@ -79,8 +81,8 @@ def live_tables(connection: sa.Connection) -> Mapping[str, TableSchema]:
     }
 
 
-Parts = Mapping[DriftKind, Set[str]]
-"""The names of a table's constraints and indexes."""
+Parts = Mapping[DriftKind, Mapping[str, str]]
+"""A table's constraints and indexes by name, and what can be told of each."""
 
 
 def _parts(connection: sa.Connection) -> dict[str, Parts]:
@@ -95,11 +97,18 @@ def _parts(connection: sa.Connection) -> dict[str, Parts]:
     return {
         place[1]: {
             DriftKind.CONSTRAINT: {
-                _key(keys[place]["constrained_columns"]),
-                *(str(found["name"]) for found in uniques.get(place, ())),
-                *(str(found["name"]) for found in references.get(place, ())),
+                _key(keys[place]["constrained_columns"]): "",
+                **{str(found["name"]): "" for found in uniques.get(place, ())},
+                **{str(found["name"]): "" for found in references.get(place, ())},
             },
-            DriftKind.INDEX: {str(found["name"]) for found in indexes.get(place, ())},
+            DriftKind.INDEX: {
+                str(found["name"]): _form(
+                    found["column_names"],
+                    is_unique=bool(found["unique"]),
+                    is_partial=any(name.endswith("_where") for name in _options(found)),
+                )
+                for found in indexes.get(place, ())
+            },
         }
         for place in keys
     }
@@ -108,15 +117,33 @@ def _parts(connection: sa.Connection) -> dict[str, Parts]:
 def _lost(table: sa.Table, there: Parts | None) -> Iterator[Drift]:
     if there is None:
         return
-    constraints = {str(part.name) for part in table.constraints if part is not table.primary_key}
+    named = [part for part in table.constraints if part is not table.primary_key]
+    constraints = {str(part.name): "" for part in named}
     key = _key([column.name for column in table.primary_key])
-    indexes = {str(index.name) for index in table.indexes}
     for kind, wants in (
-        (DriftKind.CONSTRAINT, constraints | {key}),
-        (DriftKind.INDEX, indexes),
+        (DriftKind.CONSTRAINT, constraints | {key: ""}),
+        (DriftKind.INDEX, {str(index.name): _wanted_form(index) for index in table.indexes}),
     ):
-        for name in sorted(wants - there[kind]):
-            yield Drift(table=table.name, kind=kind, verdict=Verdict.ADDITIVE, column=name)
+        for name, form in sorted(wants.items()):
+            found = there[kind].get(name)
+            if found != form:
+                drift = Drift(table=table.name, kind=kind, verdict=Verdict.ADDITIVE, column=name)
+                yield drift if found is None else replace(drift, wanted=form, found=found)
+
+
+def _options(found: sa.engine.interfaces.ReflectedIndex) -> Mapping[str, Any]:
+    return found.get("dialect_options") or {}
+
+
+def _wanted_form(index: sa.Index) -> str:
+    is_partial = any(index.dialect_options[name]["where"] is not None for name in _PARTIAL)
+    names = [column.name for column in index.columns]
+    return _form(names, is_unique=bool(index.unique), is_partial=is_partial)
+
+
+def _form(columns: Sequence[str | None], *, is_unique: bool, is_partial: bool) -> str:
+    unique, some = "unique " if is_unique else "", " of some rows" if is_partial else ""
+    return f"{unique}({', '.join(name or '…' for name in columns)}){some}"
 
 
 def _key(columns: Sequence[str]) -> str:

@@ -82,8 +82,7 @@ def _statements(connection: sa.Connection, *, approved: bool) -> Iterator[Statem
         if live is None:
             yield from _create(table)
         elif all(drift.kind is DriftKind.INDEX for drift in mine):
-            lost = {drift.column for drift in mine}
-            yield from (sa.schema.CreateIndex(i) for i in _indexes(table) if i.name in lost)
+            yield from _indexed(table, mine)
         else:
             if connection.dialect.name != "sqlite":
                 references = _references(connection, table)
@@ -126,6 +125,15 @@ def _anew(
 def _create(table: sa.Table) -> Iterator[Statement]:
     yield sa.schema.CreateTable(table)
     yield from (sa.schema.CreateIndex(index) for index in _indexes(table))
+
+
+def _indexed(table: sa.Table, drifts: Sequence[Drift]) -> Iterator[Statement]:
+    found = {drift.column: drift.found for drift in drifts}
+    for index in _indexes(table):
+        if found.get(str(index.name)):
+            yield sa.schema.DropIndex(index)
+        if str(index.name) in found:
+            yield sa.schema.CreateIndex(index)
 
 
 def _indexes(table: sa.Table) -> list[sa.Index]:

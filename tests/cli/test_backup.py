@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from convergence.engine import backup
 from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server, onboard, program, serve
 from tests.conftest import HEADER, export_line, postgres_url
 
@@ -67,6 +68,27 @@ def test_a_backup_is_no_home_and_stays_as_it_was_made(
     assert "cdp db restore" in looked.err
     restored = cdp("db", "restore", str(tmp_path / "saved"), "--home", str(tmp_path / "new"))
     assert restored.code == 0, restored.err
+
+
+def test_a_restore_that_was_cut_off_is_no_home(
+    used: tuple[Cdp, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cdp, _ = used
+    cdp("db", "backup", str(tmp_path / "saved"))
+
+    def cut(source: Path, target: Path) -> None:
+        if target.name == "control.db":
+            raise KeyboardInterrupt
+        copy(source, target)
+
+    copy = backup._copy
+    monkeypatch.setattr(backup, "_copy", cut)
+    assert cdp("db", "restore", str(tmp_path / "saved"), "--home", str(tmp_path / "new")).code
+    monkeypatch.setattr(backup, "_copy", copy)
+    for verb in (("tenants", "ls"), ("db", "restore", str(tmp_path / "saved"))):
+        refused = cdp(*verb, "--home", str(tmp_path / "new"))
+        assert refused.code != 0
+        assert "was cut off" in refused.err
 
 
 def test_a_home_that_is_not_there_is_not_backed_up(cdp: Cdp, tmp_path: Path) -> None:

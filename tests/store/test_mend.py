@@ -84,6 +84,19 @@ def test_a_table_and_one_that_refers_to_it_are_mended_together(used: Database) -
     assert mend.mend(used) == []
 
 
+def test_an_index_of_the_right_name_and_another_form_is_made_anew(used: Database) -> None:
+    with used.write() as tx:
+        tx.connection.exec_driver_sql("DROP INDEX uq_pipeline_runs_live")
+        made = "CREATE INDEX uq_pipeline_runs_live ON pipeline_runs (run_id)"
+        tx.connection.exec_driver_sql(made)
+    with used.read() as tx:
+        (drift,) = catalogue.drifts(tx.connection)
+    assert (drift.kind, drift.column) == (DriftKind.INDEX, "uq_pipeline_runs_live")
+    assert drift.found == "(run_id)"
+    assert mend.mend(used) != []
+    assert mend.mend(used) == []
+
+
 def test_an_extra_column_stays_with_its_values_until_that_is_approved(used: Database) -> None:
     before = shape(used)
     with used.write() as tx:

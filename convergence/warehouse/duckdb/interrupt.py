@@ -10,6 +10,8 @@ from convergence.errors import Cancelled
 from convergence.model.cancel import CancelToken
 
 AGAIN_SECONDS = 0.05
+_BY_SIGNAL = "Query interrupted"
+"""DuckDB's words when it finds a Ctrl-C in the main thread, which it takes for itself."""
 
 
 @contextmanager
@@ -18,7 +20,7 @@ def interruptible(
 ) -> Iterator[None]:
     """While inside, a trip or the end of `seconds` breaks off what the cursor runs.
 
-    Raises the token's reason, or Cancelled with the code query_timeout.
+    Raises the token's reason, Cancelled with the code query_timeout, or KeyboardInterrupt.
     """
     breaker = _Breaker(cursor, seconds)
     try:
@@ -33,6 +35,10 @@ def interruptible(
                 code="query_timeout",
                 hint="ask for fewer rows or days",
             ) from None
+        raise
+    except RuntimeError as error:
+        if str(error) == _BY_SIGNAL:
+            raise KeyboardInterrupt from None
         raise
     finally:
         breaker.stop()
