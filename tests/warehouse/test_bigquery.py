@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -270,6 +271,9 @@ def test_a_source_that_is_not_there_is_named(tenant: "Tenant", clients: Clients)
     with pytest.raises(StepFailed, match="gcp_billing_export_resource") as caught:
         tenant.stage()
     assert caught.value.code == "source_missing"
+    of_files = replace(tenant.scope.sources[0], files="/data/*.parquet")
+    with pytest.raises(StepFailed, match="files are not read in BigQuery"):
+        sources.look(clients, "acme", of_files)
 
 
 @on_bigquery

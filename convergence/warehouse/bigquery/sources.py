@@ -70,6 +70,13 @@ class Sight:
 def look(clients: Clients, dataset: str, source: GrantedSource, day: date | None = None) -> Sight:
     """The source's tables at this moment. Raises StepFailed for one that cannot be loaded."""
     found = exports(clients, dataset, source)
+    if not found and source.files:
+        raise StepFailed(
+            f"{source.table}: there is no such table, and files are not read in BigQuery",
+            code="source_missing",
+            hint="load them into a table of that name: bq load --source_format=PARQUET "
+            "--parquet_enable_list_inference; or keep the tenant in DuckDB",
+        )
     if not found:
         raise StepFailed(
             f"{source.table}: there is no such table, or it may not be seen",
