@@ -16,6 +16,7 @@ from convergence.warehouse.base import Explained, FileForm, QueryLimits, Result,
 from convergence.warehouse.sql import cost_queries, lineage_queries
 
 MAX_ROWS = 10_000
+MAX_FILE_BYTES = 2_000_000_000
 BILLING_TABLE = cost_queries.BILLING_TABLE
 MAX_GROUPS = 1_000_000
 EXPORT_SECONDS = 900.0
@@ -44,7 +45,7 @@ def export(
     """The whole answer of such a statement as a file, csv or parquet, complete before it is
     read.
     """
-    limits = QueryLimits(seconds=service.config.query_seconds)
+    limits = QueryLimits(seconds=service.config.query_seconds, file_bytes=MAX_FILE_BYTES)
     scope = _scope(service, tenant_id)
     return service.warehouse.export(scope, sql, FileForm(form), limits, cancel)
 

@@ -136,11 +136,15 @@ class LoadRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryLimits:
-    """Wall time; rows of the result, the rest cut off and said so; characters in all of it."""
+    """Wall time; rows of the result, the rest cut off and said so; characters in all of it.
+
+    `file_bytes` is the most that an answer as a file may take on the disk, if there is a limit.
+    """
 
     seconds: float = 30.0
     rows: int = 10_000
     characters: int = 32_000_000
+    file_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,7 +58,7 @@ class QueryIn(In):
         json_schema_extra={"examples": [{"sql": "SELECT SUM(cost) FROM billing_cost_daily"}]}
     )
 
-    sql: Annotated[str, Field(min_length=1, max_length=100_000)]
+    sql: Annotated[str, Field(min_length=1, max_length=200_000)]
 
 
 class _Costs(BaseModel):

@@ -21,7 +21,7 @@ def told(resolved: names.Resolved | None = None) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as error:
         raise Invalid(
-            f"the statement needs more memory than it may use: {first_line(error)}",
+            "the statement needs more memory than it may use",
             code="query_too_large",
             hint="ask for fewer rows, days or groups",
         ) from error

@@ -299,3 +299,8 @@ def _open_text(path: str) -> TextIO:
 
 def _matches(pattern: str) -> Iterator[str]:
     return iglob(pattern, recursive=True)  # noqa: PTH207 - the pattern is absolute and a user's
+
+
+def without_folders(said: str) -> str:
+    """Files by their names alone: where the server keeps them is not for tenants."""
+    return re.sub(r"/(?:[^/:;]+/)+", "", said)

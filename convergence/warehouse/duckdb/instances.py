@@ -225,6 +225,7 @@ def lock_down(
         ("threads", str(threads)),
         ("memory_limit", _text(memory_limit)),
         ("temp_directory", _text(scratch)),
+        ("max_temp_directory_size", _text("16GB")),
         ("allowed_directories", f"[{directories}]"),
         ("autoinstall_known_extensions", "false"),
         ("autoload_known_extensions", "false"),

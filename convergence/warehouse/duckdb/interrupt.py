@@ -1,17 +1,19 @@
-"""End a statement of DuckDB from outside: a tripped token, or a limit of time."""
+"""End a statement of DuckDB from outside: a tripped token, a limit of time or of a file's size."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
 from threading import Event, Thread, Timer
 
 import duckdb
 
-from convergence.errors import Cancelled
+from convergence.errors import Cancelled, Invalid
 from convergence.model.cancel import CancelToken
 
 AGAIN_SECONDS = 0.05
 _BY_SIGNAL = "Query interrupted"
 """DuckDB's words when it finds a Ctrl-C in the main thread, which it takes for itself."""
+LOOK_SECONDS = 0.1
 
 
 @contextmanager
@@ -44,6 +46,30 @@ def interruptible(
         breaker.stop()
 
 
+@contextmanager
+def growing(cursor: duckdb.DuckDBPyConnection, path: Path, most: int | None) -> Iterator[None]:
+    """While inside, what the cursor writes to `path` is broken off above `most` bytes.
+
+    Raises Invalid, code result_too_large.
+    """
+    breaker = _Breaker(cursor, None)
+    watch = Thread(target=breaker.watch, args=(path, most), daemon=True)
+    if most is not None:
+        watch.start()
+    try:
+        yield
+    except duckdb.InterruptException:
+        if not breaker.is_large:
+            raise
+        raise Invalid(
+            f"the answer takes more than {most:,} bytes as a file",
+            code="result_too_large",
+            hint="ask for fewer rows or columns, or for one part after the other",
+        ) from None
+    finally:
+        breaker.stop()
+
+
 class _Breaker:
     """Interrupts again and again: DuckDB forgets what comes just before a statement starts."""
 
@@ -52,12 +78,20 @@ class _Breaker:
         self._ended = Event()
         self._timer = Timer(seconds, self._time_out) if seconds is not None else None
         self.is_late = False
+        self.is_large = False
         if self._timer is not None:
             self._timer.daemon = True
             self._timer.start()
 
     def start(self) -> None:
         Thread(target=self._interrupt, daemon=True).start()
+
+    def watch(self, path: Path, most: int) -> None:
+        while not self._ended.wait(LOOK_SECONDS):
+            with suppress(FileNotFoundError):
+                self.is_large = path.stat().st_size > most
+            if self.is_large:
+                self._interrupt()
 
     def stop(self) -> None:
         self._ended.set()

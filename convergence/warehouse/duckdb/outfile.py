@@ -8,6 +8,7 @@ import duckdb
 from sqlglot import exp
 
 from convergence.warehouse.base import FileForm
+from convergence.warehouse.duckdb.interrupt import growing
 from convergence.warehouse.duckdb.types import SqlType, described
 
 _OPTIONS = {
@@ -24,11 +25,15 @@ _MOMENTS = {"timestamp": "", "timestamp with time zone": "Z"}
 
 
 def write_answer(
-    cursor: duckdb.DuckDBPyConnection, sql: str, form: FileForm, scratch: Path
+    cursor: duckdb.DuckDBPyConnection,
+    sql: str,
+    form: FileForm,
+    scratch: Path,
+    most: int | None = None,
 ) -> BinaryIO:
     """Run DuckDB's statement into a file of `scratch` that has no name any more when it is given.
 
-    Raises duckdb.Error; then nothing is left.
+    `most` limits its bytes. Raises duckdb.Error, and Invalid for too large; then nothing is left.
     """
     rows = exp.Subquery(this=exp.Var(this=sql), alias=exp.to_identifier("rows_"))
     cursor.execute(exp.select("*").from_(rows).limit(0).sql("duckdb"))
@@ -37,7 +42,8 @@ def write_answer(
     path = scratch / f"{uuid4()}.{form}"
     try:
         target = exp.Literal.string(str(path)).sql("duckdb")
-        cursor.execute(f"COPY ({query}) TO {target} ({_OPTIONS[form]})")
+        with growing(cursor, path, most):
+            cursor.execute(f"COPY ({query}) TO {target} ({_OPTIONS[form]})")
         return path.open("rb")
     finally:
         path.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ from convergence.warehouse.base import (
 )
 from convergence.warehouse.duckdb import derived, export, infile, parts, reshape, staging, tables
 from convergence.warehouse.duckdb.faults import told
-from convergence.warehouse.duckdb.files import Shapes, match_files
+from convergence.warehouse.duckdb.files import Shapes, match_files, without_folders
 from convergence.warehouse.duckdb.infile import InFile
 from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
@@ -206,7 +206,8 @@ class DuckdbWarehouse(Warehouse):
             self._asked(scope, sql) as (cursor, prepared, dataset),
             interruptible(cursor, cancel, limits.seconds),
         ):
-            return write_answer(cursor, prepared.sql, form, self._instances.scratch(dataset))
+            scratch = self._instances.scratch(dataset)
+            return write_answer(cursor, prepared.sql, form, scratch, limits.file_bytes)
 
     @override
     def import_rows(
@@ -336,7 +337,10 @@ class DuckdbWarehouse(Warehouse):
                 try:
                     prepared = prepare(cursor, dataset, resolved, shapes=self._shapes)
                 except StepFailed as failed:
-                    raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
+                    detail = (
+                        failed.detail if scope.tenant_id is None else without_folders(failed.detail)
+                    )
+                    raise Invalid(detail, code=failed.code, hint=failed.hint) from failed
                 with told(resolved):
                     cursor.execute("BEGIN TRANSACTION READ ONLY")
                     yield cursor, prepared, dataset

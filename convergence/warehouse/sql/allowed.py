@@ -70,8 +70,22 @@ _HINTS = {
     "Version": "FOR SYSTEM_TIME AS OF reads history, which is not kept",
     "TableSample": "use WHERE and LIMIT",
     "Parameter": "write the value itself",
+    "SessionParameter": "write the value itself",
+    "Placeholder": "write the value itself",
     "SafeFunc": "leave SAFE. away: SAFE_CAST and SAFE_DIVIDE exist",
 }
+
+
+_WRITTEN = {
+    "Version": "FOR SYSTEM_TIME AS OF",
+    "SafeFunc": "SAFE.…",
+    "NetFunc": "NET.…",
+    "TableSample": "TABLESAMPLE",
+    "Parameter": "a parameter",
+    "SessionParameter": "a parameter",
+    "Placeholder": "a parameter",
+}
+"""What people write, where SQLGlot has a name of its own for it."""
 
 
 def check_allowed(tree: exp.Query) -> None:
@@ -88,7 +102,7 @@ def check_allowed(tree: exp.Query) -> None:
         elif type(node).__name__ not in SYNTAX:
             name = type(node).__name__
             raise refused(
-                f"{node.key.upper()} is not available here",
+                f"{_WRITTEN.get(name, node.key.upper())} is not available here",
                 at=where(node),
                 hint=_HINTS.get(name, "write the query without it"),
             )

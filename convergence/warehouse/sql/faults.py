@@ -6,7 +6,8 @@ from difflib import get_close_matches
 from sqlglot import exp
 
 from convergence.errors import Invalid
-from convergence.warehouse.sql.names import Resolved
+from convergence.warehouse.schemas import central_schemas, central_views
+from convergence.warehouse.sql.names import CENTRAL_DATASET, Resolved
 from convergence.warehouse.sql.statement import refused
 
 CODE = "sql_failed"
@@ -20,6 +21,20 @@ _NO_TABLE = re.compile(r'Table with name "?(.+?)"? does not exist')
 _MEANT = re.compile(r'Did you mean "(?:.*\.)?(.+?)"')
 _UNGROUPED = re.compile(r'column "(.+?)" must appear in the GROUP BY clause')
 _AMBIGUOUS = re.compile(r'Ambiguous reference to column name "(.+?)"')
+_NO_FUNCTION = re.compile(r"No function matches the given name and argument types '(.+?)\((.*)\)'")
+_TYPES = {
+    "TIMESTAMP WITH TIME ZONE": "TIMESTAMP",
+    "DECIMAL(38,9)": "NUMERIC",
+    "DECIMAL(38,18)": "BIGNUMERIC",
+    "VARCHAR": "STRING",
+    "STRING_LITERAL": "STRING",
+    "INTEGER_LITERAL": "INT64",
+    "BIGINT": "INT64",
+    "INTEGER": "INT64",
+    "DOUBLE": "FLOAT64",
+    "BOOLEAN": "BOOL",
+    "BLOB": "BYTES",
+}
 _TOO_MUCH = re.compile(r"\d+:\d+: .+ than [\d,]+")
 _TOO_MUCH_HINT = (
     "the calls of a statement share what they may make of a row: "
@@ -51,7 +66,7 @@ def sql_fault(resolved: Resolved, message: str) -> Invalid:
             at=_named(resolved, found[1]),
             hint="write the table's alias before it",
         )
-    said = first_sentence(message)
+    said = _arguments(message) or first_sentence(message)
     return _fault(said, hint=_TOO_MUCH_HINT if _TOO_MUCH.fullmatch(said) else _OTHER_HINT)
 
 
@@ -59,6 +74,17 @@ def first_sentence(message: str) -> str:
     """DuckDB's first line, without its kind of error."""
     line = message.splitlines()[0] if message else "the query cannot be run"
     return re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", line)[:300]
+
+
+def _arguments(message: str) -> str:
+    """What a function was given that takes something else, in BigQuery's words."""
+    found = _NO_FUNCTION.search(message)
+    if found is None:
+        return ""
+    given = found[2]
+    for theirs, ours in _TYPES.items():
+        given = given.replace(theirs, ours)
+    return f"{found[1].upper()} does not take ({given})"
 
 
 def _unknown(what: str, name: str, resolved: Resolved, candidates: str) -> Invalid:
@@ -76,8 +102,11 @@ def _no_table(name: str, resolved: Resolved, close: str) -> Invalid:
     refs = ((table, resolved.ref_of(table)) for table in tables)
     at = next((table for table, ref in refs if ref and ref.table.lower() == name.lower()), None)
     listed = "`SELECT table_name FROM dataset.INFORMATION_SCHEMA.TABLES` lists the tables"
-    hint = f"did you mean {close}? {listed}" if close else listed
-    return _fault(f"there is no table {name}", at=at, hint=hint)
+    if name.lower() in {*central_schemas(), *central_views()}:
+        listed = f"did you mean {CENTRAL_DATASET}.{name.lower()}?"
+    elif close and get_close_matches(name, [close], n=1, cutoff=0.6) and close != name:
+        listed = f"did you mean {close}? {listed}"
+    return _fault(f"there is no table {name}", at=at, hint=listed)
 
 
 def _named(resolved: Resolved, name: str) -> exp.Expr | None:

@@ -40,6 +40,8 @@ _OPERATORS = frozenset(
         *(TokenType.AMP, TokenType.PIPE, TokenType.CARET, TokenType.TILDE),
     }
 )
+_PARAMETERS = frozenset({TokenType.PARAMETER, TokenType.PLACEHOLDER, TokenType.SESSION_PARAMETER})
+_NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*(\\[^abfnrtv\\?"'`0-7xXuU\n])""")
 _CONNECTIVES = frozenset({TokenType.AND, TokenType.OR})
 _ENDS_OF_EXPRESSIONS = frozenset(
     {
@@ -56,7 +58,7 @@ _LIKE_OF_A_WRITE = {
     "CREATE": "`cdp db migrate` creates the tables",
     "ALTER": "`cdp db migrate` adds the columns that a table lacks",
     "UPDATE": "`cdp db migrate` fills new columns; `cdp quota set` changes limits",
-    "DROP": "`cdp db migrate` brings tables to their schema; it drops nothing",
+    "DROP": "`cdp db migrate` brings tables to their schema; `cdp db check` says where they differ",
     "INSERT": _LIKE_OF_A_LOAD,
     "DELETE": _LIKE_OF_A_LOAD,
     "MERGE": _LIKE_OF_A_LOAD,
@@ -85,11 +87,14 @@ def parse(sql: str) -> exp.Query:
             hint="count the arguments of each function",
         ) from None
     except RecursionError:
-        raise refused("the statement is nested too deeply") from None
+        raise refused(
+            "the statement is nested too deeply", hint="name the parts with WITH"
+        ) from None
     tree = trees[0] if trees else None
     if not isinstance(tree, exp.Query):
         raise refused("only a query can be run here", hint="begin with SELECT or WITH")
     _check_tables_are_names(tree, sql)
+    _place_parameters(tree, tokens)
     return tree
 
 
@@ -142,21 +147,55 @@ def pointing(sql: str) -> Iterator[None]:
 def _tokens(sql: str) -> list[Token]:
     if len(sql) > MAX_CHARACTERS:
         raise refused(f"the statement is longer than {MAX_CHARACTERS} characters")
+    sql = " " + sql[1:] if sql.startswith("\ufeff") else sql
     if "\0" in sql or VARIABLE_MARK in sql:
         raise refused("the statement holds a character that SQL does not have")
     try:
         tokens = BigQuery().tokenize(sql)
     except TokenError as error:
-        raise refused(
-            f"cannot be read: {error}",
-            code="sql_syntax",
-            hint="look for a quote, a backtick or a comment that is not closed",
-        ) from None
+        raise _unclosed(sql, error) from None
+    for token in tokens:
+        _check_token(sql, token)
     while tokens and tokens[-1].token_type == TokenType.SEMICOLON:
         tokens.pop()
     if not tokens:
         raise refused("the statement is empty", code="sql_syntax", hint="write a SELECT")
     return tokens
+
+
+def _unclosed(sql: str, error: TokenError) -> Invalid:
+    """What is not closed goes on to the end; it begins where the rest cannot be read either."""
+    read = str(error).partition("'")[2].rpartition("'")[0]
+    before = sql[: max(sql.find(read), 0) + len(read)]
+    starts = [before.rfind(mark) for mark in ("'", '"', "`", "/*")]
+    start = max(starts)
+    line = before.count("\n", 0, max(start, 0)) + 1
+    column = start - before.rfind("\n", 0, max(start, 0))
+    return refused(
+        "a quote, a backtick or a comment is not closed",
+        at=f"{line}:{column}" if start >= 0 else "",
+        code="sql_syntax",
+        hint="it begins here",
+    )
+
+
+def _check_token(sql: str, token: Token) -> None:
+    written = sql[token.start : token.end + 1]
+    if token.token_type == TokenType.STRING and (found := _NO_ESCAPE.search(written)):
+        raise refused(
+            f"{found[1]} is no escape in a text",
+            at=_token_place(token),
+            code="sql_syntax",
+            hint=r"write a backslash twice, \\, or the text as r'…'",
+        )
+
+
+def _place_parameters(tree: exp.Query, tokens: Sequence[Token]) -> None:
+    """SQLGlot keeps the places of names alone."""
+    places = [token for token in tokens if token.token_type in _PARAMETERS]
+    kinds = (exp.Parameter, exp.SessionParameter, exp.Placeholder)
+    for node, token in zip(tree.find_all(*kinds, bfs=False), places, strict=False):
+        node.meta.update(line=token.line, col=token.col, start=token.start, end=token.end)
 
 
 def _check_kind(tokens: Sequence[Token]) -> None:
@@ -304,6 +343,8 @@ def _syntax(error: ParseError) -> Invalid:
     first = error.errors[0] if error.errors else {}
     description = str(first.get("description") or error).split("<Token")[0].rstrip(" .")
     description = description.removesuffix(" but got")
+    if description.startswith("Required keyword"):
+        description = "something is missing"
     near = str(first.get("highlight") or "")[:60]
     return refused(
         f"{description} near {near!r}" if near else description,

@@ -123,6 +123,8 @@ def _check_aggregate(node: exp.Expr) -> None:
         )
     if isinstance(node, exp.Sum | exp.Avg) and kind_of(of) == _TRUTH:
         raise refused("a truth value has no sum", at=node, hint="use COUNTIF")
+    if isinstance(node, exp.Sum | exp.Avg) and kind_of(of) == _TEXT:
+        raise refused("a text has no sum", at=node, hint="CAST it to NUMERIC")
     is_if = isinstance(node, exp.If) and not isinstance(node.parent, exp.Case)
     if is_if and kind_of(of) not in {"", _TRUTH}:
         raise refused("IF takes a condition", at=node, hint="write IF(x != 0, …)")
