@@ -1,6 +1,7 @@
 """Try one step: its settings filled, its time limited, passing failures tried again."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,8 +29,12 @@ from convergence.warehouse.base import Scope, Value
 from convergence.warehouse.errand import Errand, on_errand
 
 LEASE_SLACK_SECONDS = 30
+LOOK_SECONDS = 0.5
+"""So often a pause is looked up from, whether the process leaves."""
 
 RUN_TIMEOUT = "run_timeout"
+STOPPING = "stopping"
+"""Work broken off because the process ends: no outcome, the next start goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +47,19 @@ class Claim:
 
 
 def attempt(
-    service: Service, claim: Claim, step: Step, *, names: Mapping[str, Value], token: CancelToken
+    service: Service,
+    claim: Claim,
+    step: Step,
+    *,
+    names: Mapping[str, Value],
+    token: CancelToken,
+    leaving: threading.Event,
 ) -> Report:
-    """Do the step's work, as often as its `retry` allows.
+    """Do the step's work, as often as its `retry` allows. Once `leaving` is set, nothing waits for
+    its next try: another process has it at once.
 
-    Raises Cancelled when `token`, the run's, is tripped, or a deadline is over; StepFailed or
-    another CdpError when the step cannot be done.
+    Raises Cancelled when `token`, the run's, is tripped, or a deadline is over, or the process
+    leaves; StepFailed or another CdpError when the step cannot be done.
     """
     step_type = service.step_types[step.ps_type]
     tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
@@ -57,7 +69,7 @@ def attempt(
         context = _context(service, claim, step, names=names, token=own, tell=tell)
         try:
             with _billed(claim, step, settings, tell) as errand:
-                report = _try(step, lambda: step_type.run(settings, context), own, tell)
+                report = _try(step, lambda: step_type.run(settings, context), own, tell, leaving)
             return replace(report, facts={**report.facts, **errand.facts()})
         except Exception:
             # What breaks because the work was broken off is no failure of its own.
@@ -86,7 +98,13 @@ def _billed(claim: Claim, step: Step, settings: Settings, tell: StepLog) -> Iter
             tell("the warehouse billed the step", **errand.facts())
 
 
-def _try(step: Step, work: Callable[[], Report], token: CancelToken, tell: StepLog) -> Report:
+def _try(
+    step: Step,
+    work: Callable[[], Report],
+    token: CancelToken,
+    tell: StepLog,
+    leaving: threading.Event,
+) -> Report:
     trial = 1
     while True:
         try:
@@ -105,7 +123,7 @@ def _try(step: Step, work: Callable[[], Report], token: CancelToken, tell: StepL
                 trial=trial,
                 code=error.code,
             )
-        _pause(pause, token)
+        _pause(pause, token, leaving)
         trial += 1
 
 
@@ -213,8 +231,13 @@ def _over(code: str, what: str, limited: Step | Template) -> Cancelled:
     )
 
 
-def _pause(seconds: float, token: CancelToken) -> None:
+def _pause(seconds: float, token: CancelToken, leaving: threading.Event) -> None:
     woken = threading.Event()
+    end = time.monotonic() + seconds
     with token.breaking(woken.set):
-        woken.wait(seconds)
+        while not leaving.is_set() and (rest := end - time.monotonic()) > 0:
+            if woken.wait(min(rest, LOOK_SECONDS)):
+                break
     token.check()
+    if leaving.is_set():
+        raise Cancelled("the service is stopping", code=STOPPING)

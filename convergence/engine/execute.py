@@ -12,11 +12,11 @@ from functools import partial
 from typing import TypeVar
 
 from convergence.engine import record
-from convergence.engine.attempt import Claim
+from convergence.engine.attempt import STOPPING, Claim
 from convergence.engine.end import end
 from convergence.engine.outlast import outlast
 from convergence.engine.service import Service
-from convergence.engine.walk import STOPPING, Walk
+from convergence.engine.walk import Walk
 from convergence.errors import Cancelled, CdpError, StepFailed
 from convergence.library import from_snapshot
 from convergence.model.cancel import CancelToken
@@ -44,6 +44,8 @@ class Executor:
     worker: str
     tokens: dict[str, CancelToken] = field(default_factory=dict)
     closing: set[str] = field(default_factory=set)
+    leaving: threading.Event = field(default_factory=threading.Event)
+    """Set once the process stops: runs under way may end, but nothing begins to wait."""
     _broken_off: threading.Event = field(default_factory=threading.Event)
     _templates: dict[tuple[str, str], Template] = field(default_factory=dict)
 

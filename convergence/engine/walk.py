@@ -5,6 +5,7 @@ changes a run under way. What one step leaves to be written goes with the next w
 no work lies between: the fewer transactions, the more runs.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,12 +13,12 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from convergence.engine import alert, record
-from convergence.engine.attempt import RUN_TIMEOUT, Claim
+from convergence.engine.attempt import RUN_TIMEOUT, STOPPING, Claim
 from convergence.engine.attempt import attempt as try_step
 from convergence.engine.end import end
 from convergence.engine.names import built_ins, late_names
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Conflict, StepFailed
+from convergence.errors import Cancelled, CdpError, Conflict, StepFailed
 from convergence.model import binding, graph
 from convergence.model.cancel import CancelToken
 from convergence.model.run import ENDED, Run, Status, StepRun
@@ -30,9 +31,6 @@ from convergence.warehouse.base import Value
 
 T = TypeVar("T")
 
-STOPPING = "stopping"
-"""Work broken off because the process ends: no outcome, the next start goes on."""
-
 log = Log(__name__)
 
 
@@ -41,6 +39,11 @@ class Process(Protocol):
 
     @property
     def service(self) -> Service: ...
+
+    @property
+    def leaving(self) -> threading.Event:
+        """Set once the process stops: what only waits is left to another one."""
+        ...
 
     def outlast(self, act: Callable[[], T]) -> T:
         """Do what may be repeated, also over an outage of the store."""
@@ -141,6 +144,8 @@ class Walk:
         except Exception as error:
             if token.reason is not None and token.reason.code == STOPPING:
                 raise token.reason from error
+            if isinstance(error, Cancelled) and error.code == STOPPING:
+                raise
             ended = record.failed(begun, error, now=clock.now())
             if ended.status is Status.CANCELLED:
                 log.warning("step cancelled", reason=ended.error)
@@ -150,7 +155,14 @@ class Walk:
 
     def _work(self, step: Step, token: CancelToken) -> Report:
         names = self._names(step)
-        return try_step(self.process.service, self.claim, step, names=names, token=token)
+        return try_step(
+            self.process.service,
+            self.claim,
+            step,
+            names=names,
+            token=token,
+            leaving=self.process.leaving,
+        )
 
     def _write(self, steps: Sequence[StepRun]) -> bool:
         """Write these, and what was left to be written. Whether somebody cancelled the run."""

@@ -189,7 +189,10 @@ class Worker:
         self._seconds = seconds
 
     def stop(self, *, seconds: int) -> None:
-        """Wait so long for the runs under way, then break them off: another start goes on."""
+        """Wait so long for the runs under way, then break them off: another start goes on. Those
+        that wait for their next try are left to it at once.
+        """
+        self._executor.leaving.set()
         timer = threading.Timer(seconds, self._executor.break_off)
         timer.daemon = True
         timer.start()

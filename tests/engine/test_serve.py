@@ -78,6 +78,27 @@ def test_a_run_under_way_at_a_stop_is_ended_by_the_next_start(
 
 
 @pytest.mark.kills
+def test_a_stop_does_not_wait_for_a_step_that_waits_itself(
+    service: Service,
+    pend: Pend,
+    act: Act,
+    start: Callable[[], Serving],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would take longer than this test may."""
+    monkeypatch.setattr(serve, "DRAIN_SECONDS", 600)
+    retry = "retry: {max_attempts: 2, backoff_seconds: 500}"
+    run = pend(f"step_id: a, ps_type: test.act, act: stumble, {retry}")
+    serving = start()
+    wait_for_diary(act, 1)
+    serving.stop()
+    assert now(service, run).status is Status.RUNNING
+    act.diary += ["two", "three"]
+    start()
+    assert wait_for(service, run, Status.COMPLETED, Status.FAILED).status is Status.COMPLETED
+
+
+@pytest.mark.kills
 def test_a_store_that_fails_at_the_end_of_a_run_delays_it_alone(
     service: Service, pend: Pend, start: Callable[[], Serving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
