@@ -1,7 +1,8 @@
-"""Every column that SQL of templates, steps and schemas names is a column of its table."""
+"""Every column that SQL of templates, views, schemas and questions names is one of its table."""
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,16 @@ from sqlglot.errors import OptimizeError
 from sqlglot.optimizer.annotate_types import annotate_types
 from sqlglot.optimizer.qualify import qualify
 
+from convergence.model.cost import Calendar, CostQuery, Dimension
 from convergence.model.table import Column, Mode
-from convergence.warehouse.schemas import all_schemas, billing_query, gcp_export
+from convergence.warehouse.schemas import (
+    all_schemas,
+    billing_query,
+    central_views,
+    gcp_export,
+    views,
+)
+from convergence.warehouse.sql import cost_queries, lineage_queries
 
 ROOT = Path(__file__).parents[2]
 EXPORT = "export_of_gcp"
@@ -36,8 +45,13 @@ SCHEMA: dict[str, object] = {
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    """The SQL of templates and schemas, by where it stands."""
+    """The SQL of templates, views and schemas, by where it stands."""
     yield "schemas/query/billing_cost_daily.sql", billing_query()
+    for name, view in (*views().items(), *central_views().items()):
+        yield f"view {name}", view.query
+    for name, schema in all_schemas().items():
+        if schema.query:
+            yield f"derived table {name}", schema.query
     for path in sorted((ROOT / "configs").rglob("*.yml")):
         for step in yaml.safe_load(path.read_text()).get("steps", ()):
             query = (step.get("source") or {}).get("query") or step.get("query")
@@ -72,6 +86,28 @@ def check(sql: str) -> None:
 )
 def test_every_column_that_sql_names_exists(place: str, sql: str) -> None:
     check(sql)
+
+
+@pytest.mark.parametrize("calendar", Calendar)
+@pytest.mark.parametrize("dimension", Dimension)
+@pytest.mark.parametrize("from_rows", [True, False], ids=["rows", "sums"])
+def test_every_column_that_a_question_about_costs_names_exists(
+    dimension: Dimension, calendar: Calendar, *, from_rows: bool
+) -> None:
+    day = date(2025, 1, 1)
+    question = CostQuery(date_from=day, date_to=day, group_by=(dimension,), calendar=calendar)
+    check(cost_queries.summary(question, from_rows=from_rows).sql("bigquery"))
+
+
+def test_every_column_that_lineage_names_exists() -> None:
+    day = date(2025, 1, 1)
+    question = CostQuery(date_from=day, date_to=day)
+    for built in (
+        lineage_queries.by_load(question, project="", dataset=""),
+        lineage_queries.accounts("billing_cost_daily", [day], project="", dataset=""),
+        cost_queries.newest_export_time(project="", dataset=""),
+    ):
+        check(built.sql("bigquery"))
 
 
 @pytest.mark.parametrize(
