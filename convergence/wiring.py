@@ -200,7 +200,7 @@ def _bigquery(settings: Settings, service: Service) -> Warehouse:
     )
     return BigqueryWarehouse(
         clients,
-        now=SystemClock().now,
+        now=lambda: service.clock.now(),  # noqa: PLW0108 - the clock may be another later
         limits=limits,
         job_seconds=settings.bigquery_job_seconds,
     )

@@ -61,7 +61,7 @@ def test_a_worker_dies_as_it_publishes_and_totals_are_exact(
     bigquery_rest.fake.jobs.hold(ids=PUBLISH)
     asked = httpx2.post(
         f"{servers[1].url}/api/v1/pipelines/run/acme/gcp/cost/cost_sync",
-        json={"date": "2024-11-05"},
+        json={"date": "2025-11-05"},
         headers=headers,
         timeout=60,
     )
@@ -85,13 +85,13 @@ def test_a_worker_dies_as_it_publishes_and_totals_are_exact(
 
 
 def _row(day: int, cost: str) -> dict[str, object]:
-    start = datetime(2024, 11, day, 5, tzinfo=UTC)
+    start = datetime(2025, 11, day, 5, tzinfo=UTC)
     return export_row(
         usage_start_time=start,
         usage_end_time=start.replace(hour=6),
         export_time=start.replace(hour=9),
         cost=float(Decimal(cost)),
-        invoice={"month": "202411", "publisher_type": "GOOGLE"},
+        invoice={"month": "202511", "publisher_type": "GOOGLE"},
     )
 
 
