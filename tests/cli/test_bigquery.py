@@ -1,10 +1,11 @@
 """The command line on BigQuery: from nothing to a loaded day, the schema, a tenant that moves."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from convergence.outside.clock import SystemClock
 from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server
 from tests.bigquery_rest.server import Running
 from tests.cli.conftest import DAY, TEMPLATE, Cdp
@@ -14,6 +15,15 @@ from tests.warehouse.bigquery_exports import Export
 __all__ = ["bigquery_rest", "bigquery_server"]
 TABLE = "local.billing.gcp_billing_export_v1_CLI"
 SUM = "SELECT SUM(cost), COUNT(*) FROM billing_cost_daily"
+
+
+@pytest.fixture(autouse=True)
+def _days_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is three days after the bill's, whenever that is: BigQuery drops what is old."""
+    now = SystemClock.now
+    gone = now(SystemClock()) - datetime.fromisoformat(DAY).replace(tzinfo=UTC)
+    shift = gone - timedelta(days=3)
+    monkeypatch.setattr(SystemClock, "now", lambda clock: now(clock) - shift)
 
 
 @pytest.fixture

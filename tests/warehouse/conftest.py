@@ -211,7 +211,8 @@ def warehouse(
             tmp_path / "home", folders=lambda name: folders.get(name, ()), memory_limit="512MB"
         )
     else:
-        made = BigqueryWarehouse(request.getfixturevalue("clients"), now=SystemClock().now)
+        now = (lambda: NOW) if adapter == "bigquery" else SystemClock().now
+        made = BigqueryWarehouse(request.getfixturevalue("clients"), now=now)
     yield made
     made.close()
 
