@@ -285,6 +285,10 @@ class Caller:
         body = {"date": "2024-11-01"} | ({"n": str(number)} if template == TEMPLATE else {})
         return self.client.post(path, json=body)
 
+    def cancel(self, url: str, run_id: str) -> None:
+        answer = self.client.post(f"{url}/api/v1/pipelines/runs/{run_id}/cancel")
+        assert answer.status_code == 200, answer.text
+
     def accepted(self, url: str, number: int, template: str = TEMPLATE) -> str:
         """The id of a run that was asked for."""
         answer = self.trigger(url, number, template)
