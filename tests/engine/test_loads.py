@@ -259,7 +259,7 @@ def test_a_load_waits_for_the_one_under_way_until_its_time_is_over(
     holder = launch(service, LaunchRequest(tenant_id="acme", template="gcp/cost/cost_billing")).run
     with service.database.write() as tx:
         at = service.clock.now()
-        loads.acquire(tx, "acme", KEY, run_id=holder.run_id, attempt=1, now=at, seconds=0.5)
+        loads.acquire(tx, "acme", KEY, run_id=holder.run_id, attempt=1, now=at, seconds=0.01)
     assert run_day(service).status is Status.COMPLETED
 
 

@@ -60,7 +60,7 @@ def test_the_static_month_is_exact_in_any_order_and_twice(unlimited: Service) ->
     ]
     load_days(unlimited, days)
     assert costs.query(unlimited, "acme", BY_INVOICE_MONTH).rows == expected
-    load_days(unlimited, random.Random(7).sample(days, len(days)))  # noqa: S311 - an order, no secret
+    load_days(unlimited, random.Random(7).sample(days, 18))  # noqa: S311 - an order, no secret
     assert costs.query(unlimited, "acme", BY_INVOICE_MONTH).rows == expected
 
 

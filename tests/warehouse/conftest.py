@@ -30,6 +30,7 @@ from convergence.warehouse.schemas import load_schema, tenant_schemas
 from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server
 from tests.bigquery_rest.server import Running
 from tests.exports import export_row, write_rows
+from tests.fakes import FakeClock
 from tests.warehouse.bigquery_exports import Export
 from tests.warehouse.peer import Emulator, PeerMissingError
 
@@ -211,7 +212,7 @@ def warehouse(
             tmp_path / "home", folders=lambda name: folders.get(name, ()), memory_limit="512MB"
         )
     else:
-        now = (lambda: NOW) if adapter == "bigquery" else SystemClock().now
+        now = FakeClock(NOW).now if adapter == "bigquery" else SystemClock().now
         made = BigqueryWarehouse(request.getfixturevalue("clients"), now=now)
     yield made
     made.close()
