@@ -31,7 +31,7 @@ HEADER = (
 )
 
 
-SHARED = ("ground", "chromium", "started", "bill")
+SHARED = ("ground", "chromium", "started", "bill", "whole", "loaded", "seed")
 """Fixtures that take seconds to make, or that run on beside the tests."""
 
 

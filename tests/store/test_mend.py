@@ -16,7 +16,7 @@ from tests.store.conftest import NINE, USED
 from tests.store.test_migrate import shape
 
 SUBSETS = [lost for size in range(10) for lost in combinations(NINE, size)]
-SAMPLE = [*SUBSETS[::41], SUBSETS[-1]]
+SAMPLE = [*SUBSETS[::127], SUBSETS[-1]]
 
 
 def usage_row(database: Database) -> dict[str, Any]:
