@@ -88,7 +88,8 @@ def bring(
         return
     with alone(settings) as service:
         accepted = _approve_migrations(settings) if approve_migrations and not plan else ""
-        claim_files(service)
+        if not plan:
+            claim_files(service)
         mended = migrate.bring_store(service.database, approved=approve, is_plan=plan)
         brought = _row if plan else _brought
         rows = [brought(state) for state in mended]
