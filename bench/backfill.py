@@ -110,6 +110,7 @@ def bare(home: Path, folder: Path) -> Spent:
 def product(home: Path, folder: Path) -> tuple[Spent, Spent, Spent]:
     """Spent on the first run, on one that finds nothing new, and on one with a late row."""
     service = build(Settings(home=home / "home"))
+    assert service.queue  # what a process imports as it starts is no part of a load
     tenant = Application(
         tenant_id="bench",
         company_name="Bench",

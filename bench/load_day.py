@@ -184,7 +184,8 @@ def adapter(home: Path, file: Path) -> Times:
     )
     schema = load_schema("billing_cost_daily")
     warehouse.ensure_dataset("bench")
-    warehouse.ensure_table("bench", schema)
+    for table in (schema, load_schema("billing_cost_summary"), load_schema("x_meta_loads")):
+        warehouse.ensure_table("bench", table)  # as a tenant has them from the first day on
     source = GrantedSource(table=TABLE, files=str(file), kind=Kind.AUTO)
     request = StageRequest(
         dataset="bench",

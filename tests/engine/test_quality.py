@@ -17,6 +17,7 @@ from convergence.model.run import Run, Status
 from convergence.store import events, loads, notifications, quality, runs
 from tests.engine.conftest import now
 from tests.engine.test_loads import DAY, KEY, loaded, run_day
+from tests.engine.test_sync import run_sync
 
 Export = Callable[..., Path]
 Walk = Callable[..., Run]
@@ -56,6 +57,23 @@ def test_each_load_of_the_bill_passes_the_suite_of_its_table(
         published = loads.published(tx, "acme", KEY)
     assert published is not None
     assert result.load_id == published.load_id
+
+
+def test_days_loaded_together_are_each_checked_by_themselves(
+    service: Service, export: Export
+) -> None:
+    first, second = "2024-11-01", "2024-11-02"
+    usual, dear = ((first, cost, "", "202411") for cost in ("0.5", "1500"))
+    path = export(usual, usual, dear, *((second, cost, "", "2024-1") for cost in ("1", "2000")))
+    path.write_text(path.read_text().replace("01AB-CD", "01ABCD-01ABCD-01ABCD", 1))
+    found = results(service, run_sync(service))
+    told = {result.day.day: [(c.name, c.rows_failed) for c in result.failed] for result in found}
+    account, month = ("regex billing_account_id", 2), ("regex invoice_month", 2)
+    assert told == {1: [account], 2: [month, account]}
+
+    export((second, "1500", "", "202411"), name="late.csv")
+    (again,) = results(service, run_sync(service))
+    assert [check.name for check in again.failed] == [month[0], account[0], "median of cost"]
 
 
 def test_usage_of_the_future_is_not_published_and_the_old_rows_stay(

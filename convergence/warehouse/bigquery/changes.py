@@ -7,7 +7,8 @@ from sqlglot import exp, parse_one
 
 from convergence.model.restatement import Change
 from convergence.model.table import Column
-from convergence.warehouse.bigquery.sums import hash_of, total
+from convergence.warehouse.bigquery.sums import hash_of
+from convergence.warehouse.held import total
 
 KEYS = ("invoice_month", "service_id", "project_id", "currency")
 

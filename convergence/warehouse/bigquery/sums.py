@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from sqlglot import exp, parse_one
@@ -14,6 +14,7 @@ from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals, row_count
 from convergence.model.table import Column, Mode
 from convergence.warehouse.bigquery.sources import EXPORTED, UNIT, USAGE, Sight, relation
+from convergence.warehouse.held import total
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
 NOT_BUSINESS = frozenset({"x_run_id", "x_ingested_at"})
@@ -21,8 +22,6 @@ NOT_BUSINESS = frozenset({"x_run_id", "x_ingested_at"})
 _HASH_MODULUS = 2**128
 _HALF = 2**32
 """A hash is added up in two halves: a sum of whole ones would be no INT64."""
-_PLACES = Decimal("0.000000001")
-_EXACT = Context(prec=80)
 CREDITS_OF_ROW = parse_one("(SELECT SUM(c.amount) FROM UNNEST(credits) AS c)", dialect="bigquery")
 
 
@@ -170,16 +169,6 @@ def source_sums(
         narrowing=sight.source.narrowing,
     )
     return SourceSums(totals=totals, state=state)
-
-
-def total(rows: int, cost: Decimal | None, credits_: Decimal | None) -> Total:
-    """Amounts as BigQuery gives them, NULL for none."""
-    return Total(rows, _nine_places(cost), _nine_places(credits_))
-
-
-def _nine_places(amount: Decimal | None) -> Decimal:
-    """BigQuery leaves out the zeros at the end."""
-    return (amount or Decimal(0)).quantize(_PLACES, context=_EXACT)
 
 
 def _half() -> exp.Expr:

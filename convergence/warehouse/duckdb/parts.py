@@ -148,11 +148,8 @@ def strays(request: StageRequest, columns: tuple[Column, ...]) -> exp.Select:
         mine, exp.NullSafeNEQ(this=day, expression=_literal(request.key.day))
     )
     if is_billing(request):
-        start, end = (_literal(moment) for moment in day_bounds(request.key.day))
-        usage = exp.column(_USAGE, quoted=True)
-        day = exp.cast(usage, "DATE", dialect="duckdb")
-        outside = exp.or_(usage < start, usage >= end)
-        stray = exp.and_(written(request, columns), outside)
+        day = exp.cast(exp.column(_USAGE, quoted=True), "DATE", dialect="duckdb")
+        stray = exp.and_(written(request, columns), is_of_other_day(request))
     return (
         exp.select(exp.alias_(day, "day"), exp.Count(this=exp.Star()))
         .from_(target(request))
@@ -160,6 +157,13 @@ def strays(request: StageRequest, columns: tuple[Column, ...]) -> exp.Select:
         .group_by("1")
         .order_by("1")
     )
+
+
+def is_of_other_day(request: StageRequest) -> exp.Expr:
+    """Whether the usage that a row of a bill tells of began on another day than the load's."""
+    start, end = (_literal(moment) for moment in day_bounds(request.key.day))
+    usage = exp.column(_USAGE, quoted=True)
+    return exp.or_(usage < start, usage >= end)
 
 
 def set_aside(

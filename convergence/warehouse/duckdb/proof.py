@@ -8,7 +8,7 @@ from convergence.model.money import Totals
 from convergence.model.restatement import Change
 from convergence.warehouse.base import StagedTotals, WriteMode
 from convergence.warehouse.duckdb import changes, parts
-from convergence.warehouse.duckdb.sums import TableSums, source_sums, table_sums
+from convergence.warehouse.duckdb.sums import Slice, TableSums, source_sums, table_sums
 from convergence.warehouse.duckdb.trouble import changed_while_read, check_unchanged
 from convergence.warehouse.duckdb.written import StagedLoad, is_compared
 
@@ -41,13 +41,14 @@ def totals_of(staged: StagedLoad) -> StagedTotals:
 
 def _written(staged: StagedLoad) -> TableSums:
     request, transaction = staged.request, staged.transaction
-    written = table_sums(
-        transaction.cursor,
-        parts.target(request),
-        transaction.columns,
-        parts.written(request, transaction.columns),
+    rows = Slice(
+        table=parts.target(request),
+        columns=transaction.columns,
+        where=parts.written(request, transaction.columns),
         is_billing=parts.is_billing(request),
     )
+    stray = parts.is_of_other_day(request) if rows.is_billing else None
+    written = table_sums(transaction.cursor, rows, stray=stray)
     if request.mode is WriteMode.REPLACE_PARTITION:
         _check_day(staged, written)
     return written
@@ -84,11 +85,9 @@ def _changes(staged: StagedLoad, written: TableSums) -> tuple[Change, ...]:
 def _check_day(staged: StagedLoad, written: TableSums) -> None:
     """Rows that a reload of the day would not replace must not be published."""
     request = staged.request
-    strays = []
-    if written.rows != staged.rows or parts.is_billing(request):
+    if written.strays or written.rows != staged.rows:
         query = parts.strays(request, staged.transaction.columns)
         strays = staged.transaction.cursor.execute(query.sql("duckdb")).fetchall()
-    if strays or written.rows != staged.rows:
         seen = ", ".join(f"{count} on {day}" for day, count in strays[:5])
         raise StepFailed(
             f"{request.table} {request.key.day}: rows fall on another day: {seen}",

@@ -17,9 +17,9 @@ from convergence.model.table import Column
 from convergence.model.unit import is_of_many, mixed, parted
 from convergence.warehouse.duckdb.export import Sight, relation
 from convergence.warehouse.duckdb.files import FILE_COLUMN, digest
+from convergence.warehouse.held import ACCOUNT, total
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
-ACCOUNT = "billing_account_id"
 WHOLE = MoneyKey("", "", "")
 """The one key of a table that holds no money."""
 
@@ -34,10 +34,14 @@ CREDITS_OF_ROW = parse_one(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSums:
-    """Totals of some rows of a table, and a hash of them that no order changes."""
+    """Totals of some rows of a table, and a hash of them that no order changes.
+
+    `strays` are the rows of a bill whose usage is of another day than asked for.
+    """
 
     totals: Totals
     content_hash: str
+    strays: int = 0
 
     @property
     def rows(self) -> int:
@@ -54,43 +58,44 @@ class SourceSums:
     state: SourceState
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """The rows `where` of a table."""
+
+    table: exp.Table
+    columns: Sequence[Column]
+    where: exp.Expr
+    is_billing: bool
+
+
 def table_sums(
-    cursor: duckdb.DuckDBPyConnection,
-    table: exp.Table,
-    columns: Sequence[Column],
-    where: exp.Expr,
-    *,
-    is_billing: bool,
+    cursor: duckdb.DuckDBPyConnection, rows: Slice, *, stray: exp.Expr | None = None
 ) -> TableSums:
-    """Sums of the rows `where`; a table without money has the one key WHOLE."""
-    found = sums_by(exp.null(), cursor, table, columns, where, is_billing=is_billing)
-    return found.get(None, NOTHING)
+    """Sums of the rows; a table without money has the one key WHOLE. `stray` is true of those to
+    be counted by themselves.
+    """
+    return sums_by(exp.null(), cursor, rows, stray=stray).get(None, NOTHING)
 
 
 def sums_by(
-    day: exp.Expr,
-    cursor: duckdb.DuckDBPyConnection,
-    table: exp.Table,
-    columns: Sequence[Column],
-    where: exp.Expr,
-    *,
-    is_billing: bool,
+    day: exp.Expr, cursor: duckdb.DuckDBPyConnection, rows: Slice, *, stray: exp.Expr | None = None
 ) -> dict[date | None, TableSums]:
     """The same of each `day` that has rows."""
     keys: list[exp.Expr] = [exp.Literal.string("") for _ in range(3)]
     amounts: list[exp.Expr] = [exp.null() for _ in range(2)]
-    if is_billing:
+    if rows.is_billing:
         keys = [_text(_column(name)) for name in ("invoice_month", "cost_type", "currency")]
         amounts = [exp.func("SUM", _column(name)) for name in ("cost", "credits_total")]
-    row_hash = exp.cast(hash_of(columns), "HUGEINT", dialect="duckdb")
+    row_hash = exp.cast(hash_of(rows.columns), "HUGEINT", dialect="duckdb")
     query = exp.select(
         exp.alias_(day, "key_day"),
         *(exp.alias_(key, f"key_{index}") for index, key in enumerate(keys)),
         exp.Count(this=exp.Star()),
         *amounts,
         exp.func("SUM", row_hash),
+        exp.CountIf(this=stray or exp.false()),
     )
-    query = query.from_(table).where(where).group_by("key_day", "key_0", "key_1", "key_2")
+    query = query.from_(rows.table).where(rows.where).group_by("key_day", "key_0", "key_1", "key_2")
     found = defaultdict[date | None, list[tuple[Any, ...]]](list)
     for of_day, *row in cursor.execute(query.sql("duckdb")).fetchall():
         found[of_day].append(tuple(row))
@@ -99,8 +104,9 @@ def sums_by(
 
 def _sums(rows: Sequence[tuple[Any, ...]]) -> TableSums:
     digest = sum(int(row[6]) for row in rows) % _HASH_MODULUS
-    totals = {MoneyKey(*row[:3]): _total(*row[3:6]) for row in rows}
-    return TableSums(totals=totals, content_hash=f"{digest:032x}")
+    totals = {MoneyKey(*row[:3]): total(*row[3:6]) for row in rows}
+    strays = sum(row[7] for row in rows)
+    return TableSums(totals=totals, content_hash=f"{digest:032x}", strays=strays)
 
 
 def hash_of(columns: Sequence[Column]) -> exp.Expr:
@@ -126,7 +132,7 @@ def source_sums(
         _check_accounts(sight, groups)
         for group in groups:
             key = MoneyKey(group.invoice_month, group.cost_type, group.currency)
-            totals[key] = totals.get(key, Total()) + _total(group.rows, group.cost, group.credits)
+            totals[key] = totals.get(key, Total()) + total(group.rows, group.cost, group.credits)
         files += _files_with_rows(sight, groups)
         times = [group.newest for group in groups if group.newest is not None]
         newest = max([*times, *([newest] if newest else [])], default=None)
@@ -137,9 +143,10 @@ def source_sums(
 
 
 class _Group(NamedTuple):
-    """A row of the source's sums: one file, one key."""
+    """A row of the source's sums: one file, one account, one key."""
 
     file: str
+    account: str
     invoice_month: str
     cost_type: str
     currency: str
@@ -148,27 +155,24 @@ class _Group(NamedTuple):
     credits: Decimal | None
     newest: datetime | None
     timeless: int
-    accounts: list[str]
 
 
 def _source_query(sight: Sight) -> str:
     month = exp.Dot(this=_column("invoice"), expression=exp.to_identifier("month"))
     rows = relation(sight, totals_columns(gcp_export(), ACCOUNT), with_file=True)
-    accounts = exp.Distinct(expressions=[_text(_column(ACCOUNT))])
+    keys = (_column(ACCOUNT), month, _column("cost_type"), _column("currency"))
     query = exp.select(
         _column(FILE_COLUMN),
-        exp.alias_(_text(month), "key_0"),
-        exp.alias_(_text(_column("cost_type")), "key_1"),
-        exp.alias_(_text(_column("currency")), "key_2"),
+        *(exp.alias_(_text(value), f"key_{index}") for index, value in enumerate(keys)),
         exp.Count(this=exp.Star()),
         exp.func("SUM", _column("cost")),
         exp.func("SUM", CREDITS_OF_ROW.copy()),
         exp.func("MAX", _column("export_time")),
         exp.CountIf(this=exp.Is(this=_column("usage_start_time"), expression=exp.null())),
-        exp.func("LIST", accounts),
     )
     query = query.from_(rows.subquery("rows_of_source", copy=False))
-    return query.group_by(FILE_COLUMN, "key_0", "key_1", "key_2").sql("duckdb")
+    query = query.group_by(FILE_COLUMN, *(f"key_{index}" for index in range(len(keys))))
+    return query.sql("duckdb")
 
 
 def _check_timed(groups: Iterable[_Group], table: str) -> None:
@@ -186,7 +190,7 @@ def _check_accounts(sight: Sight, groups: Sequence[_Group]) -> None:
         return
     accounts_of: dict[str, frozenset[str]] = {}
     for group in sorted(groups, key=lambda group: group.file):
-        found = frozenset(filter(None, group.accounts))
+        found = frozenset([group.account] if group.account else [])
         accounts_of[group.file] = accounts_of.get(group.file, frozenset()) | found
     own, foreign = parted(accounts_of)
     for path in foreign:
@@ -204,10 +208,6 @@ def _files_with_rows(sight: Sight, groups: Iterable[_Group]) -> list[FileState]:
         for shape in sight.to_read
         if rows[shape.path]
     ]
-
-
-def _total(rows: int, cost: Decimal | None, credits_: Decimal | None) -> Total:
-    return Total(rows, cost or Decimal(0), credits_ or Decimal(0))
 
 
 def _column(name: str) -> exp.Column:

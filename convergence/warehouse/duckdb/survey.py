@@ -1,17 +1,13 @@
 """What the files of a source hold of each usage day, in one read over all of them."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from typing import NamedTuple
+from dataclasses import replace
+from datetime import UTC, timedelta
 
 import duckdb
 from sqlglot import exp
 
 from convergence.model.load import FileState
-from convergence.model.money import MoneyKey, Total
 from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.model.unit import Unit, UnitDay
 from convergence.warehouse.duckdb.export import (
@@ -30,56 +26,10 @@ from convergence.warehouse.duckdb.files import (
     digest,
     fault_in,
 )
-from convergence.warehouse.duckdb.sums import ACCOUNT, CREDITS_OF_ROW
+from convergence.warehouse.duckdb.sums import CREDITS_OF_ROW
 from convergence.warehouse.duckdb.trouble import changed_while_read
+from convergence.warehouse.held import ACCOUNT, TIMELESS, Group, Held, held_by_unit
 from convergence.warehouse.schemas import gcp_export, totals_columns
-
-TIMELESS = "{rows} rows without usage_start_time: they would be in no day"
-
-
-class _Row(NamedTuple):
-    """A group of the survey: one file, one day, one key."""
-
-    file: str
-    day: date | None
-    invoice_month: str
-    cost_type: str
-    currency: str
-    rows: int
-    cost: Decimal | None
-    credits: Decimal | None
-    newest: datetime | None
-    accounts: list[str]
-
-
-@dataclass(slots=True)
-class _Held:
-    """What one file was found to hold."""
-
-    totals: dict[date, dict[MoneyKey, Total]] = field(default_factory=lambda: defaultdict(dict))
-    newest: dict[date, datetime] = field(default_factory=dict)
-    accounts: set[str] = field(default_factory=set)
-    timeless: int = 0
-    fault: str = ""
-
-    def add(self, row: _Row) -> None:
-        self.accounts.update(row.accounts)
-        if row.day is None:
-            self.timeless += row.rows
-            return
-        key = MoneyKey(row.invoice_month, row.cost_type, row.currency)
-        zero = Decimal(0)
-        self.totals[row.day][key] = Total(row.rows, row.cost or zero, row.credits or zero)
-        if row.newest is not None:
-            newest = row.newest.astimezone(UTC)
-            self.newest[row.day] = max(newest, self.newest.get(row.day, newest))
-
-    @property
-    def days(self) -> tuple[UnitDay, ...]:
-        return tuple(
-            UnitDay(day=day, totals=totals, max_export_time=self.newest.get(day))
-            for day, totals in sorted(self.totals.items())
-        )
 
 
 def survey(
@@ -98,7 +48,7 @@ def survey(
     found = shapes.of(cursor, other)
     check_kind(source, kind_of(source, names_of(found)))
     held = _read(cursor, source, [shape for shape in found if not fault_of(shape)])
-    read = [_unit(shape, held.get(shape.path, _Held()), hashes[shape.path]) for shape in found]
+    read = [_unit(shape, held.get(shape.path, Held()), hashes[shape.path]) for shape in found]
     if changed := changed_since(files):
         raise changed_while_read(changed)
     return (*same, *read)
@@ -120,7 +70,7 @@ def _parted(
 
 def _read(
     cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Sequence[FileShape]
-) -> dict[str, _Held]:
+) -> dict[str, Held]:
     """All files in one statement; when that fails, each by itself, to find the bad one."""
     try:
         return _sums(cursor, source, shapes)
@@ -131,7 +81,7 @@ def _read(
             return {
                 shapes[0].path: _days_alone(cursor, source, shapes[0], fault_in(shapes[0], error))
             }
-    found: dict[str, _Held] = {}
+    found: dict[str, Held] = {}
     for shape in shapes:
         found |= _read(cursor, source, [shape])
     return found
@@ -139,39 +89,35 @@ def _read(
 
 def _sums(
     cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Sequence[FileShape]
-) -> dict[str, _Held]:
-    held: dict[str, _Held] = defaultdict(_Held)
+) -> dict[str, Held]:
     if not shapes:
-        return held
+        return {}
     sight = Sight(source=source, shapes=tuple(shapes))
     rows = relation(sight, totals_columns(gcp_export(), ACCOUNT), with_file=True)
     month = exp.Dot(this=exp.column("invoice"), expression=exp.to_identifier("month"))
-    accounts = exp.func("LIST", exp.Distinct(expressions=[_text(exp.column(ACCOUNT))]))
+    keys = (exp.column(ACCOUNT), month, exp.column("cost_type"), exp.column("currency"))
     query = exp.select(
         FILE_COLUMN,
         exp.alias_(exp.cast(exp.column(DAY_COLUMN), "DATE", dialect="duckdb"), "usage_day"),
-        *(
-            exp.alias_(_text(value), f"key_{index}")
-            for index, value in enumerate((month, exp.column("cost_type"), exp.column("currency")))
-        ),
+        *(exp.alias_(_text(value), f"key_{index}") for index, value in enumerate(keys)),
         exp.Count(this=exp.Star()),
         exp.func("SUM", exp.column("cost")),
         exp.func("SUM", CREDITS_OF_ROW.copy()),
         exp.func("MAX", exp.column("export_time")),
-        accounts,
     )
     query = query.from_(rows.subquery("rows_of_source", copy=False))
-    query = query.group_by(FILE_COLUMN, "usage_day", "key_0", "key_1", "key_2")
-    for row in cursor.execute(query.sql("duckdb")).fetchall():
-        held[row[0]].add(_Row(*row))
-    return held
+    query = query.group_by(
+        FILE_COLUMN, "usage_day", *(f"key_{index}" for index in range(len(keys)))
+    )
+    found = cursor.execute(query.sql("duckdb")).fetchall()
+    return held_by_unit(Group(*row) for row in found)
 
 
 def _days_alone(
     cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shape: FileShape, fault: str
-) -> _Held:
+) -> Held:
     """Of a file whose money cannot be read: its days, if at least these can be told."""
-    held = _Held(fault=fault)
+    held = Held(fault=fault)
     column = next(column for column in gcp_export().columns if column.name == DAY_COLUMN)
     rows = relation(Sight(source=source, shapes=(shape,)), [column])
     day = exp.alias_(exp.cast(exp.column(DAY_COLUMN), "DATE", dialect="duckdb"), "usage_day")
@@ -188,7 +134,7 @@ def _days_alone(
     return held
 
 
-def _unit(shape: FileShape, held: _Held, content_hash: str) -> Unit:
+def _unit(shape: FileShape, held: Held, content_hash: str) -> Unit:
     fault = fault_of(shape) or held.fault
     if held.timeless and not fault:
         fault = TIMELESS.format(rows=held.timeless)
@@ -196,7 +142,7 @@ def _unit(shape: FileShape, held: _Held, content_hash: str) -> Unit:
         file=shape.state,
         content_hash=content_hash,
         columns=_columns(shape),
-        accounts=frozenset(account for account in held.accounts if account),
+        accounts=frozenset(held.accounts),
         days=held.days or (_days_by_statistics(shape) if fault else ()),
         fault=fault,
     )

@@ -13,7 +13,7 @@ from convergence.model.table import Column, TableSchema
 from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode
 from convergence.warehouse.duckdb import changes, derived, parts, tables
 from convergence.warehouse.duckdb.reading import Prepared
-from convergence.warehouse.duckdb.sums import NOTHING, TableSums, sums_by, table_sums
+from convergence.warehouse.duckdb.sums import NOTHING, Slice, TableSums, sums_by, table_sums
 from convergence.warehouse.duckdb.types import described
 from convergence.warehouse.schemas import load_schema
 
@@ -62,12 +62,12 @@ def write(
     if request.mode is WriteMode.MERGE:
         rows = parts.set_aside(cursor, request, rows, tuple(values))
     replaced = parts.replaced(request, columns)
-    previous = table_sums(
-        cursor, parts.target(request), columns, replaced, is_billing=parts.is_billing(request)
-    )
+    target = parts.target(request)
+    old = Slice(table=target, columns=columns, where=replaced, is_billing=parts.is_billing(request))
+    previous = table_sums(cursor, old)
     if previous.rows and is_compared(request):
-        changes.keep_old(cursor, parts.target(request), columns, replaced)
-    cursor.execute(exp.delete(parts.target(request), where=replaced).sql("duckdb"))
+        changes.keep_old(cursor, target, columns, replaced)
+    cursor.execute(exp.delete(target, where=replaced).sql("duckdb"))
     count = _insert(request, rows, tuple(values), cursor)
     transaction = Transaction(cursor=cursor, prepared=prepared, columns=columns)
     transaction.loads.append(
@@ -100,7 +100,7 @@ def write_days(
     rows = query.select(*values.values(), append=False)
     count = _insert(first, rows, tuple(values), cursor)
     day = exp.column(first.partition_by, quoted=True)
-    sums = sums_by(day, cursor, target, columns, days, is_billing=True)
+    sums = sums_by(day, cursor, Slice(table=target, columns=columns, where=days, is_billing=True))
     if sum(each.rows for each in sums.values()) != count:
         raise not_together(first, "rows fall on other days")
     transaction = Transaction(cursor=cursor, prepared=prepared, columns=columns)

@@ -1,9 +1,12 @@
 """Quality checks as BigQuery SQL: all checks in one query of aggregates, then failing rows.
 
+A pattern is compared once with each value that there is, not with each row: values repeat.
+
 Conditions of authors are read as trees, so that they can be nothing but conditions; the whole
 statement passes the same gate as any other.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -17,6 +20,7 @@ from convergence.warehouse.base import Value
 from convergence.warehouse.sql import fill
 from convergence.warehouse.sql.statement import condition
 
+_Numbered = dict[int, Check]
 _MONEY_KEYS = ("invoice_month", "cost_type", "currency")
 
 
@@ -38,7 +42,7 @@ class Rows:
             day = exp.cast(_column(self.day_column), exp.DType.DATE)
             conditions.append(day.eq(fill.literal(self.day, day)))
         query = exp.select(*expressions).from_(place)
-        return query.where(*conditions) if conditions else query
+        return query.where(*conditions, copy=False) if conditions else query
 
 
 def measures(
@@ -57,11 +61,7 @@ def measures_by_day(
     now: datetime,
 ) -> exp.Query:
     """A row of the same for each of the days that has rows, with its `day`."""
-    day = exp.cast(_column(rows.day_column), exp.DType.DATE)
-    within = exp.In(this=day, expressions=[fill.literal(each, day) for each in days])
-    query = _measures(checks, replace(rows, day=None), now).where(within)
-    query = query.select(exp.alias_(day.copy(), "day")).group_by(day.copy())
-    return fill.fill(query, names, {})
+    return fill.fill(_measures(checks, replace(rows, day=None), now, days=days), names, {})
 
 
 def samples(
@@ -96,9 +96,62 @@ def is_of_all_rows(expression: str) -> bool:
     return any(aggregate.find_ancestor(exp.Query) is None for aggregate in found)
 
 
-def _measures(checks: Sequence[Check], rows: Rows, now: datetime) -> exp.Select:
+def _measures(
+    checks: Sequence[Check], rows: Rows, now: datetime, *, days: Sequence[date] = ()
+) -> exp.Select:
+    numbered = dict(enumerate(checks))
+    of_values: dict[str, _Numbered] = defaultdict(dict)
+    for number, check in list(numbered.items()):
+        if check.check is CheckKind.REGEX and not check.where:
+            of_values[check.column or ""][number] = numbered.pop(number)
+    query = _of_days(rows.select(*_counts(numbered, now)), rows, days)
+    if not of_values:
+        return query
+    together = exp.select("*").from_(query.subquery("of_rows", copy=False))
+    for column, those in of_values.items():
+        values = _of_values(column, those, rows, now, days)
+        sums = values.subquery(f"of_{column}", copy=False)
+        if days:
+            together.join(sums, using="day", copy=False)
+        else:
+            together.join(sums, join_type="cross", copy=False)
+    return together
+
+
+def _of_days(query: exp.Select, rows: Rows, days: Sequence[date]) -> exp.Select:
+    """The same of each of the days, if there are any."""
+    if not days:
+        return query
+    day = exp.cast(_column(rows.day_column), exp.DType.DATE)
+    within = exp.In(this=day, expressions=[fill.literal(each, day) for each in days])
+    query.select(exp.alias_(day.copy(), "day"), copy=False)
+    return query.where(within, copy=False).group_by(day.copy(), copy=False)
+
+
+def _of_values(
+    column: str, checks: _Numbered, rows: Rows, now: datetime, days: Sequence[date]
+) -> exp.Select:
+    """The rows that fail checks of one column alone, added up over its values."""
+    value = _column(column)
+    count = exp.alias_(exp.Count(this=exp.Star()), "rows_of_value")
+    values = _of_days(rows.select(value, count), rows, days).group_by(value.copy(), copy=False)
+    zero, held = exp.Literal.number(0), exp.column("rows_of_value")
+    failing = {
+        number: exp.Sum(this=exp.If(this=_failing(check, now), true=held, false=zero))
+        for number, check in checks.items()
+    }
+    query = exp.select(
+        *(
+            exp.alias_(exp.func("COALESCE", sum_, zero.copy()), f"failed_{number}")
+            for number, sum_ in failing.items()
+        )
+    ).from_(values.subquery("of_value", copy=False))
+    return query.select("day", copy=False).group_by("day", copy=False) if days else query
+
+
+def _counts(checks: _Numbered, now: datetime) -> list[exp.Expr]:
     columns: list[exp.Expr] = [exp.alias_(exp.Count(this=exp.Star()), "row_count")]
-    for number, check in enumerate(checks):
+    for number, check in checks.items():
         if check.where:
             checked = exp.CountIf(this=condition(check.where))
             columns.append(exp.alias_(checked, f"checked_{number}"))
@@ -110,7 +163,7 @@ def _measures(checks: Sequence[Check], rows: Rows, now: datetime) -> exp.Select:
         elif check.check is not CheckKind.SUM_MATCHES_SOURCE:
             failing = exp.CountIf(this=_failing(check, now))
             columns.append(exp.alias_(failing, f"failed_{number}"))
-    return rows.select(*columns)
+    return columns
 
 
 def _actual(check: Check) -> exp.Expr | None:

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import pairwise
 
 from sqlglot import exp
@@ -100,6 +101,11 @@ def parse(sql: str) -> exp.Query:
 
 def condition(text: str) -> exp.Expr:
     """The one expression that `text` is, in parentheses, and nothing beside it. Raises Invalid."""
+    return _condition(text).copy()
+
+
+@lru_cache(maxsize=512)
+def _condition(text: str) -> exp.Expr:
     tree = parse(f"{_SELECT} {text}")
     clauses = [name for name, value in tree.args.items() if value and name != "expressions"]
     if clauses or len(tree.selects) != 1 or isinstance(tree.selects[0], exp.Alias | exp.Star):
