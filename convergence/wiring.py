@@ -203,6 +203,8 @@ def _bigquery(settings: Settings, service: Service) -> Warehouse:
         now=lambda: service.clock.now(),  # noqa: PLW0108 - the clock may be another later
         limits=limits,
         job_seconds=settings.bigquery_job_seconds,
+        memory_limit=settings.memory_limit,
+        threads=settings.threads,
     )
 
 

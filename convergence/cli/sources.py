@@ -62,7 +62,7 @@ def add(
     """Add a source, or replace the one of that name with all its grants."""
     source = {
         "table": table,
-        "files": str(Path(files).expanduser().absolute()) if files else None,
+        "files": _absolute(files) if files else None,
         "kind": kind.value,
         "tenants": [_grant(each, account or (), project or ()) for each in tenant or ()],
     }
@@ -71,6 +71,11 @@ def add(
     show_record(added, call.format)
     if files and next(iglob(added["files"], recursive=True), None) is None:  # noqa: PTH207 - absolute
         say(f"no file matches {added['files']} yet; runs find them once they are there")
+
+
+def _absolute(files: str) -> str:
+    """An address stays what it is, to be told of."""
+    return files if "://" in files else str(Path(files).expanduser().absolute())
 
 
 @command(app, "ls", examples=("cdp sources ls", "cdp sources ls -o json"))

@@ -173,6 +173,13 @@ def _check_dataset(tx: ReadTx, project: str, table: str) -> None:
 
 
 def _check_files(files: str) -> None:
+    if "://" in files:
+        raise Invalid(
+            f"files is an address, {files[:80]}: only files on a disk can be read",
+            code="invalid_files",
+            hint="copy or mount them; on BigQuery, make a table over the bucket (bq mk "
+            "--external_table_definition) and add it without files",
+        )
     wrong = binding.wrong_text(files, longest=binding.MAX_VALUE)
     if wrong or not PurePath(files).is_absolute() or ".." in PurePath(files).parts:
         raise Invalid(

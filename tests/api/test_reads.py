@@ -234,7 +234,11 @@ def test_one_tenant_may_not_ask_for_another(http: TestClient, keys: Keys) -> Non
 
 
 @pytest.mark.parametrize(
-    "files", ["/*.csv", "/**/*.csv", "{home}/*.db", "{home}/warehouse/a/*.csv", "{link}/cdp.log"]
+    "files",
+    [
+        *("/*.csv", "/**/*.csv", "{home}/*.db", "{home}/warehouse/a/*.csv", "{link}/cdp.log"),
+        "gs://bucket/export/*.parquet",
+    ],
 )
 def test_a_source_cannot_open_what_the_service_keeps(
     operator: TestClient, service: Service, tmp_path: Path, files: str

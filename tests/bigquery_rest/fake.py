@@ -1,6 +1,7 @@
 """The whole state of the fake, and what a test may do to it."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -15,6 +16,15 @@ from tests.bigquery_rest.wire import Json
 ROOT = "/bigquery/v2/projects/{project}"
 Query = Mapping[str, Any]
 """The parameters of a request's address."""
+
+
+@dataclass(kw_only=True)
+class Upload:
+    """A job that comes in parts, as far as it has come."""
+
+    body: Json
+    data: bytearray = field(default_factory=bytearray)
+    job: Job | None = None
 
 
 class Fake:
@@ -34,7 +44,7 @@ class Fake:
         self.page_rows = 1000
         self.requests: list[tuple[str, str]] = []
         """Method and path of what was asked."""
-        self.uploads: dict[str, tuple[Json, bytearray]] = {}
+        self.uploads: dict[str, Upload] = {}
 
     def page(self, rows: str, columns: tuple[Column, ...], query: Query) -> Json:
         """A page of rows as the query string asks, without the number of all."""

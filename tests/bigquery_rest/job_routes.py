@@ -7,7 +7,7 @@ from email.parser import BytesParser
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from tests.bigquery_rest.fake import ROOT, TheFake
+from tests.bigquery_rest.fake import ROOT, TheFake, Upload
 from tests.bigquery_rest.wire import Json
 
 UPLOAD = "/upload/bigquery/v2/projects/{project}/jobs"
@@ -73,7 +73,7 @@ async def upload(fake: TheFake, project: str, request: Request) -> Response:
     content = await request.body()
     if request.query_params["uploadType"] == "resumable":
         id_ = uuid.uuid4().hex
-        fake.uploads[id_] = (json.loads(content), bytearray())
+        fake.uploads[id_] = Upload(body=json.loads(content))
         where = f"{request.url}&upload_id={id_}"
         return Response(headers={"Location": where})
     head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
@@ -84,9 +84,18 @@ async def upload(fake: TheFake, project: str, request: Request) -> Response:
 
 @router.put(UPLOAD)
 async def upload_part(fake: TheFake, project: str, upload_id: str, request: Request) -> Response:
-    body, data = fake.uploads[upload_id]
-    data += await request.body()
-    span, _, total = request.headers.get("content-range", "").rpartition("/")
-    if total not in {"", "*", str(len(data))} or (total == "*" and span):
-        return Response(status_code=308, headers={"Range": f"bytes=0-{len(data) - 1}"})
-    return JSONResponse(fake.jobs.insert(project, body, bytes(data)).resource)
+    """What was sent before may be sent again: its answer was lost."""
+    upload = fake.uploads[upload_id]
+    part, (span, _, total) = await request.body(), _span(request)
+    if part:
+        upload.data[int(span.partition("-")[0] or 0) :] = part
+    if total not in {"", "*", str(len(upload.data))} or (total == "*" and span):
+        return Response(status_code=308, headers={"Range": f"bytes=0-{len(upload.data) - 1}"})
+    upload.job = upload.job or fake.jobs.insert(project, upload.body, bytes(upload.data))
+    return JSONResponse(upload.job.resource)
+
+
+def _span(request: Request) -> tuple[str, str, str]:
+    """First and last byte of a part, and the number of all: `*` where it is not known yet."""
+    said = request.headers.get("content-range", "").removeprefix("bytes ")
+    return said.rpartition("/")

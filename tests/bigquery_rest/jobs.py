@@ -95,6 +95,11 @@ class Jobs:
         with self._changed:
             return [job.id for job, _ in self._held]
 
+    def wait_held(self) -> None:
+        """Until a job waits to be let."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._held, 60), "no job came"
+
     def release(self) -> None:
         with self._changed:
             self._to_hold = 0
@@ -121,6 +126,7 @@ class Jobs:
             if self._to_hold and id_.startswith(self._hold_ids):
                 self._to_hold -= 1
                 self._held.append((job, work))
+                self._changed.notify_all()
             else:
                 self._begin(job, work)
                 self._changed.wait_for(lambda: job.ended is not None, SHORT_SECONDS)

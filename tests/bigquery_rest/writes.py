@@ -188,10 +188,28 @@ def _of_parquet(catalog: Catalog, path: str, settings: Json) -> Rows:
             raise invalid(f"Provided Schema does not match: no such field: {name}")
         _check_readable(column, next(one for one in columns if one.name == name))
     kept = [column for column in columns if column.name in found]
-    wanted = ", ".join(f'CAST("{one.name}" AS {duck_type(one)}) AS "{one.name}"' for one in kept)
+    wanted = ", ".join(map(_read, kept))
     name = catalog.new_name()
     catalog.execute(f"CREATE TABLE {name} AS SELECT {wanted} FROM read_parquet('{path}')")  # noqa: S608 - the same
+    for one in kept:
+        if one.mode is Mode.REPEATED and catalog.count(f"{name} WHERE {_has_null(one.name)}"):
+            raise invalid(
+                f"Only optional fields can be set to NULL. Field: {one.name}; Value: NULL"
+            )
     return Rows(name=name, columns=tuple(kept))
+
+
+def _read(column: Column) -> str:
+    """A column of a file: no list is an empty one."""
+    value = f'CAST("{column.name}" AS {duck_type(column)})'
+    if column.mode is Mode.REPEATED:
+        value = f"coalesce({value}, [])"
+    return f'{value} AS "{column.name}"'
+
+
+def _has_null(column: str) -> str:
+    """A list with a NULL in it: BigQuery keeps none."""
+    return f'len("{column}") <> len(list_filter("{column}", LAMBDA e : e IS NOT NULL))'
 
 
 _ALIKE = ({"TIMESTAMP", "DATETIME"}, {"STRING", "JSON"}, {"NUMERIC", "BIGNUMERIC"})

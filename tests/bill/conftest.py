@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,8 @@ class Bill:
 
     service: Service
     rows: list[Row]
+    folder: Path
+    """Where its export is."""
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         return list(costs.query(self.service, "acme", sql).rows)
@@ -48,5 +51,6 @@ def bill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bill]:
     write_rows(home / "export" / "late.parquet", KILLERS[LATE][1:])
     second = run_sync(service)
     assert second.status is Status.COMPLETED, second.error
-    yield Bill(service=service, rows=[row for rows in KILLERS.values() for row in rows])
+    rows = [row for rows in KILLERS.values() for row in rows]
+    yield Bill(service=service, rows=rows, folder=home / "export")
     service.close()

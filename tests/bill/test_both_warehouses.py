@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,9 +51,14 @@ def _elements(text: str | None) -> list[object]:
     return [element for element in json.loads(text or "[]") if element is not None]
 
 
-@pytest.fixture(scope="module")
-def elsewhere(bigquery_server: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bill]:
-    """The same bill, from a table of BigQuery into a dataset of BigQuery."""
+@pytest.fixture(scope="module", params=["table", "files"])
+def elsewhere(
+    bill: Bill,
+    bigquery_server: Running,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Bill]:
+    """The same bill in a dataset of BigQuery, from a table of BigQuery or from the same files."""
     folder = tmp_path_factory.mktemp("elsewhere")
     bigquery_server.fake.reset()
     settings = Settings(
@@ -63,20 +69,27 @@ def elsewhere(bigquery_server: Running, tmp_path_factory: pytest.TempPathFactory
         patch.setattr(wiring, "SystemClock", FakeClock)
         service = wiring.build(settings)
     onboard(service, application("acme", plan="SCALE"))
-    grant_export(service, None, "acme")
+    from_files = request.param == "files"
+    grant_export(service, bill.folder / "*.parquet" if from_files else None, "acme")
+    rows = bill.rows if from_files else write_table(bigquery_server, folder)
+    run = run_sync(service)
+    assert run.status is Status.COMPLETED, run.error
+    yield Bill(service=service, rows=rows, folder=folder)
+    service.close()
+
+
+def write_table(running: Running, folder: Path) -> list[Row]:
+    """All traps in a table of BigQuery, as it has them."""
     rows = [
         as_bigquery_has(name, row, number)
         for name, rows in KILLERS.items()
         for number, row in enumerate(rows)
     ]
-    with bigquery_server.client("billing") as client:
+    with running.client("billing") as client:
         export = Export(client=client, table=EXPORT, scratch=folder)
         export.create()
         export.write(rows, "all")
-    run = run_sync(service)
-    assert run.status is Status.COMPLETED, run.error
-    yield Bill(service=service, rows=rows)
-    service.close()
+    return rows
 
 
 def test_the_rows_are_the_same_in_both(bill: Bill, elsewhere: Bill) -> None:

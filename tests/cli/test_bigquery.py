@@ -112,6 +112,8 @@ def test_a_tenant_moves_there_and_back(
     assert (told["status"], "cdp tenants move acme" in told["fix"]) == ("fail", True), told
     monkeypatch.setenv("CDP_WAREHOUSE", "bigquery")
     assert acme("sql", "-t", "acme", SUM, "-o", "csv").out == before
+    again = acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
+    assert (again.code, acme("sql", "-t", "acme", SUM, "-o", "csv").out) == (0, before), again.err
     back = acme("tenants", "move", "acme", "--to", "duckdb")
     assert back.code == 0, back.err
     monkeypatch.setenv("CDP_WAREHOUSE", "duckdb")

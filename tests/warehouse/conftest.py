@@ -43,6 +43,9 @@ TABLE = f"{PROJECT}.billing.gcp_billing_export_resource_v1_01ABCD"
 ADAPTERS = ("duckdb", "bigquery", "emulator", "live")
 """DuckDB; our own BigQuery; bqemulator in an environment of its own; Google's."""
 ELSEWHERE = frozenset({"emulator", "live"})
+FILES = "bigquery_files"
+"""Our own BigQuery, which takes its exports from files."""
+BY_FILES = frozenset({"duckdb", FILES})
 DATASETS = ("acme", "billing", "tenants")
 DAY = date(2025, 10, 1)
 NOW = datetime(2025, 10, 3, 6, 0, tzinfo=UTC)
@@ -164,6 +167,10 @@ ORDINARY = frozenset(
 """The contract's tests that BigQuery meets in every run; the others are its long form."""
 
 
+FILES_ORDINARY = frozenset({"test_a_bad_amount_is_named_with_its_file"})
+"""The tests of exports that files on their way to BigQuery meet in every run."""
+
+
 NOT_EMULATED: Mapping[str, str] = {
     "test_a_tripped_token_ends_a_stage_and_leaves_the_old_rows": "it runs a statement to its end",
     "test_the_state_names_the_files_that_held_rows": "its exports have no partitions to be named",
@@ -172,13 +179,24 @@ NOT_EMULATED: Mapping[str, str] = {
 """Tests that bqemulator cannot meet, and why."""
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What is asked of files holds wherever their rows go."""
+    is_of_files = metafunc.module.__name__.endswith("test_export")
+    said = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if is_of_files and "adapter" in metafunc.fixturenames and "adapter" not in said:
+        metafunc.parametrize("adapter", sorted(BY_FILES), indirect=True)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
         is_long = item.path.name.startswith("test_contract")
-        is_ordinary = getattr(item, "originalname", "") in ORDINARY or not is_long
+        name = getattr(item, "originalname", "")
+        is_ordinary = name in ORDINARY or not is_long
         adapter = params.get("adapter")
         if adapter in ELSEWHERE or (adapter == "bigquery" and not is_ordinary):
+            item.add_marker(pytest.mark.slow)
+        if adapter == FILES and name not in FILES_ORDINARY and "test_export" in item.path.name:
             item.add_marker(pytest.mark.slow)
         if adapter in ELSEWHERE:
             item.add_marker(pytest.mark.xdist_group(str(adapter)))
@@ -212,7 +230,7 @@ def warehouse(
             tmp_path / "home", folders=lambda name: folders.get(name, ()), memory_limit="512MB"
         )
     else:
-        now = FakeClock(NOW).now if adapter == "bigquery" else SystemClock().now
+        now = FakeClock(NOW).now if adapter not in ELSEWHERE else SystemClock().now
         made = BigqueryWarehouse(request.getfixturevalue("clients"), now=now)
     yield made
     made.close()
@@ -235,7 +253,7 @@ def clients(adapter: str, request: pytest.FixtureRequest) -> Iterator[Clients]:
     url = ""
     if adapter == "emulator":
         url = str(request.getfixturevalue("emulator"))
-    elif adapter == "bigquery":
+    elif adapter in {"bigquery", FILES}:
         url = request.getfixturevalue("bigquery_rest").url
     made = Clients(
         PROJECT,
@@ -277,7 +295,7 @@ def make_tenant(
 
     def make(dataset: str = "acme", pattern: str = "", **narrowing: tuple[str, ...]) -> Tenant:
         files: str | None = None
-        if adapter != "duckdb":
+        if adapter not in BY_FILES:
             request.getfixturevalue("export")
         else:
             folder = tmp_path / "exports" / dataset
@@ -321,7 +339,7 @@ def write_parquet(exports: Path) -> Callable[..., Path]:
 @pytest.fixture
 def deliver(adapter: str, request: pytest.FixtureRequest) -> Callable[..., str]:
     """Let rows arrive in the default tenant's export; the name of the file or partition."""
-    if adapter != "duckdb":
+    if adapter not in BY_FILES:
         export: Export = request.getfixturevalue("export")
         return lambda rows, name="day.parquet", **options: export.write(rows, name, **options)
     write: Callable[..., Path] = request.getfixturevalue("write_parquet")

@@ -1,9 +1,8 @@
 """What BigQuery alone can do wrong to a load: each is told, and the old rows stay."""
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,16 +26,10 @@ from convergence.warehouse.schemas import gcp_export, load_schema
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running
 from tests.warehouse.bigquery_exports import Export as Exported
+from tests.warehouse.on_bigquery import DAY, NOW, Deliver, Rows, on_bigquery
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
-
-DAY = date(2025, 10, 1)
-NOW = datetime(2025, 10, 3, 6, 0, tzinfo=UTC)
-Rows = Callable[..., dict[str, Any]]
-Deliver = Callable[..., str]
-Record = Callable[[str], Any]
-on_bigquery = pytest.mark.parametrize("adapter", ["bigquery"], indirect=True)
 
 
 def bounds(sight: Sight) -> str:
@@ -271,9 +264,6 @@ def test_a_source_that_is_not_there_is_named(tenant: "Tenant", clients: Clients)
     with pytest.raises(StepFailed, match="gcp_billing_export_resource") as caught:
         tenant.stage()
     assert caught.value.code == "source_missing"
-    of_files = replace(tenant.scope.sources[0], files="/data/*.parquet")
-    with pytest.raises(StepFailed, match="files are not read in BigQuery"):
-        sources.look(clients, "acme", of_files)
 
 
 @on_bigquery

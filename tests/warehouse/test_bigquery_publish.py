@@ -1,10 +1,8 @@
 """A publish on BigQuery: once, whatever becomes of its job, its answer and its record."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,16 +12,10 @@ from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.jobs import TRIES
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running
+from tests.warehouse.on_bigquery import Deliver, Record, Rows, on_bigquery
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
-
-DAY = date(2025, 10, 1)
-NOW = datetime(2025, 10, 3, 6, 0, tzinfo=UTC)
-Rows = Callable[..., dict[str, Any]]
-Deliver = Callable[..., str]
-Record = Callable[[str], Any]
-on_bigquery = pytest.mark.parametrize("adapter", ["bigquery"], indirect=True)
 
 
 @on_bigquery

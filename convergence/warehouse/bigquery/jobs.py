@@ -195,7 +195,7 @@ class Jobs:
         config = QueryJobConfig(use_query_cache=False, **more)
         if is_bounded and (limit := self._limit(dataset)) is not None:
             config.maximum_bytes_billed = limit.bytes
-        config.labels = label_texts({"dataset": dataset, **errand.current().labels})
+        config.labels = labels_of(dataset)
         config.job_timeout_ms = int((seconds or self._job_seconds) * 1000)
         return config
 
@@ -203,6 +203,11 @@ class Jobs:
 def attempt_id(stem: str, number: int) -> str:
     """The id under which a job is begun for the nth time."""
     return stem if number == 1 else f"{stem}_{number}"
+
+
+def labels_of(dataset: str) -> dict[str, str]:
+    """What a job says of whom it is done for."""
+    return label_texts({"dataset": dataset, **errand.current().labels})
 
 
 def label_texts(labels: Mapping[str, str]) -> dict[str, str]:

@@ -24,6 +24,11 @@ def is_billing_day(request: StageRequest) -> bool:
     return is_billing(request) and request.mode is WriteMode.REPLACE_PARTITION
 
 
+def day_of(request: StageRequest) -> date | None:
+    """The day of an export that is loaded, None for all of it."""
+    return request.key.day if is_billing_day(request) else None
+
+
 def rows(
     request: StageRequest, query: exp.Query, given: Sequence[Column], columns: Sequence[Column]
 ) -> exp.Select:

@@ -4,7 +4,7 @@ A tenant's dataset holds, beside its own tables, its rows of the central ones. W
 from the store is appended as events; the table of that name is a view of the newest of each key.
 """
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
 from convergence.model.table import TableSchema
 from convergence.warehouse.schemas import central_schemas
@@ -14,6 +14,7 @@ CENTRAL = "x_tenants_"
 EVENTS = "x_events_"
 STAGED = "x_staged_"
 HIDDEN = f"^({CENTRAL}|{EVENTS}|{STAGED})"
+_LATER = parse_one("TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 24 HOUR)", dialect="bigquery")
 EVENT_AT = "x_event_at"
 """When the row of an event was seen in the store: the newest of a key is what holds."""
 
@@ -36,3 +37,15 @@ def place(project: str, dataset: str, name: str) -> exp.Table:
 
 def full(project: str, dataset: str, name: str) -> str:
     return f"{project}.{dataset}.{name}"
+
+
+def passing(table: exp.Table, rows: exp.Query) -> str:
+    """Makes a table of the rows, which BigQuery drops after a day, whatever became of its load."""
+    option = exp.Property(this=exp.var("expiration_timestamp"), value=_LATER.copy())
+    create = exp.Create(
+        this=table.copy(),
+        kind="TABLE",
+        properties=exp.Properties(expressions=[option]),
+        expression=rows,
+    )
+    return create.sql("bigquery")

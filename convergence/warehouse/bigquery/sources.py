@@ -1,4 +1,6 @@
-"""The tables of a granted source, as BigQuery has them, and their rows as one relation.
+"""What stands for a granted source in a statement: the rows of its tables as one relation.
+
+A source of files has one table, for as long as the statement needs it (`uploads.py`).
 
 A partition of an export is what a file is elsewhere: the unit in which a source changes. The
 export is partitioned by the time of its arrival, so that a filter on the usage day alone would
@@ -6,7 +8,7 @@ read all of it: a bound on `_PARTITIONTIME` is added where there is that column.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from google.api_core import exceptions
@@ -15,7 +17,8 @@ from sqlglot import exp
 
 from convergence.errors import StepFailed
 from convergence.model.cancel import CancelToken
-from convergence.model.load import FileState
+from convergence.model.load import FileState, SourceState
+from convergence.model.money import Totals
 from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.model.table import Column
 from convergence.warehouse.bigquery.access import Clients
@@ -55,9 +58,25 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilesRead:
+    """The files of a source that may hold the rows, and what they say for themselves: the sums of
+    a bill, None where no bill is made of them.
+    """
+
+    files: tuple[FileState, ...]
+    totals: Totals | None = None
+    state: SourceState = field(default_factory=SourceState)
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sight:
     """A source as it was looked at. `moment` is the past that is read, None the present; `day`
-    the usage day, None every day; `units` the partitions to read, None those that may hold it.
+    the usage day, None every day; `units` the partitions to read, None those that may hold it;
+    `listed` all that it has; `read` is for a source of files.
     """
 
     source: GrantedSource
@@ -65,18 +84,13 @@ class Sight:
     day: date | None = None
     moment: datetime | None = None
     units: frozenset[str] | None = None
+    listed: tuple[FileState, ...] = ()
+    read: FilesRead | None = None
 
 
 def look(clients: Clients, dataset: str, source: GrantedSource, day: date | None = None) -> Sight:
     """The source's tables at this moment. Raises StepFailed for one that cannot be loaded."""
     found = exports(clients, dataset, source)
-    if not found and source.files:
-        raise StepFailed(
-            f"{source.table}: there is no such table, and files are not read in BigQuery",
-            code="source_missing",
-            hint="load them into a table of that name: bq load --source_format=PARQUET "
-            "--parquet_enable_list_inference; or keep the tenant in DuckDB",
-        )
     if not found:
         raise StepFailed(
             f"{source.table}: there is no such table, or it may not be seen",
@@ -200,11 +214,18 @@ def relation(
     `with_unit` adds `UNIT`, and keeps rows without a usage time, which belong to no day.
     """
     wanted = tuple(gcp_export().columns if columns is None else columns)
+    if not sight.exports:
+        return nothing(wanted)
     parts = [_select(sight, export, wanted, with_unit=with_unit) for export in sight.exports]
     union: exp.Query = parts[0]
     for part in parts[1:]:
         union = exp.union(union, part, distinct=False, copy=False)
     return union
+
+
+def nothing(columns: Sequence[Column]) -> exp.Select:
+    """The columns, and no row."""
+    return exp.select(*canonical(columns, ())).limit(0)
 
 
 def _select(

@@ -7,13 +7,13 @@ listed: what arrives later is seen by the next load.
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from sqlglot import exp, parse_one
+from sqlglot import exp
 
 from convergence.errors import (
     Cancelled,
@@ -29,15 +29,15 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState, LoadKey, SourceState
 from convergence.model.money import Totals
 from convergence.model.restatement import Change
-from convergence.model.source import GrantedSource
 from convergence.model.table import Column
 from convergence.warehouse.base import QueryLimits, Result, StagedTotals, StageRequest, WriteMode
-from convergence.warehouse.bigquery import changes, parts, sources
+from convergence.warehouse.bigquery import changes, parts
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
 from convergence.warehouse.bigquery.jobs import TIMEOUT, Estimate, Jobs
-from convergence.warehouse.bigquery.places import STAGED, place
-from convergence.warehouse.bigquery.reading import answer_of, prepare
+from convergence.warehouse.bigquery.looking import Looking
+from convergence.warehouse.bigquery.places import STAGED, passing, place
+from convergence.warehouse.bigquery.reading import Look, answer_of, prepare
 from convergence.warehouse.bigquery.sources import Sight
 from convergence.warehouse.bigquery.sums import (
     TableSums,
@@ -54,8 +54,6 @@ from convergence.warehouse.sql import fill, names
 from convergence.warehouse.sql.statement import parse
 
 LOADS = "x_meta_loads"
-_LATER = parse_one("TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 24 HOUR)", dialect="bigquery")
-"""Then BigQuery drops what was staged, whatever became of its load."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -70,7 +68,7 @@ class StagedLoad:
     statement: str
     sight: Sight | None
     units: tuple[FileState, ...]
-    holds: ExitStack
+    holds: ExitStack = field(default_factory=ExitStack)
     totals: StagedTotals | None = None
     is_open: bool = True
     is_published: bool = False
@@ -87,8 +85,12 @@ class Plan:
     query: exp.Query
     statement: str
     sights: tuple[Sight, ...]
-    units: tuple[FileState, ...]
     estimate: Estimate
+
+    @property
+    def units(self) -> tuple[FileState, ...]:
+        """All partitions, or files, that the sources have."""
+        return tuple(unit for sight in self.sights for unit in sight.listed)
 
     @property
     def given(self) -> tuple[Column, ...]:
@@ -99,38 +101,32 @@ class Staging:
     """Stages loads, proves them and lets go of them."""
 
     def __init__(
-        self, clients: Clients, jobs: Jobs, tables: Tables, now: Callable[[], datetime]
+        self,
+        clients: Clients,
+        jobs: Jobs,
+        tables: Tables,
+        *,
+        looking: Looking,
+        now: Callable[[], datetime],
     ) -> None:
         self._now = now
         self._clients = clients
         self._jobs = jobs
         self._tables = tables
+        self._looking = looking
         self._locks = PartLocks()
 
-    def plan(self, request: StageRequest, cancel: CancelToken | None = None) -> Plan:
-        """The load's query, checked by a dry run. With a token it is for real: then the units of
-        the source are listed, and all is read as of the moment of their listing.
-        """
+    def plan(self, request: StageRequest, look: Look | None = None) -> Plan:
+        """The load's query, checked by a dry run. By itself it only looks at the sources."""
         tree = fill.fill(request.sql, request.names, request.parameters)
         resolved = names.resolve(tree, request.scope)
-        day = request.key.day if parts.is_billing_day(request) else None
-        units: list[FileState] = []
-
-        def look(source: GrantedSource) -> Sight:
-            sight = sources.look(self._clients, request.dataset, source, day)
-            if cancel is None:
-                return sight
-            listed, moment = sources.units(self._jobs, request.dataset, sight, cancel)
-            units.extend(listed)
-            return replace(sight, moment=moment, units=_to_read(request, listed))
-
-        prepared = prepare(request.dataset, resolved, look)
+        seen = partial(self._looking.for_plan, request.dataset, day=parts.day_of(request))
+        prepared = prepare(request.dataset, resolved, look or seen)
         estimate = self._jobs.estimate(request.dataset, prepared.sql)
         return Plan(
             query=prepared.tree,
             statement=tree.sql("bigquery", pretty=True),
             sights=prepared.sights,
-            units=tuple(units),
             estimate=estimate,
         )
 
@@ -140,33 +136,38 @@ class Staging:
         part = Part(request.dataset, f"{request.table}/{request.key.source}", request.key.day)
         with ExitStack() as holds, explained(request):
             holds.enter_context(self._locks.hold(part, cancel.check))
-            plan = self.plan(request, cancel)
-            self._jobs.check_bytes(request.dataset, plan.estimate)
-            columns = self._ensure_tables(request, plan.given)
             prefix = f"{STAGED}{_digest(request.key)}_"
             self._clear(request.dataset, prefix)
-            name = f"{prefix}{uuid4().hex[:12]}"
-            staged = StagedLoad(
-                request=request,
-                name=name,
-                table=place(self._clients.project, request.dataset, name),
-                target=place(self._clients.project, request.dataset, request.table),
-                columns=columns,
-                statement=plan.statement,
-                sight=plan.sights[0] if plan.sights else None,
-                units=plan.units,
-                holds=holds,
-            )
-            rows = parts.rows(request, plan.query, plan.given, columns)
-            try:
-                self._jobs.query(request.dataset, self._create(staged, rows), cancel=cancel)
-                if request.mode is WriteMode.MERGE:
-                    self._check_keys(staged, cancel)
-            except CdpError:
-                self.discard(staged)
-                raise
+            with self._looking.for_load(request, prefix, cancel) as look:
+                staged = self._write(request, f"{prefix}{uuid4().hex[:12]}", look, cancel)
             staged.holds = holds.pop_all()
             return staged
+
+    def _write(
+        self, request: StageRequest, name: str, look: Look, cancel: CancelToken
+    ) -> StagedLoad:
+        plan = self.plan(request, look)
+        self._jobs.check_bytes(request.dataset, plan.estimate)
+        columns = self._ensure_tables(request, plan.given)
+        staged = StagedLoad(
+            request=request,
+            name=name,
+            table=place(self._clients.project, request.dataset, name),
+            target=place(self._clients.project, request.dataset, request.table),
+            columns=columns,
+            statement=plan.statement,
+            sight=plan.sights[0] if plan.sights else None,
+            units=plan.units,
+        )
+        rows = parts.rows(request, plan.query, plan.given, columns)
+        try:
+            self._jobs.query(request.dataset, passing(staged.table, rows), cancel=cancel)
+            if request.mode is WriteMode.MERGE:
+                self._check_keys(staged, cancel)
+        except CdpError:
+            self.discard(staged)
+            raise
+        return staged
 
     def totals(self, staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
         """The sums of both sides. When they cannot be taken, the load is discarded."""
@@ -190,14 +191,10 @@ class Staging:
             exp.select(*shown).from_(staged.target.copy()).where(kept),
             distinct=False,
         )
-        with explained(request):
+        with explained(request), self._looking.for_question(request.dataset, cancel) as look_at:
             resolved = names.resolve(parse(sql), request.scope)
-            prepared = prepare(
-                request.dataset,
-                resolved,
-                partial(sources.look, self._clients, request.dataset),
-                instead={request.table: both.subquery()},
-            )
+            instead = {request.table: both.subquery()}
+            prepared = prepare(request.dataset, resolved, look_at, instead=instead)
             job = self._jobs.query(request.dataset, prepared.sql, cancel=cancel)
             columns, found = answer_of(job, QueryLimits())
         return Result(columns=columns, rows=found, truncated=False, sql=prepared.sql)
@@ -241,16 +238,6 @@ class Staging:
         if request.schema is not None:
             return live
         return self._tables.widen(request.dataset, schema, live)
-
-    def _create(self, staged: StagedLoad, rows: exp.Select) -> str:
-        option = exp.Property(this=exp.var("expiration_timestamp"), value=_LATER.copy())
-        create = exp.Create(
-            this=staged.table.copy(),
-            kind="TABLE",
-            properties=exp.Properties(expressions=[option]),
-            expression=rows,
-        )
-        return create.sql("bigquery")
 
     def _check_keys(self, staged: StagedLoad, cancel: CancelToken) -> None:
         request = staged.request
@@ -320,6 +307,8 @@ class Staging:
         """The source's own sums, as of the moment at which it was staged."""
         if staged.sight is None or not parts.is_billing(staged.request):
             return None, SourceState(files=staged.units)
+        if (read := staged.sight.read) is not None:
+            return read.totals, read.state
         found = self._answer(staged, source_query(staged.sight), cancel)
         sums = source_sums(found, staged.sight, staged.units, staged.request.table)
         return sums.totals, sums.state
@@ -346,19 +335,6 @@ class Staging:
         """Drop what an attempt of the same load left: it can publish no more."""
         for name in self._tables.names(dataset, prefix):
             self._tables.remove(dataset, name)
-
-
-def _to_read(request: StageRequest, listed: Sequence[FileState]) -> frozenset[str] | None:
-    """The partitions to read: those that held the day when the source was surveyed, and those
-    that are other now. None without a survey.
-    """
-    surveyed = request.surveyed
-    if surveyed is None:
-        return None
-    held = {file.path for file in surveyed.state.files}
-    return frozenset(
-        unit.path for unit in listed if unit.path in held or unit not in surveyed.files
-    )
 
 
 def _digest(key: LoadKey) -> str:

@@ -39,6 +39,7 @@ from convergence.warehouse.bigquery.events import Events
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
 from convergence.warehouse.bigquery.importing import Importing
 from convergence.warehouse.bigquery.jobs import ByteLimits, Estimate, Jobs
+from convergence.warehouse.bigquery.looking import Looking
 from convergence.warehouse.bigquery.publishing import Publishing
 from convergence.warehouse.bigquery.reading import (
     Prepared,
@@ -50,6 +51,8 @@ from convergence.warehouse.bigquery.reading import (
 from convergence.warehouse.bigquery.sources import Sight
 from convergence.warehouse.bigquery.staging import StagedLoad, Staging, explained
 from convergence.warehouse.bigquery.tables import Tables
+from convergence.warehouse.bigquery.uploads import Uploads
+from convergence.warehouse.duckdb.source_files import SourceFiles, files_of
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.sql import names
 from convergence.warehouse.sql.statement import parse, pointing
@@ -58,7 +61,9 @@ OPERATOR = names.CENTRAL_DATASET
 
 
 class BigqueryWarehouse(Warehouse):
-    """`now` is the time of what is published; no job is billed for more than `limits` allow."""
+    """`now` is the time of what is published; no job is billed for more than `limits` allow.
+    `memory_limit` and `threads` are for reading files.
+    """
 
     def __init__(
         self,
@@ -67,11 +72,22 @@ class BigqueryWarehouse(Warehouse):
         now: Callable[[], datetime],
         limits: ByteLimits = lambda _: (),
         job_seconds: float = 3600.0,
+        memory_limit: str = "1GB",
+        threads: int = 2,
     ) -> None:
         self._clients = clients
         self._jobs = Jobs(self._clients, limits=limits, job_seconds=job_seconds)
         self._tables = Tables(self._clients, self._jobs)
-        self._staging = Staging(self._clients, self._jobs, self._tables, now)
+        self._files = SourceFiles(memory_limit=memory_limit, threads=threads)
+        self._looking = Looking(
+            self._clients,
+            self._jobs,
+            files=self._files,
+            uploads=Uploads(self._clients, self._jobs, self._tables),
+        )
+        self._staging = Staging(
+            self._clients, self._jobs, self._tables, looking=self._looking, now=now
+        )
         self._publishing = Publishing(
             self._clients,
             self._jobs,
@@ -157,7 +173,7 @@ class BigqueryWarehouse(Warehouse):
     def query(
         self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
     ) -> Result:
-        with self._asked(scope, sql, most=limits.rows + 1) as (dataset, prepared):
+        with self._asked(scope, sql, cancel, most=limits.rows + 1) as (dataset, prepared):
             job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
             columns, rows = answer_of(job, limits)
         return Result(
@@ -169,7 +185,7 @@ class BigqueryWarehouse(Warehouse):
 
     @override
     def explain(self, scope: Scope, sql: str) -> Explained:
-        with self._asked(scope, sql) as (dataset, prepared):
+        with self._asked(scope, sql, is_plan=True) as (dataset, prepared):
             estimate = self._jobs.estimate(dataset, prepared.sql)
         statement = parse(sql).sql("bigquery", pretty=True)
         return _explained(statement, prepared.sql, prepared.sights, estimate)
@@ -190,7 +206,7 @@ class BigqueryWarehouse(Warehouse):
         limits: QueryLimits,
         cancel: CancelToken | None = None,
     ) -> BinaryIO:
-        with self._asked(scope, sql) as (dataset, prepared):
+        with self._asked(scope, sql, cancel) as (dataset, prepared):
             job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
             return answer_file(job, form, self._clients.storage(dataset), cancel)
 
@@ -223,6 +239,8 @@ class BigqueryWarehouse(Warehouse):
 
     @override
     def files_of(self, source: GrantedSource) -> tuple[FileState, ...]:
+        if source.files is not None:
+            return files_of(source)
         found = sources.exports(self._clients, "", source)
         return sources.units(self._jobs, "", Sight(source=source, exports=found))[0]
 
@@ -235,6 +253,8 @@ class BigqueryWarehouse(Warehouse):
         known: Mapping[str, Unit],
         cancel: CancelToken,
     ) -> tuple[Unit, ...]:
+        if source.files is not None:
+            return self._files.survey(source, files, known, cancel)
         same = survey.same(files, known)
         other = [file for file in files if file.path not in same]
         if not other:
@@ -257,6 +277,8 @@ class BigqueryWarehouse(Warehouse):
 
     @override
     def source_kind(self, source: GrantedSource) -> GrantedSource:
+        if source.files is not None:
+            return self._files.kind(source)
         found = sources.exports(self._clients, "", source)
         return replace(
             source, kind=kind_of(source, {c.name for each in found for c in each.columns})
@@ -278,15 +300,22 @@ class BigqueryWarehouse(Warehouse):
 
     @contextmanager
     def _asked(
-        self, scope: Scope, sql: str, *, most: int | None = None
+        self,
+        scope: Scope,
+        sql: str,
+        cancel: CancelToken | None = None,
+        *,
+        most: int | None = None,
+        is_plan: bool = False,
     ) -> Iterator[tuple[str, Prepared]]:
         """The statement as BigQuery runs it, and its dataset; errors are told of what was sent."""
         with pointing(sql):
             resolved = names.read(sql, scope, most=most)
             dataset = names.dataset_of(resolved, scope)
+            seen = partial(self._looking.for_plan, dataset)
             try:
-                prepared = prepare(dataset, resolved, partial(sources.look, self._clients, dataset))
-                yield dataset, prepared
+                with self._looking.for_question(dataset, cancel) as look:
+                    yield dataset, prepare(dataset, resolved, seen if is_plan else look)
             except StepFailed as failed:
                 raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
             except (Invalid, NotFound) as error:
@@ -294,16 +323,9 @@ class BigqueryWarehouse(Warehouse):
 
 
 def _explained(statement: str, sql: str, sights: Sequence[Sight], estimate: Estimate) -> Explained:
-    reads = [
-        Read(
-            source=sight.source.table,
-            files=len(sight.exports),
-            bytes=sum(export.bytes for export in sight.exports),
-            matched=len(sight.exports),
-        )
-        for sight in sights
-    ]
-    if len(reads) == 1:
+    reads = [_read(sight) for sight in sights]
+    brought = sum(sight.read.bytes for sight in sights if sight.read)
+    if len(reads) == 1 and not brought:
         reads = [replace(reads[0], bytes=estimate.bytes)]
     return Explained(
         statement=statement,
@@ -311,7 +333,24 @@ def _explained(statement: str, sql: str, sights: Sequence[Sight], estimate: Esti
         notes=(),
         columns=columns_of_result(estimate.fields),
         reads=tuple(reads),
-        bytes=estimate.bytes,
+        bytes=estimate.bytes + brought,
+    )
+
+
+def _read(sight: Sight) -> Read:
+    """Of files those that may hold the rows; of an export its tables."""
+    if (read := sight.read) is not None:
+        return Read(
+            source=sight.source.table,
+            files=len(read.files),
+            bytes=read.bytes,
+            matched=len(sight.listed),
+        )
+    return Read(
+        source=sight.source.table,
+        files=len(sight.exports),
+        bytes=sum(export.bytes for export in sight.exports),
+        matched=len(sight.exports),
     )
 
 

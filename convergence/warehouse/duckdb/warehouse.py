@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +15,7 @@ from convergence.errors import Invalid, StepFailed, WarehouseError
 from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
-from convergence.model.source import GrantedSource, kind_of
+from convergence.model.source import GrantedSource
 from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
 from convergence.warehouse.base import (
@@ -33,14 +32,15 @@ from convergence.warehouse.base import (
     Upsert,
     Warehouse,
 )
-from convergence.warehouse.duckdb import derived, export, infile, parts, reshape, staging, tables
+from convergence.warehouse.duckdb import derived, infile, parts, reshape, staging, tables
 from convergence.warehouse.duckdb.faults import told
-from convergence.warehouse.duckdb.files import Shapes, match_files, without_folders
+from convergence.warehouse.duckdb.files import Shapes, without_folders
 from convergence.warehouse.duckdb.infile import InFile
-from convergence.warehouse.duckdb.instances import Folders, Instances, lock_down
+from convergence.warehouse.duckdb.instances import Folders, Instances
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.outfile import write_answer
 from convergence.warehouse.duckdb.reading import Prepared, explained, fetched, plain_value, prepare
+from convergence.warehouse.duckdb.source_files import alone, files_of, kind_by_files
 from convergence.warehouse.duckdb.staging import Loads
 from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.types import bigquery_columns
@@ -52,9 +52,6 @@ from convergence.warehouse.sql.statement import parse, pointing
 
 OPERATOR = names.CENTRAL_DATASET
 """The dataset whose file holds the published copies of all tenants."""
-
-_LOOKED_AT = 5
-"""So many of a source's newest files tell its kind."""
 
 
 class DuckdbWarehouse(Warehouse):
@@ -88,7 +85,7 @@ class DuckdbWarehouse(Warehouse):
                 code="warehouse_not_writable",
                 hint="check the owner and the free space of CDP_HOME",
             ) from error
-        with self._alone(()) as cursor:
+        with alone(()) as (cursor, _):
             dialect.self_test(lambda sql: cursor.execute(sql).fetchall()[0][0])
 
     @override
@@ -257,16 +254,11 @@ class DuckdbWarehouse(Warehouse):
 
     @override
     def source_kind(self, source: GrantedSource) -> GrantedSource:
-        states = self.files_of(source)
-        newest = sorted(states, key=lambda state: state.mtime_ns)[-_LOOKED_AT:]
-        folders = (export.folder_of(source.files),) if source.files else ()
-        with self._alone(folders) as cursor:
-            shapes = self._shapes.of(cursor, newest)
-        return replace(source, kind=kind_of(source, export.names_of(shapes)))
+        return kind_by_files(source, self._shapes)
 
     @override
     def files_of(self, source: GrantedSource) -> tuple[FileState, ...]:
-        return match_files(source.files) if source.files else ()
+        return files_of(source)
 
     @override
     def survey(
@@ -344,22 +336,6 @@ class DuckdbWarehouse(Warehouse):
                 with told(resolved):
                     cursor.execute("BEGIN TRANSACTION READ ONLY")
                     yield cursor, prepared, dataset
-
-    @contextmanager
-    def _alone(self, folders: tuple[Path, ...]) -> Iterator[duckdb.DuckDBPyConnection]:
-        """An instance of its own, without any dataset, that sees `folders` alone."""
-        connection = duckdb.connect(config={"async_threads": 1})
-        try:
-            lock_down(
-                connection,
-                folders=folders,
-                scratch=self._instances.root / ".scratch" / OPERATOR,
-                memory_limit="256MB",
-                threads=1,
-            )
-            yield connection
-        finally:
-            connection.close()
 
 
 def _place(dataset: str, table: str) -> exp.Table:

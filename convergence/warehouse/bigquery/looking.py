@@ -1,0 +1,135 @@
+"""How a source is looked at: for a plan, for a load, for a question.
+
+What a statement reads of a source of files is brought over for it; a plan brings nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import date
+from uuid import uuid4
+
+from convergence.errors import StepFailed
+from convergence.model.cancel import CancelToken
+from convergence.model.load import FileState
+from convergence.model.source import GrantedSource
+from convergence.warehouse.base import StageRequest
+from convergence.warehouse.bigquery import parts, sources
+from convergence.warehouse.bigquery.access import Clients
+from convergence.warehouse.bigquery.jobs import Jobs
+from convergence.warehouse.bigquery.places import STAGED
+from convergence.warehouse.bigquery.reading import Look
+from convergence.warehouse.bigquery.sources import FilesRead, Sight
+from convergence.warehouse.bigquery.uploads import Uploads
+from convergence.warehouse.duckdb.source_files import OpenFiles, SourceFiles
+
+MOST_ASKED = 1 << 30
+"""Bytes of files that are brought over for one question."""
+
+
+class Looking:
+    """Each look raises StepFailed for a source that cannot be read, Invalid for its kind."""
+
+    def __init__(
+        self, clients: Clients, jobs: Jobs, *, files: SourceFiles, uploads: Uploads
+    ) -> None:
+        self._clients = clients
+        self._jobs = jobs
+        self._files = files
+        self._uploads = uploads
+
+    def for_plan(self, dataset: str, source: GrantedSource, day: date | None = None) -> Sight:
+        """The source at this moment; of files no row is in it."""
+        if source.files is None:
+            return sources.look(self._clients, dataset, source, day)
+        with self._files.opened(source, [day] if day else []) as found:
+            return _sight(found, source, day)
+
+    @contextmanager
+    def for_load(self, request: StageRequest, prefix: str, cancel: CancelToken) -> Iterator[Look]:
+        """All is read as of one moment: that at which partitions were listed; files must be the
+        same when their rows and their sums have been taken. `prefix` begins the names of what is
+        brought over, which is dropped at the end.
+        """
+        day = parts.day_of(request)
+        with ExitStack() as held:
+
+            def look(source: GrantedSource) -> Sight:
+                if source.files is None:
+                    return self._of_tables(request, source, cancel)
+                name = f"{prefix}files_{uuid4().hex[:12]}"
+                held.callback(self._uploads.drop, request.dataset, name)
+                where = f"{request.dataset}.{request.table}"
+                with self._files.opened(
+                    source, [day] if day else [], where=where, cancel=cancel
+                ) as found:
+                    exports = self._uploads.bring(found, request.dataset, name, cancel)
+                    read = _proven(found, request)
+                    found.check_unchanged()
+                    return replace(_sight(found, source, day), exports=exports, read=read)
+
+            yield look
+
+    @contextmanager
+    def for_question(self, dataset: str, cancel: CancelToken | None) -> Iterator[Look]:
+        """The source at this moment, all days of it; what is brought over is dropped at the end."""
+        with ExitStack() as held:
+
+            def look(source: GrantedSource) -> Sight:
+                if source.files is None:
+                    return sources.look(self._clients, dataset, source)
+                name = f"{STAGED}asked_{uuid4().hex[:12]}"
+                held.callback(self._uploads.drop, dataset, name)
+                with self._files.opened(source, [], cancel=cancel) as found:
+                    sight = _sight(found, source, None)
+                    _check_size(source, sight.listed)
+                    return replace(sight, exports=self._uploads.bring(found, dataset, name, cancel))
+
+            yield look
+
+    def _of_tables(
+        self, request: StageRequest, source: GrantedSource, cancel: CancelToken
+    ) -> Sight:
+        sight = sources.look(self._clients, request.dataset, source, parts.day_of(request))
+        listed, moment = sources.units(self._jobs, request.dataset, sight, cancel)
+        to_read = _to_read(request, listed)
+        return replace(sight, moment=moment, units=to_read, listed=listed)
+
+
+def _sight(found: OpenFiles, source: GrantedSource, day: date | None) -> Sight:
+    listed = tuple(shape.state for shape in found.sight.shapes)
+    return Sight(source=source, exports=(), day=day, listed=listed, read=_read(found))
+
+
+def _read(found: OpenFiles) -> FilesRead:
+    return FilesRead(files=tuple(shape.state for shape in found.sight.to_read))
+
+
+def _proven(found: OpenFiles, request: StageRequest) -> FilesRead:
+    if not parts.is_billing(request):
+        return _read(found)
+    sums = found.sums(request)
+    return replace(_read(found), totals=sums.totals, state=sums.state)
+
+
+def _to_read(request: StageRequest, listed: Sequence[FileState]) -> frozenset[str] | None:
+    """The partitions to read: those that held the day when the source was surveyed, and those
+    that are other now. None without a survey.
+    """
+    surveyed = request.surveyed
+    if surveyed is None:
+        return None
+    held = {file.path for file in surveyed.state.files}
+    return frozenset(
+        unit.path for unit in listed if unit.path in held or unit not in surveyed.files
+    )
+
+
+def _check_size(source: GrantedSource, files: Sequence[FileState]) -> None:
+    size = sum(file.size for file in files)
+    if size > MOST_ASKED:
+        raise StepFailed(
+            f"{source.table} is {size:,} bytes of files: too many to bring over for a question",
+            code="source_too_large",
+            hint="load its days and ask billing_cost_daily; or make a table of the files: bq load",
+        )

@@ -1,0 +1,182 @@
+"""The files of sources for a warehouse that has its tables elsewhere, read as DuckDB reads its own.
+
+Each act has an instance to itself, which sees the folder of the source and nothing else.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import duckdb
+from sqlglot import exp
+
+from convergence.model.cancel import CancelToken
+from convergence.model.load import FileState
+from convergence.model.source import GrantedSource, kind_of
+from convergence.model.table import Column, Mode
+from convergence.model.unit import Unit
+from convergence.warehouse.base import StageRequest
+from convergence.warehouse.duckdb import export
+from convergence.warehouse.duckdb.export import Sight
+from convergence.warehouse.duckdb.faults import told
+from convergence.warehouse.duckdb.files import Shapes, match_files
+from convergence.warehouse.duckdb.instances import lock_down
+from convergence.warehouse.duckdb.interrupt import interruptible
+from convergence.warehouse.duckdb.proof import source_of
+from convergence.warehouse.duckdb.reading import look
+from convergence.warehouse.duckdb.sums import SourceSums
+from convergence.warehouse.duckdb.survey import survey
+from convergence.warehouse.duckdb.trouble import check_unchanged, explain_failure
+from convergence.warehouse.schemas import gcp_export
+
+_LOOKED_AT = 5
+"""So many of a source's newest files tell its kind."""
+
+
+@contextmanager
+def alone(
+    folders: tuple[Path, ...], *, memory_limit: str = "256MB", threads: int = 1
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    """An instance without any dataset that sees `folders` alone, and the folder it may write to."""
+    with tempfile.TemporaryDirectory(prefix="cdp-files-") as name:
+        scratch = Path(name).resolve()
+        connection = duckdb.connect(config={"async_threads": 1})
+        try:
+            lock_down(
+                connection,
+                folders=(*folders, scratch),
+                scratch=scratch,
+                memory_limit=memory_limit,
+                threads=threads,
+            )
+            yield connection, scratch
+        finally:
+            connection.close()
+
+
+def files_of(source: GrantedSource) -> tuple[FileState, ...]:
+    """The files that a source has at this moment, by path."""
+    return match_files(source.files) if source.files else ()
+
+
+def kind_by_files(source: GrantedSource, shapes: Shapes) -> GrantedSource:
+    """The source with the kind that its newest files tell."""
+    newest = sorted(files_of(source), key=lambda state: state.mtime_ns)
+    with alone(_folders(source)) as (cursor, _):
+        found = shapes.of(cursor, newest[-_LOOKED_AT:])
+    return replace(source, kind=kind_of(source, export.names_of(found)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFiles:
+    """The files of a source as they were looked at, open to be read."""
+
+    cursor: duckdb.DuckDBPyConnection
+    scratch: Path
+    sight: Sight
+
+    def write_parquet(self) -> Path:
+        """The rows of the days in a file: the columns of the export, money exact."""
+        rows = export.relation(self.sight).subquery("rows_of_source", copy=False)
+        query = exp.select(*map(_loadable, gcp_export().columns)).from_(rows, copy=False)
+        path = self.scratch / "rows.parquet"
+        target = exp.Literal.string(str(path)).sql("duckdb")
+        form = "FORMAT parquet, COMPRESSION zstd"
+        self.cursor.execute(f"COPY ({query.sql('duckdb')}) TO {target} ({form})")
+        return path
+
+    def sums(self, request: StageRequest) -> SourceSums:
+        """What the source holds of the load's day, by another read. Raises StepFailed,
+        StepInterrupted.
+        """
+        return source_of(self.cursor, (self.sight,), request)
+
+    def check_unchanged(self) -> None:
+        """Raise StepInterrupted for a file that is another now."""
+        check_unchanged((self.sight,))
+
+
+class SourceFiles:
+    """Reads the files of all sources."""
+
+    def __init__(self, *, memory_limit: str, threads: int) -> None:
+        self._memory_limit = memory_limit
+        self._threads = threads
+        self._shapes = Shapes()
+
+    def kind(self, source: GrantedSource) -> GrantedSource:
+        return kind_by_files(source, self._shapes)
+
+    def survey(
+        self,
+        source: GrantedSource,
+        files: Sequence[FileState],
+        known: Mapping[str, Unit],
+        cancel: CancelToken,
+    ) -> tuple[Unit, ...]:
+        with self._instance(source) as (cursor, _), interruptible(cursor, cancel), told():
+            return survey(cursor, source, files, known, self._shapes)
+
+    @contextmanager
+    def opened(
+        self,
+        source: GrantedSource,
+        days: Sequence[date],
+        *,
+        where: str = "",
+        cancel: CancelToken | None = None,
+    ) -> Iterator[OpenFiles]:
+        """Errors of DuckDB's are told of the files, and of `where` they should have gone."""
+        with self._instance(source) as (cursor, scratch):
+            sight = look(cursor, source, self._shapes, days)
+            try:
+                with interruptible(cursor, cancel):
+                    yield OpenFiles(cursor=cursor, scratch=scratch, sight=sight)
+            except duckdb.Error as error:
+                table = where or source.table
+                raise explain_failure(cursor, error, table, (sight,)) from error
+
+    @contextmanager
+    def _instance(self, source: GrantedSource) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+        with alone(
+            _folders(source), memory_limit=self._memory_limit, threads=self._threads
+        ) as instance:
+            yield instance
+
+
+def _folders(source: GrantedSource) -> tuple[Path, ...]:
+    return (export.folder_of(source.files),) if source.files else ()
+
+
+def _loadable(column: Column) -> exp.Expr:
+    value = _without_nulls(column, exp.column(column.name, quoted=True))
+    return exp.alias_(value, column.name, quoted=True)
+
+
+def _without_nulls(column: Column, value: exp.Expr) -> exp.Expr:
+    """The value with no NULL in its lists: elsewhere a list may have none."""
+    if column.mode is Mode.REPEATED:
+        element = exp.to_identifier("e")
+        is_given = exp.not_(exp.Is(this=exp.column("e"), expression=exp.null()))
+        kept = exp.Lambda(this=is_given, expressions=[element])
+        return exp.Anonymous(this="LIST_FILTER", expressions=[value, kept])
+    if not any(member.mode is Mode.REPEATED for member in column.fields):
+        return value
+    members = [
+        exp.PropertyEQ(
+            this=exp.to_identifier(member.name, quoted=True),
+            expression=_without_nulls(member, _member(value, member.name)),
+        )
+        for member in column.fields
+    ]
+    is_null = exp.Is(this=value.copy(), expression=exp.null())
+    return exp.Case().when(is_null, exp.null()).else_(exp.Struct(expressions=members))
+
+
+def _member(value: exp.Expr, name: str) -> exp.Expr:
+    return exp.Anonymous(
+        this="STRUCT_EXTRACT", expressions=[value.copy(), exp.Literal.string(name)]
+    )
