@@ -16,6 +16,7 @@ DOLLARS = ("cost_usd", "credits_usd", "net_usd")
 RATE = "currency_conversion_rate"
 
 COMPLETE = "is_complete"
+CREDIT_TYPE = "credit_type"
 RESTATED = (
     "recorded_at",
     "usage_date",
@@ -254,13 +255,16 @@ def _show(items: Sequence[Row], names: Sequence[str], form: Format) -> None:
 
 
 def _totals(items: Sequence[Row], columns: Sequence[str]) -> list[Row]:
-    """One row for each currency: sums never cross them."""
+    """One row for each currency: sums never cross them. Lines of credits tell of rows whose costs
+    are in a line above: those are not counted again.
+    """
     money = columns[columns.index("rows") + 1 :]
     totals: list[Row] = []
     for currency, group_of in groupby(sorted(items, key=currency_of), currency_of):
         members = list(group_of)
         sums = {name: _sum([item[name] for item in members]) for name in money}
-        count = sum(item["rows"] for item in members)
+        whole = [item["rows"] for item in members if not item.get(CREDIT_TYPE)]
+        count = sum(whole) if whole else None
         totals.append({columns[0]: "total", "currency": currency, "rows": count, **sums})
     return totals
 

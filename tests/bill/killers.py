@@ -31,8 +31,8 @@ def killers() -> dict[str, list[Row]]:
         "window_over_midnight": _midnight(),
         "two_currencies": [_row(currency=name, cost=cost) for name, cost in _CURRENCIES],
         "label_with_a_repeated_key": _labels(),
-        "floats_of_15_decimals": [_row(cost=value) for value in _LONG],
-        "floats_above_2_to_the_23": [_row(cost=value) for value in _LARGE],
+        "floats_of_15_decimals": [_row(cost=n, credits=[_credit(n)]) for n in _LONG],
+        "floats_above_2_to_the_23": [_row(cost=n, credits=[_credit(-n)]) for n in _LARGE],
         "arrays_empty_and_null": _arrays(),
         "column_that_appears_mid_month": [_row(cost=2.5, cost_at_effective_price_default=2.25)],
     }

@@ -1,6 +1,6 @@
 """Questions about costs, over the rows that kill bills, against the oracle."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
@@ -40,6 +40,15 @@ def net_of(rows: Sequence[Row]) -> dict[str, Decimal]:
     for row in rows:
         sums[row["currency"]] += oracle.exact(row["cost"]) + oracle.credits_of(row)
     return dict(sums)
+
+
+def rows_by_type(rows: Iterable[Row]) -> dict[str, int]:
+    counted: dict[str, int] = defaultdict(int)
+    for row in rows:
+        given = (credit for credit in row["credits"] or [] if credit is not None)
+        for type_ in {credit["type"] for credit in given if credit["amount"] is not None}:
+            counted[type_] += 1
+    return dict(counted)
 
 
 def credits_by_type(rows: Iterable[Row]) -> dict[str, Decimal]:
@@ -130,6 +139,10 @@ def test_a_bill_divided_by_type_of_credit_is_the_same_bill(bill: Bill) -> None:
             assert item["cost"] == 0
             found[item["credit_type"]] += item["credits"]
     assert found == credits_by_type(bill.rows)
+    counted = Counter[str]()
+    for item in items:
+        counted[item["credit_type"] or "cost"] += item["rows"]
+    assert counted == {"cost": len(bill.rows), **rows_by_type(bill.rows)}
     of_type = ask(bill, filters={Dimension.CREDIT_TYPE: ("FREE_TIER",)})
     assert [(i["rows"], i["cost"], i["net"]) for i in of_type] == [(1, 0, Decimal("-0.000000001"))]
 

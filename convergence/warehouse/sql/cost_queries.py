@@ -32,8 +32,17 @@ _CREDITS_JSON = "x_credits_json"
 _UNSPECIFIED = "CREDIT_TYPE_UNSPECIFIED"
 """The provider's own word for a credit without a type."""
 _NOTHING = "CAST(0 AS NUMERIC)"
-_CREDITS = "SELECT 1 FROM UNNEST(JSON_EXTRACT_ARRAY(`x_credits_json`)) AS `credit`"
-_AMOUNT = "`rows` * CAST(JSON_VALUE(`credit`, '$.amount') AS NUMERIC)"
+_CREDITS = (
+    r"""SELECT 1 FROM UNNEST(REGEXP_EXTRACT_ALL(`x_credits_json`,"""
+    r""" r'\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}')) AS `credit`"""
+)
+"""The texts of its objects as they are: as JSON, their numbers would have a float's digits."""
+_DIGITS = r"""REGEXP_EXTRACT(`credit`, r'"amount"\s*:\s*"?(-?[0-9][-+.0-9eE]*)')"""
+_AMOUNT = (
+    rf"IF(REGEXP_CONTAINS({_DIGITS}, r'\.[0-9]{{9}}$'), CAST({_DIGITS} AS NUMERIC),"
+    rf" CAST(CAST({_DIGITS} AS FLOAT64) AS NUMERIC))"
+)
+"""All nine places are those of a NUMERIC; other texts are floats, exact as the rows' money is."""
 _TYPE = f"COALESCE(JSON_VALUE(`credit`, '$.type'), '{_UNSPECIFIED}')"
 _IS_LIST = f"COALESCE(`{_CREDITS_JSON}`, '') LIKE '[%{{%'"
 
@@ -88,11 +97,11 @@ def summary(
     part.where(*_left_out(without), copy=False)
     by_type = is_divided or bool(credit_types)
     ids = {each.value.name for each in axes if each.is_plain and not each.is_date}
-    lines = _lines(part, ids) if by_type else _whole(part, ids)
+    lines = _lines(part, ids, is_divided=is_divided) if by_type else _whole(part, ids)
     others = [column("currency"), *([column(RATE)] if query.with_rates else [])]
-    rows = "`rows`" if is_divided or not by_type else f"IF(`{CREDIT_TYPE}` IS NULL, `rows`, 0)"
+    is_whole = "TRUE" if is_divided or not by_type else f"`{CREDIT_TYPE}` IS NULL"
     return (
-        exp.select(*_shown(axes), *(each.copy() for each in others), *_sums(rows, credit_types))
+        exp.select(*_shown(axes), *(each.copy() for each in others), *_sums(is_whole, credit_types))
         .from_(lines.subquery("line", copy=False), copy=False)
         .where(*_derived(query), copy=False)
         .group_by(
@@ -110,7 +119,7 @@ def credit_types(query: CostQuery, *, project: str = "", dataset: str = "") -> e
     return (
         exp.select(found)
         .distinct()
-        .from_(_lines(part, set()).subquery("line"))
+        .from_(_lines(part, set(), is_divided=True).subquery("line"))
         .where(exp.not_(exp.Is(this=found.copy(), expression=exp.null())), *_derived(query))
         .order_by(found.copy())
         .with_("part", as_=part, copy=False)
@@ -219,8 +228,9 @@ def _folded(names: Iterable[str], ids: Set[str]) -> Iterator[exp.Expr]:
         yield _as(missing, name) if name in ids else column(name)
 
 
-def _lines(part: exp.Select, ids: Set[str]) -> exp.Union:
-    """Each sum as a line without a type, that has its cost, and lines that have its credits.
+def _lines(part: exp.Select, ids: Set[str], *, is_divided: bool) -> exp.Union:
+    """Each sum as a line without a type, that has its cost, and a line for each type of credit
+    that its rows have. Unless the bill is divided by them, the first has all credits, too.
 
     Credits that the rows do not take apart are of a type that is not known.
     """
@@ -231,14 +241,18 @@ def _lines(part: exp.Select, ids: Set[str]) -> exp.Union:
         figures = (_as(_sql(said), name) for name, said in made.items())
         return exp.select(*_folded(keys, ids), *figures).from_(_named("part"))
 
-    untyped = line("`rows`", "`cost`", _NOTHING, "CAST(NULL AS STRING)")
+    untyped = line(
+        "`rows`", "`cost`", _NOTHING if is_divided else "`credits`", "CAST(NULL AS STRING)"
+    )
     whole = line("`rows`", _NOTHING, "`credits`", f"'{_UNSPECIFIED}'")
     credits_ = _sql(_CREDITS).args["from_"].this
-    each = line("`rows`", _NOTHING, _AMOUNT, _TYPE).join(credits_, join_type="cross")
+    amount = f"MAX(`rows`) * SUM({_AMOUNT})"
+    each = line("MAX(`rows`)", _NOTHING, amount, _TYPE).join(credits_, join_type="cross")
+    each.group_by(*map(column, keys), _sql(_TYPE), copy=False)
     return exp.union(
         untyped,
         whole.where(_sql(f"NOT {_IS_LIST} AND `credits` <> 0")),
-        each.where(_sql(f"{_IS_LIST} AND JSON_VALUE(`credit`, '$.amount') IS NOT NULL")),
+        each.where(_sql(f"{_IS_LIST} AND {_DIGITS} IS NOT NULL")),
         distinct=False,
         copy=False,
     )
@@ -253,14 +267,16 @@ def _shown(axes: Sequence[Axis]) -> list[exp.Expr]:
     return shown
 
 
-def _sums(rows: str, credit_types: Sequence[str]) -> list[exp.Expr]:
-    """`rows`, `cost`, the credits of each type, `credits` and `net`."""
-    credits_sum = _sql("COALESCE(SUM(`line`.`credits`), 0)")
+def _sums(is_whole: str, credit_types: Sequence[str]) -> list[exp.Expr]:
+    """`rows`, `cost`, the credits of each type, `credits` and `net`; of lines that are whole rows,
+    but for the types.
+    """
+    credits_sum = _sql(f"COALESCE(SUM(IF({is_whole}, `line`.`credits`, 0)), 0)")
     names: dict[str, list[str]] = {}
     for each in credit_types:
         names.setdefault(credit_column(each), []).append(each)
     return [
-        _as(exp.cast(exp.Sum(this=_sql(rows)), exp.DType.BIGINT), "rows"),
+        _as(exp.cast(exp.Sum(this=_sql(f"IF({is_whole}, `rows`, 0)")), exp.DType.BIGINT), "rows"),
         _as(_sql("SUM(`line`.`cost`)"), "cost"),
         *(_as(_of_types(types), name) for name, types in names.items()),
         _as(credits_sum, "credits"),
