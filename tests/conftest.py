@@ -83,7 +83,10 @@ class Prepared:
 
     bare: Path
     with_acme: Path
+    with_both: Path
     acme: Onboarded
+    rival: Onboarded
+    """In `with_both` alone, of another plan."""
 
 
 def made(home: Path) -> Service:
@@ -101,7 +104,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         pass
     with closing(made(folder / "with_acme")) as built:
         acme = onboard(built, application("acme", plan="SCALE"))
-    return Prepared(bare=folder / "bare", with_acme=folder / "with_acme", acme=acme)
+    shutil.copytree(folder / "with_acme", folder / "with_both")
+    with closing(made(folder / "with_both")) as built:
+        rival = onboard(built, application("rival"))
+    homes = {name: folder / name for name in ("bare", "with_acme", "with_both")}
+    return Prepared(**homes, acme=acme, rival=rival)
 
 
 @pytest.fixture
@@ -109,8 +116,9 @@ def service(
     request: pytest.FixtureRequest, prepared: Prepared, tmp_path: Path, clock: FakeClock
 ) -> Iterator[Service]:
     """A real service: SQLite, DuckDB and DBOS' tables in a home of its own; the clock is ours."""
-    has_tenant = "tenant" in request.fixturenames
-    shutil.copytree(prepared.with_acme if has_tenant else prepared.bare, tmp_path / "home")
+    asked = request.fixturenames
+    with_tenant = prepared.with_acme if "tenant" in asked else prepared.bare
+    shutil.copytree(prepared.with_both if "keys" in asked else with_tenant, tmp_path / "home")
     built = build(Settings(home=tmp_path / "home"))
     built.clock = clock
     yield built

@@ -9,11 +9,10 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from convergence.engine.onboard import onboard
 from convergence.engine.service import Service
 from convergence.outside.logs import Logs
 from convergence.server import create_app
-from tests.conftest import EXPORT, application, grant_export
+from tests.conftest import EXPORT, Prepared, grant_export
 
 HERE = ("127.0.0.1", 50_000)
 RUN = "/api/v1/pipelines/run/acme/gcp/cost/cost_billing"
@@ -42,12 +41,11 @@ def http(app: FastAPI) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def keys(service: Service) -> Keys:
-    acme = onboard(service, application("acme", plan="SCALE"))
-    rival = onboard(service, application("rival"))
+def keys(service: Service, prepared: Prepared) -> Keys:
+    """Both are in the home of `service`."""
     return Keys(
-        acme={"X-API-Key": acme.api_key},
-        rival={"X-API-Key": rival.api_key},
+        acme={"X-API-Key": prepared.acme.api_key},
+        rival={"X-API-Key": prepared.rival.api_key},
         admin={"X-Admin-Key": service.secrets.admin_key},
     )
 

@@ -45,17 +45,15 @@ def test_restatements_are_listed_in_parts(synced: TestClient) -> None:
     assert rest["next_cursor"] is None
 
 
-@pytest.mark.parametrize(
-    ("query", "count"),
-    [
-        ("from=2024-11-01", 1),
-        ("to=2024-10-31", 1),
-        ("since=2024-11-05", 2),
-        ("since=2025-01-01", 0),
-    ],
-)
-def test_restatements_are_chosen(synced: TestClient, query: str, count: int) -> None:
-    assert len(synced.get(f"/api/v1/costs/restatements?{query}").json()["items"]) == count
+def test_restatements_are_chosen(synced: TestClient) -> None:
+    counts = {
+        "from=2024-11-01": 1,
+        "to=2024-10-31": 1,
+        "since=2024-11-05": 2,
+        "since=2025-01-01": 0,
+    }
+    path = "/api/v1/costs/restatements"
+    assert counts == {asked: len(synced.get(f"{path}?{asked}").json()["items"]) for asked in counts}
 
 
 def test_the_bill_is_reconciled(synced: TestClient) -> None:
@@ -120,14 +118,14 @@ def in_parts(client: TestClient, **asked: str) -> list[dict[str, str]]:
         chosen["cursor"] = part["next_cursor"]
 
 
-@pytest.mark.parametrize("as_of", ["2025-01-01", "2024-11-05"])
-def test_costs_are_listed_in_parts_that_make_the_whole(synced: TestClient, as_of: str) -> None:
-    asked = {"group_by": "day,service", "as_of": as_of}
-    whole = synced.get("/api/v1/costs", params=asked).json()
-    assert (len(whole["items"]), whole["next_cursor"]) == (2, None)
-    assert in_parts(synced, **asked) == whole["items"]
-    together = synced.get("/api/v1/costs", params=asked | {"limit": "2"}).json()
-    assert together == whole
+def test_costs_are_listed_in_parts_that_make_the_whole(synced: TestClient) -> None:
+    for as_of in ("2025-01-01", "2024-11-05"):
+        asked = {"group_by": "day,service", "as_of": as_of}
+        whole = synced.get("/api/v1/costs", params=asked).json()
+        assert (len(whole["items"]), whole["next_cursor"]) == (2, None)
+        assert in_parts(synced, **asked) == whole["items"]
+        together = synced.get("/api/v1/costs", params=asked | {"limit": "2"}).json()
+        assert together == whole
 
 
 def test_parts_of_costs_are_of_one_bill(

@@ -26,18 +26,17 @@ def test_results_are_listed_in_parts_and_shown_whole(synced: TestClient) -> None
     assert shown["checks"][0]["samples"][0]["billing_account_id"] == "01AB-CD"
 
 
-@pytest.mark.parametrize(
-    ("query", "count"),
-    [
-        ("status=PASS", 4),
-        ("status=FAIL&status=WARNING", 0),
-        (f"from={YOUNG}", 2),
-        (f"to={OLD}", 2),
-        ("table=other", 0),
-    ],
-)
-def test_results_are_chosen(synced: TestClient, query: str, count: int) -> None:
-    assert len(synced.get(f"{QUALITY}?{query}").json()["items"]) == count
+def test_results_are_chosen(synced: TestClient) -> None:
+    counts = {
+        "status=PASS": 4,
+        "status=FAIL&status=WARNING": 0,
+        f"from={YOUNG}": 2,
+        f"to={OLD}": 2,
+        "table=other": 0,
+    }
+    assert counts == {
+        asked: len(synced.get(f"{QUALITY}?{asked}").json()["items"]) for asked in counts
+    }
 
 
 def test_unknown_result_and_wrong_status_are_refused(acme: TestClient) -> None:

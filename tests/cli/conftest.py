@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = "gcp/cost/cost_billing"
 EXPORT = "local.billing.export"
 DAY = "2025-03-01"
+EMAIL = "finops@acme.example"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,17 +64,30 @@ def cdp(home: Path, capsys: pytest.CaptureFixture[str]) -> Cdp:
     return run
 
 
+@pytest.fixture(scope="session")
+def with_acme(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a tenant, to be copied: onboarding takes longer than most commands."""
+    home = tmp_path_factory.mktemp("prepared") / "home"
+    assert main(["tenants", "onboard", "acme", "--email", EMAIL, "--home", str(home)]) == 0
+    return home
+
+
 @pytest.fixture
-def acme(cdp: Cdp, export: Path) -> Cdp:
+def acme(cdp: Cdp, home: Path, with_acme: Path, export: Path) -> Cdp:
     """The same, with a tenant that may read an export of two days."""
-    onboard(cdp, export)
+    shutil.copytree(with_acme, home)
+    add_source(cdp, export)
     return cdp
 
 
 def onboard(cdp: Cdp, export: Path, tenant: str = "acme") -> None:
     """A tenant, and the export of that name for it."""
-    onboarded = cdp("tenants", "onboard", tenant, "--email", "finops@acme.example")
+    onboarded = cdp("tenants", "onboard", tenant, "--email", EMAIL)
     assert onboarded.code == 0, onboarded.err
+    add_source(cdp, export, tenant)
+
+
+def add_source(cdp: Cdp, export: Path, tenant: str = "acme") -> None:
     table = EXPORT.replace("export", f"export_of_{tenant}") if tenant != "acme" else EXPORT
     added = cdp("sources", "add", table, "--files", str(export / "*.csv"), "--tenant", tenant)
     assert added.code == 0, added.err

@@ -1,15 +1,28 @@
 """The restore drill: everything is lost, and comes back from a backup."""
 
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import pytest
 
+from convergence.cli.app import main
 from convergence.engine import backup
-from tests.cli.conftest import DAY, TEMPLATE, Cdp, Server, onboard, program, serve
+from tests.cli.conftest import (
+    DAY,
+    TEMPLATE,
+    Cdp,
+    Ended,
+    Server,
+    add_source,
+    onboard,
+    program,
+    serve,
+    write_export,
+)
 from tests.conftest import HEADER, export_line, postgres_url
 
 COUNT = "SELECT COUNT(*), SUM(cost) FROM billing_cost_daily"
@@ -23,18 +36,33 @@ def loaded(cdp: Cdp, tenant: str = "acme", *place: str) -> tuple[object, object]
     return sums.json, runs.json
 
 
+@pytest.fixture(scope="module")
+def drilled(tmp_path_factory: pytest.TempPathFactory, with_acme: Path) -> tuple[Path, str]:
+    """A home with a tenant, a load and a key, to be copied; and the key."""
+    folder = tmp_path_factory.mktemp("drill")
+    shutil.copytree(with_acme, folder / "home")
+
+    def cdp(*arguments: str) -> Ended:
+        with redirect_stdout(io.StringIO()) as out:
+            code = main([*arguments, "--home", str(folder / "home")])
+        return Ended(code=code, out=out.getvalue(), err="")
+
+    add_source(cdp, write_export(folder / "export"))
+    return folder / "home", use(cdp)
+
+
 @pytest.fixture
-def used(cdp: Cdp, export: Path) -> tuple[Cdp, str]:
-    """A home with a tenant, a load and a key."""
-    return _used(cdp, export)
+def used(cdp: Cdp, home: Path, drilled: tuple[Path, str]) -> tuple[Cdp, str]:
+    shutil.copytree(drilled[0], home)
+    return cdp, drilled[1]
 
 
-def _used(cdp: Cdp, export: Path, tenant: str = "acme") -> tuple[Cdp, str]:
-    onboard(cdp, export, tenant)
+def use(cdp: Cdp, tenant: str = "acme") -> str:
+    """Make a key, which is returned, and load a day."""
     key = cdp("tenants", "keys", "create", tenant, "--name", "drill", "--json")
     assert key.code == 0, key.err
     assert cdp("run", TEMPLATE, "-t", tenant, "--date", DAY).code == 0
-    return cdp, key.json["api_key"]
+    return str(key.json["api_key"])
 
 
 def test_what_was_backed_up_comes_back_whole(
@@ -161,7 +189,8 @@ def test_a_missing_tenant_is_told_and_the_others_are_copied(
 def test_a_server_backs_up_its_home_and_goes_on(
     server: Server, cdp: Cdp, export: Path, tmp_path: Path
 ) -> None:
-    _used(cdp, export, "saved_beside")
+    onboard(cdp, export, "saved_beside")
+    use(cdp, "saved_beside")
     before = loaded(cdp, "saved_beside")
     kept = cdp("db", "backup", str(tmp_path / "saved"), "--json")
     assert "warehouse/saved_beside.duckdb" in {row["path"] for row in kept.json}, kept.err
@@ -261,7 +290,8 @@ def test_a_store_comes_back_in_an_empty_one_of_either_database(
     way: tuple[str, str],
 ) -> None:
     choose_store(way[0])
-    _used(cdp, export)
+    onboard(cdp, export)
+    use(cdp)
     before = loaded(cdp)
     assert cdp("db", "backup", str(tmp_path / "saved")).code == 0
     shutil.rmtree(home)
