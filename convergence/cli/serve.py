@@ -113,13 +113,16 @@ def run_server(
     from convergence.server import create_app
 
     with opened(settings) as service:
-        announce()
-        _tell(settings, url_of(listening), with_worker=with_worker)
-        is_mine = settings.environment == "development" and not settings.disable_auth
-        if is_mine and with_link:
-            link = url_of(listening) + make_link(service, None)
-            say(f"dashboard: {link} (signs the operator in, once, for ten minutes)")
-        answer(create_app(service, with_worker=with_worker), listening, service)
+
+        def ready() -> None:
+            announce()
+            _tell(settings, url_of(listening), with_worker=with_worker)
+            is_mine = settings.environment == "development" and not settings.disable_auth
+            if is_mine and with_link:
+                link = url_of(listening) + make_link(service, None)
+                say(f"dashboard: {link} (signs the operator in, once, for ten minutes)")
+
+        answer(create_app(service, with_worker=with_worker), listening, service, ready)
     say("stopped")
 
 
@@ -142,8 +145,13 @@ def opened(settings: "Settings") -> Iterator["Service"]:
         logs.close()
 
 
-def answer(app: "FastAPI", listening: socket.socket, service: "Service") -> None:
-    """Answer until a signal ends it. Raises Unavailable when the application does not start."""
+def answer(
+    app: "FastAPI", listening: socket.socket, service: "Service", ready: Callable[[], None]
+) -> None:
+    """Answer until a signal ends it, which may come as soon as `ready` was called.
+
+    Raises Unavailable when the application does not start.
+    """
     import uvicorn
 
     from convergence.server import Server
@@ -163,6 +171,7 @@ def answer(app: "FastAPI", listening: socket.socket, service: "Service") -> None
         server.should_exit = True
 
     signal.signal(signal.SIGTERM, end)
+    ready()
     server.run(sockets=[listening])
     if not server.started:
         raise Unavailable(

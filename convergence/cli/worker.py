@@ -68,9 +68,9 @@ def _work_and_answer(settings: "Settings") -> None:
         serve.listen(settings.host, settings.port) as listening,
         serve.opened(settings) as service,
     ):
-        _tell(settings, has_files=claim_files(service), url=serve.url_of(listening))
+        url, has_files = serve.url_of(listening), claim_files(service)
         app = create_app(service, with_worker=True, rooms=WORKER_ROOMS, pages=())
-        serve.answer(app, listening, service)
+        serve.answer(app, listening, service, lambda: _tell(settings, has_files=has_files, url=url))
 
 
 def _tell(settings: "Settings", *, has_files: bool, url: str = "") -> None:
