@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -65,9 +66,12 @@ class Catalog:
         self._datasets: dict[tuple[str, str], Dataset] = {}
         self._numbers = itertools.count()
         self._is_within = False
+        self.now: datetime | None = None
+        """The time by which partitions expire; without it none does."""
 
     def clear(self) -> None:
         with self.lock:
+            self.now = None
             for project, name in list(self._datasets):
                 self.drop_dataset(project, name, with_contents=True)
             self.execute("DROP SCHEMA kept CASCADE")
@@ -145,7 +149,24 @@ class Catalog:
         found = self.dataset(name.project, name.dataset).tables.get(name.table)
         if found is None:
             raise not_found(f"Table {name}")
+        self._expire(found)
         return found
+
+    def flush(self) -> None:
+        """Let streamed rows come out of their buffers."""
+        for dataset in self._datasets.values():
+            for table in dataset.tables.values():
+                table.is_streamed = False
+
+    def _expire(self, table: Table) -> None:
+        """A partition goes when the time that it stands for is as long ago as it is kept."""
+        partitioning = table.partitioning or {}
+        if self.now is None or not partitioning.get("expirationMs"):
+            return
+        kept = timedelta(milliseconds=int(partitioning["expirationMs"]))
+        column = partitioning.get("field") or "_PARTITIONTIME"
+        begins = f"date_trunc('day', \"{column}\")"
+        self.execute(f"DELETE FROM {table.name.duckdb} WHERE {begins} <= ?", (self.now - kept,))  # noqa: S608 - ours
 
     def has_table(self, name: Name) -> bool:
         return name.table in self.dataset(name.project, name.dataset).tables

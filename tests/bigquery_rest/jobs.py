@@ -36,6 +36,7 @@ class Job:
     facts: Json = field(default_factory=dict)
     """Of `statistics`, beside its times; `query` in it is the part about the query."""
     interrupt: Callable[[], None] = lambda: None
+    is_pending: bool = False
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -50,7 +51,8 @@ class Job:
 
     @property
     def resource(self) -> Json:
-        status: Json = {"state": "RUNNING" if self.ended is None else "DONE"}
+        state = "PENDING" if self.is_pending else "RUNNING"
+        status: Json = {"state": state if self.ended is None else "DONE"}
         if self.error is not None:
             status |= {"errorResult": self.error.proto(), "errors": [self.error.proto()]}
         times = {"creationTime": str(self.created), "startTime": str(self.created)}
@@ -125,6 +127,7 @@ class Jobs:
             self._jobs[project, id_] = job
             if self._to_hold and id_.startswith(self._hold_ids):
                 self._to_hold -= 1
+                job.is_pending = True
                 self._held.append((job, work))
                 self._changed.notify_all()
             else:
@@ -133,6 +136,7 @@ class Jobs:
         return job
 
     def _begin(self, job: Job, work: Callable[[], None]) -> None:
+        job.is_pending = False
         threading.Thread(target=self._run, args=(job, work), daemon=True).start()
 
     def _run(self, job: Job, work: Callable[[], None]) -> None:
@@ -273,6 +277,9 @@ class Jobs:
 
     def _change(self, job: Job, prepared: Prepared) -> None:
         table = _target(prepared)
+        if table.is_streamed and not isinstance(prepared.tree, exp.Insert):
+            words = "would affect rows in the streaming buffer, which is not supported"
+            raise invalid(f"UPDATE or DELETE statement over table {table.name} {words}")
         with self._catalog.lock, self._catalog.changing(table):
             row = self._catalog.execute(prepared.sql).fetchone()
             if table.has_pseudo_columns:

@@ -139,4 +139,5 @@ def insert_all(fake: TheFake, project: str, dataset: str, table: str, body: Json
     with fake.catalog.lock:
         rows = writes.of_file(fake.catalog, lines.encode(), settings)
         writes.write(fake.catalog, target, rows, settings, default="WRITE_APPEND")
+        fake.catalog.table(target.name).is_streamed = True
     return {}

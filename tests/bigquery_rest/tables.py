@@ -56,6 +56,8 @@ class Table:
     partition_times: dict[str, int] = field(default_factory=dict)
     versions: list[tuple[int, str]] = field(default_factory=list)
     """What the table was until a moment in microseconds, oldest first: DuckDB's name of it."""
+    is_streamed: bool = False
+    """Whether rows are in the streaming buffer, which no statement changes."""
 
     @property
     def view_query(self) -> str | None:

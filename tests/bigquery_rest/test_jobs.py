@@ -199,7 +199,7 @@ def test_a_held_job_runs_when_it_is_let_or_is_cancelled(
     bigquery_rest.fake.jobs.hold(3)
     slow, unwanted = client.query("SELECT 1 AS x"), client.query("SELECT 2")
     late = client.query("SELECT 3", job_config=QueryJobConfig(job_timeout_ms=1))
-    assert (slow.state, unwanted.cancel()) == ("RUNNING", True)
+    assert (slow.state, unwanted.cancel()) == ("PENDING", True)
     with pytest.raises(GoogleAPICallError, match="cancelled"):
         unwanted.result(retry=QUICK, job_retry=None)
     with pytest.raises(GoogleAPICallError, match="timed out"):

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ import pytest
 from google.cloud.bigquery import SchemaField
 
 from convergence.errors import StepFailed, StepInterrupted, WarehouseError
+from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.source import GrantedSource, Kind
+from convergence.model.table import Column, Mode
 from convergence.warehouse.base import FileForm, QueryLimits, Upsert, Warehouse
 from convergence.warehouse.bigquery import faults, sources
 from convergence.warehouse.bigquery.access import Access, Clients
@@ -25,6 +28,7 @@ from convergence.warehouse.errand import Errand, on_errand
 from convergence.warehouse.schemas import gcp_export, load_schema
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running
+from tests.fakes import FakeClock
 from tests.warehouse.bigquery_exports import Export as Exported
 from tests.warehouse.on_bigquery import DAY, NOW, Deliver, Rows, on_bigquery
 
@@ -158,13 +162,62 @@ def test_a_job_that_takes_too_long_is_broken_off_and_the_day_fails_alone(
 
 @on_bigquery
 def test_a_day_older_than_its_table_keeps_is_not_loaded_to_vanish(
+    tenant: "Tenant",
+    make_row: Rows,
+    deliver: Deliver,
+    clients: Clients,
+    bigquery_rest: Running,
+) -> None:
+    deliver([make_row()])
+    gone = datetime.combine(DAY, datetime.min.time(), UTC) + timedelta(days=730)
+    clock, catalog = FakeClock(gone - timedelta(seconds=1)), bigquery_rest.fake.catalog
+    late = replace(tenant, warehouse=BigqueryWarehouse(clients, now=clock.now))
+    catalog.now = clock.now()
+    late.load()
+    assert late.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(1,)]
+    clock.advance(seconds=1)
+    catalog.now = clock.now()
+    assert late.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(0,)]
+    with pytest.raises(StepFailed, match="keeps 730 days") as caught:
+        late.stage()
+    assert caught.value.code == "day_expired"
+
+
+@on_bigquery
+def test_a_table_that_was_told_to_keep_less_is_believed(
     tenant: "Tenant", make_row: Rows, deliver: Deliver, clients: Clients
 ) -> None:
     deliver([make_row()])
-    late = BigqueryWarehouse(clients, now=lambda: NOW + timedelta(days=730))
-    with pytest.raises(StepFailed, match="keeps 730 days") as caught:
-        late.stage(tenant.request(), CancelToken())
-    assert caught.value.code == "day_expired"
+    table = clients.of("").get_table("local.acme.billing_cost_daily")
+    table.time_partitioning.expiration_ms = 24 * 3600 * 1000
+    clients.of("").update_table(table, ["time_partitioning"])
+    with pytest.raises(StepFailed, match="keeps 1 days"):
+        tenant.stage()
+
+
+@on_bigquery
+def test_a_column_with_a_default_comes_to_streamed_rows_when_they_can_be_changed(
+    tenant: "Tenant", bigquery_rest: Running
+) -> None:
+    warehouse, schema = tenant.warehouse, load_schema("x_meta_step_logs")
+    row = dict.fromkeys(schema.column_names) | {
+        column.name: _some(column) for column in schema.columns if column.mode is Mode.REQUIRED
+    }
+    warehouse.upsert("acme", schema, schema.key, [row])
+    wider = replace(
+        schema, columns=(*schema.columns, Column(name="x_new", type="INT64", default="7"))
+    )
+    with pytest.raises(WarehouseError, match="streamed just now"):
+        warehouse.evolve("acme", wider)
+    assert drift.compare(wider, warehouse.live("acme", wider))
+    bigquery_rest.fake.catalog.flush()
+    warehouse.evolve("acme", wider)
+    assert not drift.compare(wider, warehouse.live("acme", wider))
+    assert tenant.rows("SELECT x_new FROM x_meta_step_logs") == [(7,)]
+
+
+def _some(column: Column) -> object:
+    return {"INT64": 1, "BOOL": True, "TIMESTAMP": NOW, "DATE": DAY}.get(column.type, "x")
 
 
 @on_bigquery

@@ -60,6 +60,8 @@ def said(reason: str, message: str) -> CdpError:
         return _passing(reason, text)
     if "bytes billed" in text:
         return over_limit(text)
+    if "streaming buffer" in text:
+        return _streamed(text)
     make = _SAID.get(reason)
     return make(text) if make else WarehouseError(f"BigQuery refused: {text}", hint="see the log")
 
@@ -73,6 +75,14 @@ def _passing(reason: str, text: str) -> CdpError:
         "IAM & Admin > Quotas"
         if is_quota
         else "it is tried again where a template says so",
+    )
+
+
+def _streamed(text: str) -> WarehouseError:
+    return WarehouseError(
+        f"rows that were streamed just now cannot be changed yet: {text}",
+        code="rows_streamed",
+        hint="BigQuery keeps them apart for up to 90 minutes: run it again then",
     )
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
+from google.cloud.bigquery import Table
 from sqlglot import exp
 
 from convergence.errors import (
@@ -46,7 +47,7 @@ from convergence.warehouse.bigquery.sums import (
     table_query,
     table_sums,
 )
-from convergence.warehouse.bigquery.tables import Tables
+from convergence.warehouse.bigquery.tables import DAY_MS, Tables
 from convergence.warehouse.bigquery.types import columns_of
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import load_schema
@@ -132,23 +133,30 @@ class Staging:
 
     def stage(self, request: StageRequest, cancel: CancelToken) -> StagedLoad:
         """Write the rows into a table that no reader sees. Loads of the same day wait in turn."""
-        self._check_kept(request)
         part = Part(request.dataset, f"{request.table}/{request.key.source}", request.key.day)
         with ExitStack() as holds, explained(request):
             holds.enter_context(self._locks.hold(part, cancel.check))
+            found = self._tables.find(request.dataset, request.table)
+            self._check_kept(request, found)
             prefix = f"{STAGED}{_digest(request.key)}_"
             self._clear(request.dataset, prefix)
             with self._looking.for_load(request, prefix, cancel) as look:
-                staged = self._write(request, f"{prefix}{uuid4().hex[:12]}", look, cancel)
+                plan = self.plan(request, look)
+                self._jobs.check_bytes(request.dataset, plan.estimate)
+                columns = self._ensure_tables(request, plan.given, found)
+                name = f"{prefix}{uuid4().hex[:12]}"
+                staged = self._write(request, plan, columns, name, cancel)
             staged.holds = holds.pop_all()
             return staged
 
     def _write(
-        self, request: StageRequest, name: str, look: Look, cancel: CancelToken
+        self,
+        request: StageRequest,
+        plan: Plan,
+        columns: tuple[Column, ...],
+        name: str,
+        cancel: CancelToken,
     ) -> StagedLoad:
-        plan = self.plan(request, look)
-        self._jobs.check_bytes(request.dataset, plan.estimate)
-        columns = self._ensure_tables(request, plan.given)
         staged = StagedLoad(
             request=request,
             name=name,
@@ -214,22 +222,28 @@ class Staging:
                 hint="stage the load again",
             )
 
-    def _check_kept(self, request: StageRequest) -> None:
-        """A partition that is older than the table keeps would be gone as soon as it is there."""
+    def _check_kept(self, request: StageRequest, found: Table | None) -> None:
+        """A partition is gone as soon as it is there when its day began longer ago than the table
+        keeps.
+        """
         days = request.schema.expiration_days if request.schema is not None else None
+        if found is not None:
+            kept = found.time_partitioning and found.time_partitioning.expiration_ms
+            days = int(kept) // DAY_MS if kept else None
         if days is None or request.mode is not WriteMode.REPLACE_PARTITION:
             return
-        if request.key.day < (self._now() - timedelta(days=days)).date():
+        if request.key.day <= (self._now() - timedelta(days=days)).date():
             raise StepFailed(
                 f"{request.table} {request.key.day}: the table keeps {days} days",
                 code="day_expired",
                 hint="older days are not kept in BigQuery: ask the export itself for them",
             )
 
-    def _ensure_tables(self, request: StageRequest, given: Sequence[Column]) -> tuple[Column, ...]:
+    def _ensure_tables(
+        self, request: StageRequest, given: Sequence[Column], found: Table | None
+    ) -> tuple[Column, ...]:
         """Make the tables that are not there; a table without a schema grows with its query."""
         schema = request.schema or parts.inferred(request, given)
-        found = self._tables.find(request.dataset, request.table)
         if found is None:
             self._tables.ensure(request.dataset, load_schema(LOADS))
             self._tables.ensure(request.dataset, schema)
