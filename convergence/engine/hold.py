@@ -1,22 +1,30 @@
-"""One run at a time writes a day: a lease in the store, held as long as a load is under way."""
+"""One run at a time writes a day, and none while a table is written anew: leases in the store."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
+from time import sleep
 
 from convergence.engine.service import Service
-from convergence.errors import Unavailable
+from convergence.errors import Conflict, Unavailable
 from convergence.model.cancel import CancelToken
-from convergence.model.load import LoadKey
+from convergence.model.load import Load, LoadKey
 from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import StepLog
-from convergence.store import loads
+from convergence.store import fleet, loads
 
 PAUSE_SECONDS = 0.2
 EVERY_SOURCE = "*"
 """In a lease: of all sources of a day."""
+
+EVERY_DAY = date.min
+"""In a lease: of all days of a table."""
+MIGRATION = "db migrate"
+"""Who holds such a lease: one that was cut off is taken over by the next."""
+REWRITE_SECONDS = 6 * 3600.0
+"""So long a job may write a table anew."""
 
 log = Log(__name__)
 
@@ -48,16 +56,29 @@ class Leases:
 
     def _take(self, key: LoadKey, held: ExitStack) -> None:
         """Wait until no other run loads the day, then hold it."""
-        is_waiting = False
-        while not self._acquire(key):
-            if not is_waiting:
-                self.tell(f"another run loads {key.table} of {key.day}, waiting for its end")
-                is_waiting = True
-            time.sleep(PAUSE_SECONDS)
+        told = ""
+        while why := self._in_the_way(key):
+            if why != told:
+                self.tell(f"{why}, waiting for its end")
+                told = why
+            sleep(PAUSE_SECONDS)
         held.callback(self._release, key)
 
-    def _acquire(self, key: LoadKey) -> bool:
+    def _in_the_way(self, key: LoadKey) -> str:
+        """Who holds the day; "" when it is held now. First taken, then looked, as who writes the
+        table anew does: one of both sees the other.
+        """
         self.cancel.check()
+        if not self._acquire(key):
+            return f"another run loads {key.table} of {key.day}"
+        if not copies_others(self.service) or not _is_written_anew(
+            self.service, self.run.tenant_id, key.table
+        ):
+            return ""
+        self._release(key)
+        return f"{key.table} is written anew (cdp db migrate)"
+
+    def _acquire(self, key: LoadKey) -> bool:
         with self.service.database.write() as tx:
             return loads.acquire(
                 tx,
@@ -76,3 +97,52 @@ class Leases:
                 loads.release(tx, self.run.tenant_id, key, run_id=self.run.run_id)
         except Unavailable as error:
             log.warning("lease not released", run_id=self.run.run_id, error=error.detail)
+
+
+def settle(service: Service, dataset: str, load: Load) -> bool:
+    """Close a load that was left STAGED; whether it took effect."""
+    took_effect = service.warehouse.is_published(dataset, load.load_id)
+    with service.database.write() as tx:
+        if took_effect:
+            loads.publish(tx, load.tenant_id, load.load_id, now=service.clock.now())
+        else:
+            loads.discard(tx, load.tenant_id, load.load_id)
+    return took_effect
+
+
+@contextmanager
+def hold_table(service: Service, dataset: str, tenant_id: str, table: str) -> Iterator[None]:
+    """While inside, no run begins a load of the table, and none that was cut off may still take
+    effect. Raises Conflict where one is under way.
+    """
+    key = LoadKey(table=table, day=EVERY_DAY, source=EVERY_SOURCE)
+    now = service.clock.now()
+    with service.database.write() as tx:
+        loads.acquire(
+            tx, tenant_id, key, run_id=MIGRATION, attempt=0, now=now, seconds=REWRITE_SECONDS
+        )
+    try:
+        with service.database.read() as tx:
+            if loads.held_days(tx, tenant_id, table, now=now) - {EVERY_DAY}:
+                raise Conflict(f"a run loads {table} of {tenant_id}", code="tenant_busy")
+            left = loads.left_open(tx, tenant_id)
+        for load in left:
+            settle(service, dataset, load)
+        yield
+    finally:
+        with service.database.write() as tx:
+            loads.release(tx, tenant_id, key, run_id=MIGRATION)
+
+
+def let_tables_go(service: Service, dataset: str) -> None:
+    """End the holds of one that was cut off: all its tables are as they shall be."""
+    with service.database.write() as tx:
+        tenant = fleet.tenant_of_dataset(tx, dataset)
+        if tenant is not None:
+            loads.release_all(tx, tenant.tenant_id, MIGRATION)
+
+
+def _is_written_anew(service: Service, tenant_id: str, table: str) -> bool:
+    with service.database.read() as tx:
+        held = loads.held_days(tx, tenant_id, table, now=service.clock.now())
+    return EVERY_DAY in held

@@ -11,7 +11,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 from convergence.engine.agree import check_warehouse
-from convergence.engine.hold import Leases, copies_others
+from convergence.engine.hold import Leases, copies_others, settle
 from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
 from convergence.engine.overlap import tell_of_overlaps
@@ -271,17 +271,6 @@ class Loader:
             cancel=self.cancel,
             tell=self.tell,
         )
-
-
-def settle(service: Service, dataset: str, load: Load) -> bool:
-    """Close a load that was left STAGED; whether it took effect."""
-    took_effect = service.warehouse.is_published(dataset, load.load_id)
-    with service.database.write() as tx:
-        if took_effect:
-            loads.publish(tx, load.tenant_id, load.load_id, now=service.clock.now())
-        else:
-            loads.discard(tx, load.tenant_id, load.load_id)
-    return took_effect
 
 
 def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageRequest:

@@ -5,16 +5,19 @@ again: what is reported is what was seen afterwards. What was done to a dataset 
 `x_meta_schema_migrations`. A broken dataset does not stop the others.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 from convergence.engine import adopt
+from convergence.engine.hold import hold_table, let_tables_go
 from convergence.engine.service import Service
-from convergence.errors import CdpError, NotFound, StepFailed, Unavailable
+from convergence.errors import CdpError, Conflict, NotFound, StepFailed, Unavailable
 from convergence.model import retired
 from convergence.model.drift import Drift, DriftKind, Verdict, compare
-from convergence.model.table import TableSchema
+from convergence.model.table import Mode, TableSchema
 from convergence.model.tenant import Tenant
 from convergence.outside.logs import Log
 from convergence.store import catalogue, fleet, loads, mend, moves, tenants
@@ -239,9 +242,13 @@ def _bring_dataset(
         _bring(service, dataset, schema, approved=approved, is_plan=is_plan)
         for schema in _schemas(dataset)
     ]
-    if not is_plan and any(_is_emptied(service, dataset, each) for each in found):
+    if is_plan:
+        return found
+    if any(_is_emptied(service, dataset, each) for each in found):
         _look_anew(service, dataset)
-    if not is_plan and dataset != CENTRAL_DATASET:
+    if all(each.state is State.CURRENT for each in found):
+        let_tables_go(service, dataset)
+    if dataset != CENTRAL_DATASET:
         try:
             _record(service, dataset, found)
         except CdpError as error:
@@ -249,17 +256,32 @@ def _bring_dataset(
     return found
 
 
-def _in_the_way(service: Service, dataset: str, seen: TableState) -> str:
-    """Why a table is not written anew now. Where many processes load, one of an older program
-    might publish meanwhile, and its day would be lost.
+@contextmanager
+def _held(service: Service, dataset: str, schema: TableSchema, seen: TableState) -> Iterator[None]:
+    """While inside, nothing is loaded into a table that is written anew: where many processes
+    load, a day that one of them publishes meanwhile would be lost. Raises Conflict.
     """
-    is_rewritten = any(drift.kind in {DriftKind.TYPE, DriftKind.MODE} for drift in seen.drifts)
-    if not is_rewritten or not service.config.is_warehouse_shared:
-        return ""
     with service.database.read() as tx:
         tenant = fleet.tenant_of_dataset(tx, dataset)
-        busy = tenant is not None and tenant.tenant_id in fleet.live_runs(tx).values()
-    return f"{dataset} has live runs, which may write to it" if busy else ""
+        live = fleet.live_runs(tx).values()
+    is_shared = service.config.is_warehouse_shared
+    if tenant is None or not is_shared or not _is_rewritten(schema, seen):
+        yield
+        return
+    hint = "run it again when they have ended; cdp runs ls"
+    if tenant.tenant_id in live:
+        raise Conflict(f"{dataset} has live runs, which may write to it", hint=hint)
+    with hold_table(service, dataset, tenant.tenant_id, schema.name):
+        yield
+
+
+def _is_rewritten(schema: TableSchema, seen: TableState) -> bool:
+    required = {column.name for column in schema.columns if column.mode is Mode.REQUIRED}
+    return any(
+        drift.kind in {DriftKind.TYPE, DriftKind.MODE}
+        or (drift.kind is DriftKind.COLUMN and drift.column in required)
+        for drift in seen.drifts
+    )
 
 
 def _is_emptied(service: Service, dataset: str, seen: TableState) -> bool:
@@ -278,6 +300,14 @@ def _look_anew(service: Service, dataset: str) -> None:
         if tenant is not None:
             moves.look_anew(tx, tenant.tenant_id)
             log.warning("tables were made anew", dataset=dataset, tenant_id=tenant.tenant_id)
+
+
+def _publish_anew(service: Service, dataset: str) -> None:
+    """What is published while its table is written anew may go to the old one."""
+    with service.database.write() as tx:
+        tenant = fleet.tenant_of_dataset(tx, dataset)
+        if tenant is not None:
+            moves.publish_anew(tx, tenant.tenant_id)
 
 
 def _record(service: Service, dataset: str, found: Sequence[TableState]) -> None:
@@ -340,18 +370,19 @@ def _bring(
         return seen
     if is_plan and seen.is_gone:
         return replace(seen, statements=(f"CREATE TABLE {schema.name}",))
-    if not is_plan and (why := _in_the_way(service, dataset, seen)):
-        return replace(seen, error=why, hint="run it again when they have ended; cdp runs ls")
     try:
         if seen.is_gone:
             service.warehouse.ensure_dataset(dataset)
-        evolve = service.warehouse.evolve
-        statements = tuple(evolve(dataset, schema, approved=approved, is_plan=is_plan))
+        evolve = partial(service.warehouse.evolve, dataset, schema, approved=approved)
+        with nullcontext() if is_plan else _held(service, dataset, schema, seen):
+            statements = tuple(evolve(is_plan=is_plan))
     except CdpError as error:
         return replace(seen, error=error.detail, hint=error.hint)
     if is_plan:
         return replace(seen, statements=statements)
     for statement in statements:
         log.info("schema changed", dataset=dataset, statement=statement)
+    if schema.key and _is_rewritten(schema, seen):
+        _publish_anew(service, dataset)
     was_absent = seen.drifts[0].kind is DriftKind.TABLE
     return replace(_look(service, dataset, schema), statements=statements, was_absent=was_absent)

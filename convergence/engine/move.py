@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from convergence.engine.load import settle
+from convergence.engine.hold import settle
 from convergence.engine.onboard import ensure_tables
 from convergence.engine.service import Service
 from convergence.errors import Conflict, WarehouseError
@@ -182,10 +182,10 @@ def _copy(
 
 
 def _first_day(service: Service, schema: TableSchema) -> date | None:
-    """Days before it are kept in no BigQuery, and are left where they are."""
+    """Days before it have expired in any BigQuery, and are left where they are."""
     if schema.expiration_days is None or schema.partition_by is None:
         return None
-    return (service.clock.now() - timedelta(days=schema.expiration_days)).date()
+    return (service.clock.now() - timedelta(days=schema.expiration_days - 1)).date()
 
 
 def _by_day(

@@ -49,6 +49,14 @@ def release(tx: WriteTx, tenant_id: str, key: LoadKey, *, run_id: str) -> None:
     tx.write(sa.delete(load_leases).where(held))
 
 
+def held_days(tx: ReadTx, tenant_id: str, table: str, *, now: datetime) -> set[date]:
+    """The days of a table that are held by anybody."""
+    leases = load_leases.c
+    is_held = sa.and_(leases.table_name == table, leases.expires_at > now)
+    query = sa.select(leases.day).where(leases.tenant_id == tenant_id, is_held)
+    return set(tx.connection.execute(query).scalars())
+
+
 def release_all(tx: WriteTx, tenant_id: str, run_id: str) -> None:
     """Give back every lease of a run: it is over."""
     leases = load_leases.c

@@ -35,6 +35,11 @@ def look_anew(tx: WriteTx, tenant_id: str) -> None:
     for table in (source_unit_days, source_units, source_watermarks):
         tx.write(sa.delete(table).where(table.c.tenant_id == tenant_id))
     _leave_sources(tx, tenant_id)
+    publish_anew(tx, tenant_id)
+
+
+def publish_anew(tx: WriteTx, tenant_id: str) -> None:
+    """All copies of what the store says of a tenant are to be made again."""
     mark_dirty(tx, tenant_id, None)
     _mark_runs(tx, tenant_id)
 
