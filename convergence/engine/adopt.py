@@ -75,16 +75,17 @@ def drop_retired(service: Service) -> None:
 
 
 def _put(service: Service, tenant_id: str, schema: TableSchema, rows: Sequence[Row]) -> int:
-    """Where the operator finds them; and the tenant, if it is still one."""
-    key = (schema.column_names[0],)
-    try:
-        with service.database.read() as tx:
-            seen_at = workers.moment(tx)
-            dataset = tenants.get(tx, tenant_id).dataset
-    except NotFound:
-        service.warehouse.upsert(CENTRAL_DATASET, schema, key, rows)
-    else:
-        upsert = Upsert(schema=schema, key=key, rows=rows, is_central=True)
+    """Where the tenant finds them, if it is still one, and then the operator: rows that are there
+    are not moved again.
+    """
+    upsert = Upsert(schema=schema, key=(schema.column_names[0],), rows=rows)
+    with service.database.read() as tx:
+        seen_at = workers.moment(tx)
+        try:
+            datasets = [tenants.get(tx, tenant_id).dataset, CENTRAL_DATASET]
+        except NotFound:
+            datasets = [CENTRAL_DATASET]
+    for dataset in datasets:
         service.warehouse.upsert_all(dataset, [upsert], seen_at=seen_at)
     return len(rows)
 

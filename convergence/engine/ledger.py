@@ -6,7 +6,7 @@ a place in a log: a run that changes while it is published stays in the set.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,12 +39,15 @@ from convergence.store.database import ReadTx
 from convergence.store.fleet import Dirty
 from convergence.warehouse.base import Upsert
 from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sql.names import CENTRAL_DATASET
 
 BATCH = 500
 DAYS_BACK = 2
 """A finish may still change the usage row of the day its run was admitted on."""
 
 Row = Mapping[str, Any]
+Tables = dict[str, list[Row]]
+"""Rows by table."""
 
 log = Log(__name__)
 
@@ -62,18 +65,25 @@ def publish(service: Service) -> int:
     while is_more:
         batches, seen_at = _missing(service, failed)
         is_more = sum(map(len, batches.values())) == BATCH
+        done: list[Dirty] = []
+        central: Tables = defaultdict(list)
         for tenant_id, batch in batches.items():
             try:
-                _publish_tenant(service, tenant_id, batch, seen_at)
+                shared = _publish_tenant(service, tenant_id, batch, seen_at)
             except CdpError as error:
                 log.warning("ledger not published", tenant_id=tenant_id, error=error.detail)
                 failed.add(tenant_id)
                 # Whatever broke, the next time looks again whether the datasets are there.
                 service.caught_up.clear()
                 continue
+            done += batch
+            for table, rows in shared.items():
+                central[table] += rows
+        if done:
+            _put(service, CENTRAL_DATASET, central, seen_at)
             with service.database.write() as tx:
-                fleet.clean(tx, batch)
-            published += len(batch)
+                fleet.clean(tx, done)
+        published += len(done)
     return published
 
 
@@ -91,32 +101,39 @@ def _missing(service: Service, failed: Collection[str]) -> tuple[dict[str, list[
 
 def _publish_tenant(
     service: Service, tenant_id: str, batch: Sequence[Dirty], seen_at: datetime
-) -> None:
+) -> Tables:
+    """Put them in the tenant's dataset; those rows that the operator's has too."""
     run_ids = [dirty.run_id for dirty in batch if dirty.run_id is not None]
     with service.database.read() as tx:
         tenant = tenants.get(tx, tenant_id)
         check_warehouse(service, tenant)
         found = runs.some(tx, tenant_id, run_ids)
-        upserts = [
-            _own("x_meta_pipeline_runs", map(_run_row, found)),
-            _own("x_meta_step_logs", map(_step_row, runs.steps_of(tx, tenant_id, run_ids))),
-            _own("x_meta_dq_results", map(_quality_row, quality.of_runs(tx, tenant_id, run_ids))),
-            _central("tenant_usage_quotas", map(asdict, _usage(service, tx, tenant_id, found))),
-        ]
+        own: Tables = {
+            "x_meta_pipeline_runs": [_run_row(run) for run in found],
+            "x_meta_step_logs": [_step_row(step) for step in runs.steps_of(tx, tenant_id, run_ids)],
+            "x_meta_dq_results": [
+                _quality_row(result) for result in quality.of_runs(tx, tenant_id, run_ids)
+            ],
+        }
+        central: Tables = {
+            "tenant_usage_quotas": [asdict(row) for row in _usage(service, tx, tenant_id, found)]
+        }
         if len(run_ids) < len(batch):
-            upserts += _of_tenant(tx, tenant)
+            own |= _own_of(tx, tenant)
+            central |= _central_of(tx, tenant)
     catch_up(service, tenant.dataset)
-    service.warehouse.upsert_all(tenant.dataset, upserts, seen_at=seen_at)
+    _put(service, tenant.dataset, {**own, **central}, seen_at)
+    return central
 
 
-def _own(table: str, rows: Iterable[Row]) -> Upsert:
-    """Rows of a table of the tenant's. The first column of a ledger table is its key."""
-    schema = load_schema(table)
-    return Upsert(schema=schema, key=schema.column_names[:1], rows=list(rows))
-
-
-def _central(table: str, rows: Iterable[Row]) -> Upsert:
-    return replace(_own(table, rows), is_central=True)
+def _put(service: Service, dataset: str, tables: Tables, seen_at: datetime) -> None:
+    """The first column of a ledger table is its key."""
+    schemas = {name: load_schema(name) for name in tables}
+    upserts = [
+        Upsert(schema=schema, key=schema.column_names[:1], rows=tables[name])
+        for name, schema in schemas.items()
+    ]
+    service.warehouse.upsert_all(dataset, upserts, seen_at=seen_at)
 
 
 def _usage(service: Service, tx: ReadTx, tenant_id: str, changed: Iterable[Run]) -> list[UsageRow]:
@@ -126,21 +143,26 @@ def _usage(service: Service, tx: ReadTx, tenant_id: str, changed: Iterable[Run])
     return usage.some_days(tx, tenant_id, days | {run.created_at.date() for run in changed})
 
 
-def _of_tenant(tx: ReadTx, tenant: Tenant) -> list[Upsert]:
-    """What changes with the tenant itself."""
-    known = keys.of_tenant(tx, tenant.tenant_id)
-    limits = tenants.limits(tx, tenant.tenant_id)
-    subscription = subscriptions.get(tx, tenant.tenant_id)
+def _own_of(tx: ReadTx, tenant: Tenant) -> Tables:
+    """What changes with the tenant itself, for its eyes alone."""
     stored = credentials.of_tenant(tx, tenant.tenant_id)
-    arranged = schedules.of_tenant(tx, tenant.tenant_id, with_deleted=True)
-    return [
-        _central("tenant_profiles", [_profile_row(tenant)]),
-        _central("tenant_subscriptions", [_subscription_row(tenant, limits, subscription)]),
-        _central("tenant_api_keys", map(_central_key_row, known)),
-        _central("tenant_pipeline_configs", map(_schedule_row, arranged)),
-        _own("x_meta_api_keys", map(_key_row, known)),
-        _own("x_meta_cloud_credentials", map(_credential_row, stored)),
-    ]
+    return {
+        "x_meta_api_keys": [_key_row(key) for key in keys.of_tenant(tx, tenant.tenant_id)],
+        "x_meta_cloud_credentials": [_credential_row(credential) for credential in stored],
+    }
+
+
+def _central_of(tx: ReadTx, tenant: Tenant) -> Tables:
+    """The same, for the operator too."""
+    tenant_id = tenant.tenant_id
+    limits, subscription = tenants.limits(tx, tenant_id), subscriptions.get(tx, tenant_id)
+    arranged = schedules.of_tenant(tx, tenant_id, with_deleted=True)
+    return {
+        "tenant_profiles": [_profile_row(tenant)],
+        "tenant_subscriptions": [_subscription_row(tenant, limits, subscription)],
+        "tenant_api_keys": [_central_key_row(key) for key in keys.of_tenant(tx, tenant_id)],
+        "tenant_pipeline_configs": [_schedule_row(schedule) for schedule in arranged],
+    }
 
 
 def _run_row(run: Run) -> Row:

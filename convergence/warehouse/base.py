@@ -199,15 +199,11 @@ class Explained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upsert:
-    """Rows of a ledger table, which replace those with the same key. Columns not given: NULL.
-
-    Those of a central table are found by the tenant and by the operator.
-    """
+    """Rows of a ledger table, which replace those with the same key. Columns not given: NULL."""
 
     schema: TableSchema
     key: tuple[str, ...]
     rows: Rows
-    is_central: bool = False
 
 
 class Warehouse(Protocol):
@@ -348,9 +344,10 @@ class Warehouse(Protocol):
         ...
 
     def upsert_all(self, dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
-        """Put one tenant's rows of several tables, as the store had them not before `seen_at`, by
-        its own clock; a warehouse that can shows them all at once. Where many processes publish,
-        rows that were seen later hold, whatever order they arrive in.
+        """Put rows of several tables, as the store had them not before `seen_at`, by its own
+        clock, into a tenant's dataset or the operator's, which is made when it is not there; a
+        warehouse that can shows them all at once. Where many processes publish, rows that were
+        seen later hold, whatever order they arrive in.
         """
         ...
 

@@ -12,6 +12,7 @@ from convergence.errors import Cancelled, Invalid, NotFound
 from convergence.model.table import TableSchema
 from convergence.warehouse.base import QueryLimits, Scope, Upsert, Warehouse
 from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sql.names import CENTRAL_DATASET
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
@@ -168,8 +169,9 @@ def test_central_rows_are_seen_by_their_tenant_and_by_the_operator(
             "status": "ACTIVE",
             "created_at": datetime(2025, 1, 1, tzinfo=UTC),
         }
-        upsert = Upsert(schema=schema, key=("tenant_id",), rows=[row], is_central=True)
-        warehouse.upsert_all(name, [upsert], seen_at=datetime(2025, 1, 1, tzinfo=UTC))
+        upsert = Upsert(schema=schema, key=("tenant_id",), rows=[row])
+        for dataset in (name, CENTRAL_DATASET):
+            warehouse.upsert_all(dataset, [upsert], seen_at=datetime(2025, 1, 1, tzinfo=UTC))
     sql = "SELECT tenant_id FROM `local.tenants.tenant_profiles` ORDER BY 1"
     assert acme.rows(sql) == [("acme",)]
     assert other.rows(sql) == [("other",)]

@@ -289,12 +289,11 @@ class BigqueryWarehouse(Warehouse):
         self._clients.close()
 
     def _append(self, dataset: str, upsert: Upsert, seen_at: datetime) -> None:
-        self._events.append(dataset, upsert, seen_at)
-        if not upsert.is_central:
-            return
         try:
-            self._events.append(OPERATOR, upsert, seen_at)
+            self._events.append(dataset, upsert, seen_at)
         except NotFound:
+            if dataset != OPERATOR:
+                raise
             self.ensure_dataset(OPERATOR)
             self._events.append(OPERATOR, upsert, seen_at)
 

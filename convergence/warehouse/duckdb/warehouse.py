@@ -242,10 +242,9 @@ class DuckdbWarehouse(Warehouse):
 
     @override
     def upsert_all(self, dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
-        self._put(dataset, upserts)
-        if central := [each for each in upserts if each.is_central]:
+        if dataset == OPERATOR:
             self.ensure_operator()
-            self._put(OPERATOR, central)
+        self._put(dataset, upserts)
 
     def ensure_operator(self) -> None:
         """Make the file that holds all tenants' published copies, if it is not there."""
