@@ -13,6 +13,12 @@ from convergence.store.tables import load_leases, loads
 
 TICK = timedelta(microseconds=1)
 
+# Made once: every run that ends sends it.
+_RELEASE_ALL = sa.delete(load_leases).where(
+    load_leases.c.tenant_id == sa.bindparam("of_tenant"),
+    load_leases.c.run_id == sa.bindparam("of_run"),
+)
+
 
 def acquire(  # noqa: PLR0913 - who, what and how long, all by name
     tx: WriteTx,
@@ -59,8 +65,7 @@ def held_days(tx: ReadTx, tenant_id: str, table: str, *, now: datetime) -> set[d
 
 def release_all(tx: WriteTx, tenant_id: str, run_id: str) -> None:
     """Give back every lease of a run: it is over."""
-    leases = load_leases.c
-    tx.write(sa.delete(load_leases).where(leases.tenant_id == tenant_id, leases.run_id == run_id))
+    tx.write(_RELEASE_ALL, {"of_tenant": tenant_id, "of_run": run_id})
 
 
 def stage(tx: WriteTx, load: Load) -> None:

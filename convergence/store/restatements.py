@@ -19,6 +19,23 @@ from convergence.store.tables import invoice_months, restatements
 _COLUMNS = restatements.c
 _CHUNK = 100
 
+_IS_OF_MONEY = sa.or_(
+    _COLUMNS.old_cost != _COLUMNS.new_cost, _COLUMNS.old_credits != _COLUMNS.new_credits
+)
+# Made once: every run that ends asks it.
+_NEWS = (
+    sa.select(restatements)
+    .where(
+        _COLUMNS.tenant_id == sa.bindparam("of_tenant"),
+        _COLUMNS.recorded_at >= sa.bindparam("since"),
+        _COLUMNS.run_id == sa.bindparam("of_run"),
+        _COLUMNS.reason != Reason.ARRIVING.value,
+        _IS_OF_MONEY,
+    )
+    .order_by(_COLUMNS.usage_date)
+    .limit(sa.bindparam("most", type_=sa.Integer()))
+)
+
 Cursor = tuple[datetime, str, int]
 """A place in the list: recorded_at, load_id, position."""
 
@@ -96,7 +113,7 @@ def page(
     tx: ReadTx, tenant_id: str, wanted: Wanted, *, limit: int, before: Cursor | None = None
 ) -> list[Restatement]:
     """Those that changed an amount, the newest first."""
-    query = sa.select(restatements).where(*_conditions(tenant_id, wanted), _is_of_money())
+    query = sa.select(restatements).where(*_conditions(tenant_id, wanted), _IS_OF_MONEY)
     if before is not None:
         moment = sa.literal(before[0], _COLUMNS.recorded_at.type)
         place = sa.tuple_(moment, sa.literal(before[1]), sa.literal(before[2]))
@@ -120,14 +137,8 @@ def after(
 
 def news(tx: ReadTx, run: Run, *, limit: int) -> list[Restatement]:
     """Those of the run that changed an amount of a day which was taken for complete."""
-    query = sa.select(restatements).where(
-        *_conditions(run.tenant_id, Wanted(since=run.created_at)),
-        _COLUMNS.run_id == run.run_id,
-        _COLUMNS.reason != Reason.ARRIVING.value,
-        _is_of_money(),
-    )
-    found = tx.connection.execute(query.order_by(_COLUMNS.usage_date).limit(limit))
-    return [_restatement(row) for row in found]
+    of_run = {"of_tenant": run.tenant_id, "of_run": run.run_id, "since": run.created_at}
+    return [_restatement(row) for row in tx.connection.execute(_NEWS, of_run | {"most": limit})]
 
 
 def months(tx: ReadTx, tenant_id: str, table: str) -> Mapping[str, datetime]:
@@ -148,12 +159,6 @@ def _conditions(tenant_id: str, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     if wanted.since is not None:
         conditions.append(_COLUMNS.recorded_at >= wanted.since)
     return conditions
-
-
-def _is_of_money() -> sa.ColumnElement[bool]:
-    return sa.or_(
-        _COLUMNS.old_cost != _COLUMNS.new_cost, _COLUMNS.old_credits != _COLUMNS.new_credits
-    )
 
 
 def _order() -> sa.Tuple:

@@ -54,15 +54,6 @@ _REVOKE = (
     .values(attempt=_RUNS.attempt + 1, worker=None)
     .returning(pipeline_runs)
 )
-_FINISH = (
-    sa.update(pipeline_runs)
-    .where(
-        _IS_RUN,
-        _RUNS.attempt == sa.bindparam("of_attempt"),
-        _RUNS.status.in_(sa.bindparam("origins", expanding=True)),
-    )
-    .returning(pipeline_runs)
-)
 _REQUEST_CANCEL = (
     sa.update(pipeline_runs)
     .where(_IS_RUN, IS_LIVE, _RUNS.cancel_requested_at.is_(None))
@@ -207,13 +198,9 @@ def finish(  # noqa: PLR0913 - the end of a run, all by name
     """
     if status in LIVE:
         raise ValueError(f"{status} is not an end")
-    expected = {
-        **_of(tenant_id, run_id),
-        "of_attempt": attempt,
-        "origins": [origin.value for origin, moves in MOVES.items() if status in moves],
-    }
-    end = {"status": status.value, "ended_at": now, "error_code": error_code, "error": error}
-    ended = _change(tx, _FINISH, expected | end)
+    end = {"ended_at": now, "error_code": error_code, "error": error}
+    of_attempt = {**_of(tenant_id, run_id), "of_attempt": attempt}
+    ended = _change(tx, _finish(status), of_attempt | end)
     if ended is not None:
         if last_steps:
             _save_steps(tx, last_steps)
@@ -275,6 +262,18 @@ def steps_of(tx: ReadTx, tenant_id: str, run_ids: Collection[str]) -> list[StepR
 @cache
 def _insert(dialect: str) -> sa.Insert:
     return insert_into(pipeline_runs, dialect).on_conflict_do_nothing()
+
+
+@cache
+def _finish(status: Status) -> sa.Executable:
+    # Compared one by one: what an IN lists is put into the statement each time anew.
+    may_end = sa.or_(
+        *(_RUNS.status == origin.value for origin, moves in MOVES.items() if status in moves)
+    )
+    change = sa.update(pipeline_runs).where(
+        _IS_RUN, _RUNS.attempt == sa.bindparam("of_attempt"), may_end
+    )
+    return change.values(status=status.value).returning(pipeline_runs)
 
 
 @cache
