@@ -60,7 +60,7 @@ def main(url: str, home: Path, runs: int) -> None:
     with ThreadPoolExecutor(CALLERS) as pool:
         triggers = rate(runs, lambda: list(pool.map(lambda n: trigger(service, n), range(runs))))
     serving = serve.start(service, with_worker=True)
-    passed = rate(runs, lambda: wait_for_all(service))
+    passed = rate(runs, lambda: wait_for_all(service, pause=0.1))
 
     def one(number: int) -> float:
         run_id = trigger(service, runs + 1 + number)
