@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 
+from convergence.engine import ledger
 from convergence.engine.onboard import Application, Onboarded, onboard
 from convergence.engine.service import Service
 from convergence.model.source import Grant, Kind, Source
@@ -79,7 +80,7 @@ def clock() -> FakeClock:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Homes to be copied: making one takes longer than most tests."""
+    """Homes to be copied, without a copy that waits: making one takes longer than most tests."""
 
     bare: Path
     with_acme: Path
@@ -104,9 +105,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         pass
     with closing(made(folder / "with_acme")) as built:
         acme = onboard(built, application("acme", plan="SCALE"))
+        ledger.publish(built)
     shutil.copytree(folder / "with_acme", folder / "with_both")
     with closing(made(folder / "with_both")) as built:
         rival = onboard(built, application("rival"))
+        ledger.publish(built)
     homes = {name: folder / name for name in ("bare", "with_acme", "with_both")}
     return Prepared(**homes, acme=acme, rival=rival)
 
