@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from convergence.engine.agree import check_warehouse
@@ -65,26 +66,45 @@ def publish(service: Service) -> int:
     while is_more:
         batches, seen_at = _missing(service, failed)
         is_more = sum(map(len, batches.values())) == BATCH
-        done: list[Dirty] = []
-        central: Tables = defaultdict(list)
+        shared: dict[str, Tables] = {}
         for tenant_id, batch in batches.items():
             try:
-                shared = _publish_tenant(service, tenant_id, batch, seen_at)
+                shared[tenant_id] = _publish_tenant(service, tenant_id, batch, seen_at)
             except CdpError as error:
-                log.warning("ledger not published", tenant_id=tenant_id, error=error.detail)
+                _leave(service, tenant_id, error)
                 failed.add(tenant_id)
-                # Whatever broke, the next time looks again whether the datasets are there.
-                service.caught_up.clear()
-                continue
-            done += batch
-            for table, rows in shared.items():
-                central[table] += rows
+        failed |= _publish_central(service, shared, seen_at)
+        done = [dirty for tenant_id in shared.keys() - failed for dirty in batches[tenant_id]]
         if done:
-            _put(service, CENTRAL_DATASET, central, seen_at)
             with service.database.write() as tx:
                 fleet.clean(tx, done)
         published += len(done)
     return published
+
+
+def _publish_central(service: Service, shared: Mapping[str, Tables], seen_at: datetime) -> set[str]:
+    """Put them in the operator's dataset, together, or one by one where they are not taken; the
+    tenants whose rows still are not.
+    """
+    together: Tables = defaultdict(list)
+    for table, rows in chain.from_iterable(tables.items() for tables in shared.values()):
+        together[table] += rows
+    try:
+        _put(service, CENTRAL_DATASET, together, seen_at)
+    except CdpError as error:
+        if len(shared) > 1:
+            alone = ({tenant_id: tables} for tenant_id, tables in shared.items())
+            return set().union(*(_publish_central(service, each, seen_at) for each in alone))
+        for tenant_id in shared:
+            _leave(service, tenant_id, error)
+        return set(shared)
+    return set()
+
+
+def _leave(service: Service, tenant_id: str, error: CdpError) -> None:
+    """To the next time, which looks again whether the datasets are there."""
+    log.warning("ledger not published", tenant_id=tenant_id, error=error.detail)
+    service.caught_up.clear()
 
 
 def _missing(service: Service, failed: Collection[str]) -> tuple[dict[str, list[Dirty]], datetime]:

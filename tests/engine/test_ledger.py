@@ -1,20 +1,27 @@
 """The published copies: what the store knows, in BigQuery SQL, for the tenant and the operator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
+
+import pytest
 
 from convergence.engine import costs, ledger
 from convergence.engine.arrange import add_schedule, remove_schedule
 from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
+from convergence.errors import WarehouseError
 from convergence.model.schedule import ScheduleRequest
 from convergence.store import fleet
+from convergence.warehouse.base import Upsert
+from convergence.warehouse.sql.names import CENTRAL_DATASET
 from tests.conftest import application
 from tests.engine.test_loads import DAY, run_day
 
 Export = Callable[..., Path]
+CENTRAL_TENANTS = "SELECT tenant_id FROM tenants.tenant_profiles ORDER BY 1"
 
 
 def test_runs_and_steps_are_published(service: Service, export: Export) -> None:
@@ -96,3 +103,38 @@ def test_a_broken_tenant_holds_up_no_other(service: Service, tenant: Onboarded) 
     ]
     with service.database.read() as tx:
         assert {dirty.tenant_id for dirty in fleet.dirty(tx, 10)} == {"broken"}
+
+
+def test_a_broken_dataset_of_the_operator_holds_up_no_tenant(
+    service: Service, tenant: Onboarded
+) -> None:
+    service.warehouse.drop_dataset(CENTRAL_DATASET)
+    file = service.config.home / "warehouse" / f"{CENTRAL_DATASET}.duckdb"
+    file.write_bytes(b"no database")
+    key = onboard(service, application("globex")).api_key
+    assert ledger.publish(service) == 0
+    ((seen,),) = costs.query(service, "globex", "SELECT api_key FROM x_meta_api_keys").rows
+    assert seen in key
+    file.unlink()
+    assert ledger.publish(service) > 0
+    assert costs.query(service, None, CENTRAL_TENANTS).rows == [("globex",)]
+
+
+def test_rows_that_the_operators_dataset_refuses_hold_up_no_other(
+    service: Service, tenant: Onboarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onboard(service, application("globex"))
+    onboard(service, application("refused"))
+    put = service.warehouse.upsert_all
+
+    def choosy(dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
+        """It takes no row of one tenant."""
+        if dataset == CENTRAL_DATASET and "refused" in str(upserts):
+            raise WarehouseError("a row is refused")
+        put(dataset, upserts, seen_at=seen_at)
+
+    monkeypatch.setattr(service.warehouse, "upsert_all", choosy)
+    ledger.publish(service)
+    assert ("globex",) in costs.query(service, None, CENTRAL_TENANTS).rows
+    with service.database.read() as tx:
+        assert {dirty.tenant_id for dirty in fleet.dirty(tx, 10)} == {"refused"}
