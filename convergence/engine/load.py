@@ -14,12 +14,12 @@ from convergence.engine.agree import check_warehouse
 from convergence.engine.hold import Leases, copies_others, settle
 from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
-from convergence.engine.overlap import tell_of_overlaps
+from convergence.engine.overlap import check_overlaps
 from convergence.engine.quality import Checker, Proven, facts_of
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, StepFailed
 from convergence.model.cancel import CancelToken
-from convergence.model.event import rows_in_words
+from convergence.model.event import Level, rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
 from convergence.model.money import differences, totals_to_json
 from convergence.model.restatement import Change, Reason, reason_of
@@ -91,6 +91,7 @@ class Loader:
                 self._proven(request, day, options, before=None)
                 for request, day in zip(ready, staged, strict=True)
             ]
+            self._check_overlaps(days, options)
             quality = self.checker.check_together(days, options.checks)
             done = [self._record(day, before=None) for day in days]
             self.cancel.check()
@@ -131,6 +132,7 @@ class Loader:
             totals = proven.totals
             if options.keep_unchanged and totals.is_unchanged and _is_proven(totals, before):
                 return self._confirm(request.key, totals, before)
+            self._check_overlaps([proven], options)
             quality = self.checker.check_staged(proven, options.checks)
             load = self._record(proven, before=before)
             self.cancel.check()
@@ -144,6 +146,11 @@ class Loader:
         self, request: StageRequest, staged: Staged, options: LoadOptions, *, before: Load | None
     ) -> Proven:
         totals = self.service.warehouse.totals(staged, self.cancel)
+        for one, other in totals.state.copies:
+            self.tell(
+                f"{other} has the very bytes of {one}: if it is a copy, its rows count twice",
+                Level.WARNING,
+            )
         is_sample = request.limit is not None
         self._check(request.key, totals, options, before=before, is_sample=is_sample)
         return Proven(request=request, staged=staged, totals=totals, load_id=str(uuid4()))
@@ -162,7 +169,6 @@ class Loader:
                 source=load.key.source,
                 rows_before=sum(total.rows for total in load.previous.values()),
             )
-        tell_of_overlaps(self.service, request.scope, done, self.tell)
 
     def _measure(self, dataset: str) -> None:
         """Note the size. What is published is published, also where it cannot be measured."""
@@ -193,6 +199,16 @@ class Loader:
             _check_shrunk(key, totals, before)
             _check_older(key, totals, before)
         return None
+
+    def _check_overlaps(self, staged: Sequence[Proven], options: LoadOptions) -> None:
+        check_overlaps(
+            self.service,
+            self.run.tenant_id,
+            staged,
+            is_allowed=options.allow_overlap,
+            tell=self.tell,
+            cancel=self.cancel,
+        )
 
     def _confirm(self, key: LoadKey, totals: StagedTotals, before: Load | None) -> Report:
         """The day is as the source is; where it is found now replaces where it was found."""

@@ -1,63 +1,79 @@
-"""Tell of costs that count twice: an account's rows of one day from two sources. For `load`."""
+"""Refuse costs that would count twice: an account's rows of a day from two sources. For `load`."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import date
 
+from convergence.engine.quality import Proven
 from convergence.engine.service import Service
-from convergence.errors import Cancelled, Invalid, WarehouseError
+from convergence.errors import StepFailed
+from convergence.model.cancel import CancelToken
 from convergence.model.event import Level
-from convergence.model.load import Load
-from convergence.outside.logs import Log
 from convergence.steps.base import StepLog
 from convergence.store import loads
 from convergence.warehouse.base import QueryLimits, Scope
 from convergence.warehouse.sql import lineage_queries
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 
-MAX_ROWS = 100_000
+MAX_ROWS = 1_000_000
+Account = tuple[date, str]
 
-log = Log(__name__)
 
+def check_overlaps(
+    service: Service,
+    tenant_id: str,
+    staged: Sequence[Proven],
+    *,
+    is_allowed: bool,
+    tell: StepLog,
+    cancel: CancelToken,
+) -> None:
+    """Days of one source, before they are published: a standard and a detailed export of one
+    account tell the same costs, and so do a table and a wildcard that covers it.
 
-def tell_of_overlaps(service: Service, scope: Scope, done: Sequence[Load], tell: StepLog) -> None:
-    """After days of one source were published. A standard and a detailed export of one account
-    tell the same costs, and so do a table and a wildcard that covers it.
+    Raises StepFailed, code counted_twice. What `is_allowed` is told in the step's log.
     """
-    first = done[0]
-    days = [load.key.day for load in done if load.rows]
+    days = [each.request.key.day for each in staged if each.totals.rows]
+    first = staged[0].request
     if first.key.table != BILLING_TABLE or not days:
         return
     with service.database.read() as tx:
-        if not loads.is_shared(tx, first.tenant_id, first.key, days):
+        if not loads.is_shared(tx, tenant_id, first.key, days):
             return
-    for source, account, on in _overlaps(service, scope, first.key.source, days):
-        tell(
-            f"account {account} has rows of {source}, too, on {on}: do both export the same "
-            "costs? They count twice; keep one of the sources, or narrow their grants",
-            Level.WARNING,
-            account=account,
-            source=source,
+    said = list(_overlaps(service, first.scope, staged, days, cancel))
+    if said and not is_allowed:
+        raise StepFailed(
+            f"{first.key.source}: {'; '.join(said)}: these costs would count twice",
+            code="counted_twice",
+            hint="keep one of the sources: narrow the grant of the other to accounts that it alone "
+            "has, and let its cost_sync empty the days; allow_overlap: true in the step if each "
+            "has rows that the other lacks",
         )
+    for each in said:
+        tell(f"{each}: if both export the same costs, they count twice", Level.WARNING)
 
 
 def _overlaps(
-    service: Service, scope: Scope, own: str, days: Sequence[date]
-) -> list[tuple[str, str, str]]:
-    """The other source, the account, and the days as text."""
+    service: Service,
+    scope: Scope,
+    staged: Sequence[Proven],
+    days: Sequence[date],
+    cancel: CancelToken,
+) -> Iterator[str]:
+    """For each other source and account, in words."""
     (dataset,) = scope.datasets
+    own = staged[0].request.key.source
     query = lineage_queries.accounts(BILLING_TABLE, days, project=scope.project, dataset=dataset)
+    sql = query.sql("bigquery")
     limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_ROWS)
-    try:
-        rows = service.warehouse.query(scope, query.sql("bigquery"), limits).rows
-    except (Cancelled, Invalid, WarehouseError) as error:
-        log.warning("sources not compared", source=own, error=error.detail)
-        return []
-    mine = {(day, account) for day, source, account in rows if source == own}
-    shared: dict[tuple[str, str], list[date]] = {}
-    for day, source, account in rows:
+    mine: set[Account] = set()
+    for each in staged:
+        found = service.warehouse.look(each.staged, sql, cancel).rows
+        mine |= {(day, account) for day, source, account in found if source == own}
+    shared: dict[tuple[str, str], list[date]] = defaultdict(list)
+    for day, source, account in service.warehouse.query(scope, sql, limits, cancel).rows:
         if source != own and (day, account) in mine:
-            shared.setdefault((source, account), []).append(day)
-    return [
-        (source, account, f"{min(of)}" if len(of) == 1 else f"{len(of)} days from {min(of)} on")
-        for (source, account), of in sorted(shared.items())
-    ]
+            shared[source, account].append(day)
+    for (source, account), of in sorted(shared.items()):
+        when = f"{min(of)}" if len(of) == 1 else f"{len(of)} days from {min(of)} on"
+        yield f"account {account} has rows of {source}, too, on {when}"

@@ -62,6 +62,6 @@ def _end(month: str) -> date | None:
     """The first day after the month."""
     try:
         first = datetime.strptime(month, "%Y%m").date()  # noqa: DTZ007 - a month has no zone
-    except ValueError:
+        return (first + timedelta(days=31)).replace(day=1)
+    except (ValueError, OverflowError):
         return None
-    return (first + timedelta(days=31)).replace(day=1)

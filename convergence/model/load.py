@@ -75,6 +75,17 @@ class SourceState:
             is_elsewhere=value.get("is_elsewhere", False),
         )
 
+    @property
+    def copies(self) -> list[tuple[str, str]]:
+        """Pairs of files with the same bytes: all their rows count twice."""
+        first: dict[str, str] = {}
+        found = []
+        for file in self.files:
+            known = first.setdefault(file.content_hash or file.path, file.path)
+            if known != file.path:
+                found.append((known, file.path))
+        return found
+
     def is_older_than(self, other: "SourceState") -> bool:
         """Whether this is an earlier sight of the source: a file of both is older, none is newer.
 

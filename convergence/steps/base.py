@@ -35,7 +35,8 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """`allow_shrink` accepts that a source holds less than what was published from it.
+    """`allow_shrink` accepts that a source holds less than what was published from it,
+    `allow_overlap` that another has rows of its accounts and days.
 
     `keep_unchanged` leaves a day alone whose rows would be the same; `is_news` says that a day
     without rows so far was reported as empty: its first rows are a restatement. `checks` are made
@@ -43,6 +44,7 @@ class LoadOptions:
     """
 
     allow_shrink: bool = False
+    allow_overlap: bool = False
     keep_unchanged: bool = False
     is_news: bool = False
     checks: tuple[Check, ...] = ()

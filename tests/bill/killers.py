@@ -34,6 +34,7 @@ def killers() -> dict[str, list[Row]]:
         "floats_of_15_decimals": [_row(cost=n, credits=[_credit(n)]) for n in _LONG],
         "floats_above_2_to_the_23": [_row(cost=n, credits=[_credit(-n)]) for n in _LARGE],
         "arrays_empty_and_null": _arrays(),
+        "projects_empty_and_null": _projects(),
         "column_that_appears_mid_month": [_row(cost=2.5, cost_at_effective_price_default=2.25)],
     }
     return {
@@ -134,6 +135,12 @@ def _midnight() -> list[Row]:
 def _labels() -> list[Row]:
     twice = [{"key": "env", "value": "prod"}, {"key": "env", "value": "dev"}]
     return [_row(cost=4.0, labels=twice, system_labels=twice)]
+
+
+def _projects() -> list[Row]:
+    """What has no project may have an empty one as well."""
+    nobody = {**export_row()["project"], "id": ""}
+    return [_row(project=p, credits=[_credit(-0.25)]) for p in (nobody, nobody, nobody, None)]
 
 
 def _arrays() -> list[Row]:

@@ -117,19 +117,19 @@ def test_a_correction_is_on_the_invoice_that_has_it(bill: Bill) -> None:
 
 def test_credits_of_each_type_are_exact_and_add_up(bill: Bill) -> None:
     wanted = credits_by_type(bill.rows)
-    items = ask(bill, Dimension.SERVICE, with_credit_types=True)
+    items = ask(bill, Dimension.SERVICE, Dimension.PROJECT, with_credit_types=True)
     columns = [name for name in items[0] if name.startswith("credits_")]
     assert columns == [f"credits_{name}" for name in sorted(wanted)]
     assert {n: sum((i[n] for i in items), ZERO) for n in columns} == {
         f"credits_{name}": amount for name, amount in wanted.items()
     }
     assert all(sum((item[name] for name in columns), ZERO) == item["credits"] for item in items)
-    plain = ask(bill, Dimension.SERVICE)
+    plain = ask(bill, Dimension.SERVICE, Dimension.PROJECT)
     assert [{k: v for k, v in item.items() if k not in columns} for item in items] == plain
 
 
 def test_a_bill_divided_by_type_of_credit_is_the_same_bill(bill: Bill) -> None:
-    items = ask(bill, Dimension.CREDIT_TYPE)
+    items = ask(bill, Dimension.PROJECT, Dimension.CREDIT_TYPE)
     assert net_by_currency(items) == net_of(bill.rows)
     found: dict[str, Decimal] = defaultdict(Decimal)
     for item in items:

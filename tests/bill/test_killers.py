@@ -102,6 +102,7 @@ def test_two_exports_of_one_tenant_keep_their_rows_of_a_day(tmp_path: Path) -> N
     service.clock = FakeClock()
     onboard(service, application("acme", plan="SCALE"))
     one, other = KILLERS["twins_that_are_both_real"], KILLERS["two_currencies"]
+    other = [row | {"billing_account_id": "99AAAA-999999-AAAAAA"} for row in other]
     exports = {EXPORT: one, EXPORT.replace("TEST", "OTHER"): other}
     for number, (table, rows) in enumerate(exports.items()):
         grant_export(service, tmp_path / str(number) / "*.parquet", "acme", table)

@@ -1,7 +1,6 @@
 """Days that changed are found, whatever their age, and no other day is touched."""
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
@@ -15,13 +14,12 @@ from convergence.engine.launch import launch
 from convergence.engine.migrate import State
 from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
-from convergence.model.event import Level
 from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.source import Grant, Kind, Source
-from convergence.store import events, loads, runs, sources, units
+from convergence.store import loads, runs, sources, units
 from convergence.warehouse.base import Staged, StageRequest
-from tests.conftest import EXPORT, export_line, grant_export
+from tests.conftest import EXPORT, export_line
 
 Export = Callable[..., Path]
 OLD, YOUNG = "2024-10-01", "2024-11-04"
@@ -371,26 +369,3 @@ def test_a_file_that_arrives_while_days_are_loaded_is_found_by_the_next_attempt(
     run = run_sync(service)
     assert run.status is Status.COMPLETED, run.error
     assert by_day(service)[OLD][:2] == (2, Decimal("1.5"))
-
-
-def test_costs_that_two_sources_tell_are_warned_of(
-    service: Service, export: Export, tmp_path: Path
-) -> None:
-    one = export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
-    other = tmp_path / "detailed"
-    other.mkdir()
-    shutil.copy(one, other)
-    grant_export(service, other / "*.csv", "acme", f"{EXPORT}_detailed")
-    assert warnings(service, run_sync(service, source=EXPORT)) == []
-    (said,) = warnings(service, run_sync(service, source=f"{EXPORT}_detailed"))
-    assert f"account 01AB-CD has rows of {EXPORT}, too, on 2 days from {OLD} on" in said
-    (other / "a.csv").write_text((other / "a.csv").read_text().replace("01AB-CD", "99ZZ-ZZ"))
-    run = run_sync(service, source=f"{EXPORT}_detailed", allow_shrink=True)
-    assert warnings(service, run) == []
-
-
-def warnings(service: Service, run: Run) -> list[str]:
-    """What its log warns of, checks aside."""
-    with service.database.read() as tx:
-        found = events.page(tx, "acme", run.run_id, after=0, limit=100)
-    return [e.message for e in found if e.level is Level.WARNING and "account" in e.message]

@@ -137,6 +137,18 @@ def test_amounts_as_text_with_exponents_are_read(
     ]
 
 
+@pytest.mark.parametrize("written", ['[{"type": "P", "amount": -%s}]', "[{'amount': -%s}]"])
+def test_amounts_in_texts_keep_all_their_digits(
+    tenant: "Tenant", exports: Path, make_row: Rows, written: str
+) -> None:
+    amount = "98765432109876543210.123456789"
+    row = flattened(make_row(), json.dumps) | {"cost": amount, "credits": written % amount}
+    write_csv(exports / "day.csv", [row])
+    tenant.load()
+    (found,) = tenant.rows("SELECT cost, credits_total FROM billing_cost_daily")
+    assert found == (Decimal(amount), Decimal(f"-{amount}"))
+
+
 @pytest.mark.parametrize("column", ["cost", "currency", "credits", "usage_start_time", "invoice"])
 def test_a_file_that_lacks_a_column_is_named_with_it(
     tenant: "Tenant", make_row: Rows, write_parquet: Write, column: str

@@ -48,6 +48,7 @@ class BillingSyncSettings(CheckedSettings):
     source: SyncSource
     destination: Destination
     allow_shrink: bool = False
+    allow_overlap: bool = False
 
     @override
     def checked_schema(self) -> TableSchema | None:
@@ -150,6 +151,7 @@ class Sync:
     def _options(self) -> LoadOptions:
         return LoadOptions(
             allow_shrink=self.settings.allow_shrink,
+            allow_overlap=self.settings.allow_overlap,
             keep_unchanged=True,
             is_news=not self.survey.is_first,
             checks=self.settings.suite,

@@ -102,6 +102,7 @@ class BqEtlSettings(CheckedSettings):
     destination: Destination
     limit: int | None = Field(default=None, ge=1)
     allow_shrink: bool = False
+    allow_overlap: bool = False
 
     @override
     def checked_schema(self) -> TableSchema | None:
@@ -114,7 +115,11 @@ class BqEtl:
 
     def run(self, settings: BqEtlSettings, context: StepContext) -> Report:
         """Load one day. For a billing table the totals must equal the source's."""
-        options = LoadOptions(allow_shrink=settings.allow_shrink, checks=settings.suite)
+        options = LoadOptions(
+            allow_shrink=settings.allow_shrink,
+            allow_overlap=settings.allow_overlap,
+            checks=settings.suite,
+        )
         return context.load(self.request(settings, context), options)
 
     def request(self, settings: BqEtlSettings, place: StepPlace) -> StageRequest:

@@ -39,6 +39,8 @@ _AS_JSON = parse_one(
     " WHEN JSON_VALID(:v) THEN :v ELSE :literal END",
     dialect="duckdb",
 )
+_WITH_TEXTS = r"""REGEXP_REPLACE(:json, '("(?:%s)"\s*:\s*)(-?[0-9][-+.0-9eE]*)', '\1"\2"', 'g')"""
+"""JSON whose numbers of these names are texts: a number would be read as a float."""
 _READ = parse_one(
     "CASE WHEN TRIM(:v) NOT IN ('', 'NULL') THEN COALESCE(:read, :error) END", dialect="duckdb"
 )
@@ -97,7 +99,7 @@ def _converted(found: Found, column: Column, name: str) -> exp.Expr:
 
 def _list(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.is_text:
-        elements = exp.replace_placeholders(_ELEMENTS.copy(), json=_as_json(found.value))
+        elements = exp.replace_placeholders(_ELEMENTS.copy(), json=_as_json(found.value, column))
         return _transformed(elements, TEXT, column, name)
     if found.type.id == "list":
         element = found.type.children["child"]
@@ -115,7 +117,7 @@ def _transformed(values: exp.Expr, element: SqlType, column: Column, name: str) 
 
 def _struct(found: Found, column: Column, name: str) -> exp.Expr:
     if found.type.is_text:
-        return _struct_of_json(_as_json(found.value), column, name)
+        return _struct_of_json(_as_json(found.value, column), column, name)
     if found.type.id != "struct":
         raise _wrong(found, column, name)
     record = _record(column, _members(column, found.members(), ""))
@@ -140,10 +142,17 @@ def _struct_of_json(text: exp.Expr, column: Column, name: str) -> exp.Expr:
     )
 
 
-def _as_json(text: exp.Expr) -> exp.Expr:
-    """Text as valid JSON, or text that is neither JSON nor Python and fails where it is read."""
+def _as_json(text: exp.Expr, column: Column) -> exp.Expr:
+    """Text as valid JSON, or text that is neither JSON nor Python and fails where it is read.
+
+    Amounts are texts in it, of all their digits.
+    """
     literal = exp.replace_placeholders(_PYTHON_LITERAL.copy(), v=text)
-    return exp.replace_placeholders(_AS_JSON.copy(), v=text, literal=literal)
+    json_ = exp.replace_placeholders(_AS_JSON.copy(), v=text, literal=literal)
+    amounts = "|".join(field.name for field in column.fields if field.type == "NUMERIC")
+    if not amounts:
+        return json_
+    return exp.replace_placeholders(parse_one(_WITH_TEXTS % amounts, dialect="duckdb"), json=json_)
 
 
 def _members(

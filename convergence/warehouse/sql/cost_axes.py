@@ -98,9 +98,12 @@ def _of_day(group: Dimension, calendar: Calendar, value: exp.Expr) -> Axis:
 
 
 def _of_month(calendar: Calendar) -> Axis:
-    """`YYYY-MM`."""
+    """`YYYY-MM`; NULL where an invoice month is no month."""
     if calendar is Calendar.INVOICE_MONTH:
-        said = "CONCAT(SUBSTR(`invoice_month`, 1, 4), '-', SUBSTR(`invoice_month`, 5))"
+        said = (
+            "IF(REGEXP_CONTAINS(`invoice_month`, '^2[0-9]{3}(0[1-9]|1[0-2])$'),"
+            " CONCAT(SUBSTR(`invoice_month`, 1, 4), '-', SUBSTR(`invoice_month`, 5)), NULL)"
+        )
         value, read = parse_one(said, dialect="bigquery"), "invoice_month"
     else:
         pattern = exp.Literal.string("%Y-%m")

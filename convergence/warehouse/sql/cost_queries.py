@@ -245,17 +245,25 @@ def _lines(part: exp.Select, ids: Set[str], *, is_divided: bool) -> exp.Union:
         "`rows`", "`cost`", _NOTHING if is_divided else "`credits`", "CAST(NULL AS STRING)"
     )
     whole = line("`rows`", _NOTHING, "`credits`", f"'{_UNSPECIFIED}'")
-    credits_ = _sql(_CREDITS).args["from_"].this
-    amount = f"MAX(`rows`) * SUM({_AMOUNT})"
-    each = line("MAX(`rows`)", _NOTHING, amount, _TYPE).join(credits_, join_type="cross")
-    each.group_by(*map(column, keys), _sql(_TYPE), copy=False)
+    each = line("`rows`", _NOTHING, "`rows` * `amount`", f"`{CREDIT_TYPE}`")
     return exp.union(
         untyped,
         whole.where(_sql(f"NOT {_IS_LIST} AND `credits` <> 0")),
-        each.where(_sql(f"{_IS_LIST} AND {_DIGITS} IS NOT NULL")),
+        each.from_(_by_type([*keys, "rows"]).subquery("by_type"), copy=False),
         distinct=False,
         copy=False,
     )
+
+
+def _by_type(keys: Sequence[str]) -> exp.Select:
+    """Of each sum the types of its rows' credits, each once, and what a row has of it."""
+    query = exp.select(
+        *map(column, keys), _as(_sql(_TYPE), CREDIT_TYPE), _as(_sql(f"SUM({_AMOUNT})"), "amount")
+    )
+    credits_ = _sql(_CREDITS).args["from_"].this
+    query.from_(_named("part"), copy=False).join(credits_, join_type="cross", copy=False)
+    query.where(_sql(f"{_IS_LIST} AND {_DIGITS} IS NOT NULL"), copy=False)
+    return query.group_by(*map(column, keys), column(CREDIT_TYPE), copy=False)
 
 
 def _shown(axes: Sequence[Axis]) -> list[exp.Expr]:

@@ -1,0 +1,77 @@
+"""Costs that would count twice: of an account's day from two sources, of a file and its copy."""
+
+import shutil
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+from convergence.engine.service import Service
+from convergence.library import Library
+from convergence.model.run import Status
+from convergence.model.source import Grant, Kind, Source
+from convergence.steps.base import step_models
+from convergence.store import events, sources
+from tests.conftest import EXPORT, grant_export
+from tests.engine.test_sync import OLD, YOUNG, by_day, run_sync
+
+Export = Callable[..., Path]
+
+
+def test_costs_that_another_source_tells_are_refused_until_it_is_taken_out(
+    service: Service, export: Export, tmp_path: Path
+) -> None:
+    one = export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    other = tmp_path / "detailed"
+    other.mkdir()
+    shutil.copy(one, other)
+    grant_export(service, other / "*.csv", "acme", f"{EXPORT}_detailed")
+    assert run_sync(service, source=EXPORT).status is Status.COMPLETED
+    loaded = by_day(service)
+    run = run_sync(service, source=f"{EXPORT}_detailed")
+    assert (run.status, run.error_code) == (Status.FAILED, "counted_twice")
+    for day in (OLD, YOUNG):
+        assert f"account 01AB-CD has rows of {EXPORT}, too, on {day}" in (run.error or "")
+    assert by_day(service) == loaded
+
+    with service.database.write() as tx:
+        hidden = Grant(tenant_id="acme", billing_account_ids=("none",))
+        files, kind = str(one.with_name("*.csv")), Kind.GCP_STANDARD
+        first = Source(table=EXPORT, files=files, kind=kind, grants=(hidden,))
+        sources.put(tx, first, now=service.clock.now())
+    assert run_sync(service, source=EXPORT).status is Status.COMPLETED
+    run = run_sync(service, source=f"{EXPORT}_detailed")
+    assert run.status is Status.COMPLETED, run.error
+    assert {day: sums[:2] for day, sums in by_day(service).items()} == {
+        day: sums[:2] for day, sums in loaded.items()
+    }
+
+
+def test_a_copy_of_a_file_is_told_of(service: Service, export: Export) -> None:
+    one = export((OLD, "1", "", "202410"))
+    shutil.copy(one, one.with_name("a (1).csv"))
+    run = run_sync(service)
+    with service.database.read() as tx:
+        found = events.page(tx, "acme", run.run_id, after=0, limit=100)
+    (said,) = (event.message for event in found if "bytes" in event.message)
+    assert f"{one} has the very bytes of {one.with_name('a (1).csv')}" in said
+
+
+def test_a_step_may_load_what_another_source_tells_too(
+    service: Service, export: Export, tmp_path: Path
+) -> None:
+    shutil.copytree(export((OLD, "1", "", "202410")).parent, tmp_path / "other")
+    grant_export(service, tmp_path / "other/*.csv", "acme", f"{EXPORT}_other")
+    assert run_sync(service, source=EXPORT).status is Status.COMPLETED
+    configs = tmp_path / "configs"
+    shutil.copytree(service.library.directory, configs)
+    own = configs / "gcp/cost/cost_sync.yml"
+    own.write_text(
+        own.read_text().replace("    source:\n", "    allow_overlap: true\n    source:\n")
+    )
+    service.library = Library(configs, step_models(service.step_types))
+    run = run_sync(service, source=f"{EXPORT}_other")
+    assert run.status is Status.COMPLETED, run.error
+    with service.database.read() as tx:
+        found = events.page(tx, "acme", run.run_id, after=0, limit=100)
+    assert any("if both export the same costs, they count twice" in e.message for e in found)
+    assert by_day(service)[OLD][:2] == (2, Decimal(2))
