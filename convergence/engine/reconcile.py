@@ -200,7 +200,7 @@ def note_published(service: Service, tenant_id: str) -> None:
         left = loads.left_staged(tx, tenant_id, BILLING_TABLE)
         dataset = tenants.get(tx, tenant_id).dataset
     for load in left:
-        if service.warehouse.is_published(dataset, load.load_id):
+        if service.warehouse.is_visible(dataset, load.load_id):
             with service.database.write() as tx:
                 loads.publish(tx, tenant_id, load.load_id, now=service.clock.now())
 

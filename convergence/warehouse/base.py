@@ -290,7 +290,11 @@ class Warehouse(Protocol):
         ...
 
     def is_published(self, dataset: str, load_id: str) -> bool:
-        """Whether a load took effect. What has not, from now on never will."""
+        """Whether a load took effect. What has not, from now on never will: not for readers."""
+        ...
+
+    def is_visible(self, dataset: str, load_id: str) -> bool:
+        """Whether readers see a load by now. Only looks, and waits for nothing."""
         ...
 
     def query(

@@ -108,6 +108,29 @@ def test_what_was_not_published_when_it_was_asked_for_never_will_be(
 
 
 @on_bigquery
+def test_who_only_reads_neither_stops_a_publish_nor_waits_for_it(
+    tenant: "Tenant",
+    make_row: Rows,
+    deliver: Deliver,
+    make_record: Record,
+    bigquery_rest: Running,
+) -> None:
+    deliver([make_row()])
+    staged = tenant.stage()
+    tenant.totals(staged)
+    assert not tenant.warehouse.is_visible("acme", "load-1")
+    bigquery_rest.fake.jobs.hold(ids="cdp_publish_")
+    with ThreadPoolExecutor(1) as pool:
+        published = pool.submit(tenant.warehouse.publish, staged, make_record("load-1"))
+        bigquery_rest.fake.jobs.wait_held()
+        assert not tenant.warehouse.is_visible("acme", "load-1")
+        bigquery_rest.fake.jobs.release()
+        published.result()
+    assert tenant.warehouse.is_visible("acme", "load-1")
+    assert tenant.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(1,)]
+
+
+@on_bigquery
 def test_a_publish_that_runs_is_waited_for_by_who_asks(
     tenant: "Tenant",
     make_row: Rows,

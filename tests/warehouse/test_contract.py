@@ -39,6 +39,7 @@ def test_staged_rows_are_seen_only_after_publish(
     assert not tenant.warehouse.is_published("acme", "load-0")
     tenant.warehouse.publish(staged, make_record("load-1"))
     assert tenant.rows(COUNT) == [(2,)]
+    assert tenant.warehouse.is_visible("acme", "load-1")
     assert tenant.warehouse.is_published("acme", "load-1")
     assert totals.loaded == totals.source == {KEY: Total(2, Decimal("2.5"), Decimal("-0.5"))}
 

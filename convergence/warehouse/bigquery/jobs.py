@@ -182,6 +182,18 @@ class Jobs:
                 return None if job.query == VOID else job
         raise AssertionError("a loop that ends by itself")
 
+    def done(self, dataset: str, job_id: str) -> QueryJob | None:
+        """The job of an id that has ended well by now. None is begun, none waited for."""
+        client = self._clients.of(dataset)
+        for number in count(1):
+            with told():
+                job = _found(client, attempt_id(job_id, number))
+            if job is None or job.state != "DONE":
+                return None
+            if not job.error_result:
+                return None if job.query == VOID else job
+        raise AssertionError("a loop that ends by itself")
+
     def _limit(self, dataset: str) -> ByteLimit | None:
         """The smallest."""
         found = list(self._limits(dataset))

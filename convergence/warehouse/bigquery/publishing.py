@@ -82,6 +82,10 @@ class Publishing:
             self._record(dataset, json.loads(kept[1]))
         return True
 
+    def is_visible(self, dataset: str, load_id: str) -> bool:
+        """Whether the load has taken effect by now; its job may be on its way."""
+        return self._jobs.done(dataset, _job_id(PUBLISH, dataset, load_id)) is not None
+
     def _partitioned(self, staged: StagedLoad) -> TableSchema | None:
         """The shape of the table, when the load is one partition of it and can replace it."""
         request = staged.request

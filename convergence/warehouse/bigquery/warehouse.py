@@ -170,6 +170,10 @@ class BigqueryWarehouse(Warehouse):
         return self._publishing.is_published(dataset, load_id)
 
     @override
+    def is_visible(self, dataset: str, load_id: str) -> bool:
+        return self._publishing.is_visible(dataset, load_id)
+
+    @override
     def query(
         self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
     ) -> Result:

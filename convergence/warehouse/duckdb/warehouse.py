@@ -175,6 +175,10 @@ class DuckdbWarehouse(Warehouse):
             return staging.is_published(cursor, dataset, load_id)
 
     @override
+    def is_visible(self, dataset: str, load_id: str) -> bool:
+        return self.is_published(dataset, load_id)
+
+    @override
     def query(
         self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
     ) -> Result:
