@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from time import sleep
+from uuid import uuid4
 
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Unavailable
@@ -21,10 +22,10 @@ EVERY_SOURCE = "*"
 
 EVERY_DAY = date.min
 """In a lease: of all days of a table."""
-MIGRATION = "db migrate"
-"""Who holds such a lease: one that was cut off is taken over by the next."""
-REWRITE_SECONDS = 6 * 3600.0
-"""So long a job may write a table anew."""
+REWRITE_SECONDS = 2 * 3600.0
+"""So long a table may be written anew."""
+RECORDS = "x_meta_loads"
+"""Every load writes to it, too."""
 
 log = Log(__name__)
 
@@ -113,25 +114,28 @@ def settle(service: Service, dataset: str, load: Load) -> bool:
 @contextmanager
 def hold_table(service: Service, dataset: str, tenant_id: str, table: str) -> Iterator[None]:
     """While inside, no run begins a load of the table, and none that was cut off may still take
-    effect. Raises Conflict where one is under way.
+    effect. Raises Conflict where one is under way, or somebody else holds it.
     """
     key = LoadKey(table=table, day=EVERY_DAY, source=EVERY_SOURCE)
-    now = service.clock.now()
+    holder, now = f"db migrate {uuid4()}", service.clock.now()
     with service.database.write() as tx:
-        loads.acquire(
-            tx, tenant_id, key, run_id=MIGRATION, attempt=0, now=now, seconds=REWRITE_SECONDS
+        is_mine = loads.acquire(
+            tx, tenant_id, key, run_id=holder, attempt=0, now=now, seconds=REWRITE_SECONDS
         )
+    if not is_mine:
+        raise _busy(f"{table} of {tenant_id} is written anew by another")
     try:
         with service.database.read() as tx:
-            if loads.held_days(tx, tenant_id, table, now=now) - {EVERY_DAY}:
-                raise Conflict(f"a run loads {table} of {tenant_id}", code="tenant_busy")
+            held = loads.held_days(tx, tenant_id, "" if table == RECORDS else table, now=now)
+            if held - {EVERY_DAY}:
+                raise _busy(f"a run loads {table} of {tenant_id}")
             left = loads.left_open(tx, tenant_id)
         for load in left:
             settle(service, dataset, load)
         yield
     finally:
         with service.database.write() as tx:
-            loads.release(tx, tenant_id, key, run_id=MIGRATION)
+            loads.release(tx, tenant_id, key, run_id=holder)
 
 
 def let_tables_go(service: Service, dataset: str) -> None:
@@ -139,10 +143,16 @@ def let_tables_go(service: Service, dataset: str) -> None:
     with service.database.write() as tx:
         tenant = fleet.tenant_of_dataset(tx, dataset)
         if tenant is not None:
-            loads.release_all(tx, tenant.tenant_id, MIGRATION)
+            loads.release_day(tx, tenant.tenant_id, EVERY_DAY)
 
 
 def _is_written_anew(service: Service, tenant_id: str, table: str) -> bool:
+    now = service.clock.now()
     with service.database.read() as tx:
-        held = loads.held_days(tx, tenant_id, table, now=service.clock.now())
-    return EVERY_DAY in held
+        return any(
+            EVERY_DAY in loads.held_days(tx, tenant_id, name, now=now) for name in (table, RECORDS)
+        )
+
+
+def _busy(what: str) -> Conflict:
+    return Conflict(what, code="tenant_busy", hint="run it again when that has ended; cdp runs ls")

@@ -56,11 +56,18 @@ def release(tx: WriteTx, tenant_id: str, key: LoadKey, *, run_id: str) -> None:
 
 
 def held_days(tx: ReadTx, tenant_id: str, table: str, *, now: datetime) -> set[date]:
-    """The days of a table that are held by anybody."""
+    """The days of a table, "" for any, that are held by anybody."""
     leases = load_leases.c
-    is_held = sa.and_(leases.table_name == table, leases.expires_at > now)
-    query = sa.select(leases.day).where(leases.tenant_id == tenant_id, is_held)
+    query = sa.select(leases.day).where(leases.tenant_id == tenant_id, leases.expires_at > now)
+    if table:
+        query = query.where(leases.table_name == table)
     return set(tx.connection.execute(query).scalars())
+
+
+def release_day(tx: WriteTx, tenant_id: str, day: date) -> None:
+    """Give back the leases of a day, whoever has them."""
+    leases = load_leases.c
+    tx.write(sa.delete(load_leases).where(leases.tenant_id == tenant_id, leases.day == day))
 
 
 def release_all(tx: WriteTx, tenant_id: str, run_id: str) -> None:

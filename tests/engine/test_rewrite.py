@@ -14,6 +14,7 @@ from convergence.engine import costs, hold, load, migrate, watch
 from convergence.engine.migrate import State
 from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
+from convergence.errors import Conflict
 from convergence.model.load import LoadKey
 from convergence.model.run import Run, Status
 from convergence.model.table import TableSchema
@@ -93,7 +94,23 @@ def test_a_table_that_is_loaded_is_not_written_anew(shared: Service) -> None:
     with shared.database.write() as tx:
         assert loads.held_days(tx, "acme", key.table, now=now) == {key.day}
         cut_off = replace(key, day=hold.EVERY_DAY)
-        loads.acquire(tx, "acme", cut_off, run_id=hold.MIGRATION, attempt=0, now=now, seconds=9_999)
+        loads.acquire(tx, "acme", cut_off, run_id="gone", attempt=0, now=now, seconds=9_999)
     migrate.bring(shared, "acme")
     with shared.database.read() as tx:
         assert loads.held_days(tx, "acme", key.table, now=now) == {key.day}
+
+
+def test_a_table_is_written_anew_by_one_at_a_time_and_records_by_nobody_beside_a_load(
+    shared: Service,
+) -> None:
+    now, table = shared.clock.now(), "billing_cost_daily"
+    with hold.hold_table(shared, "acme", "acme", table):
+        with pytest.raises(Conflict, match="by another"):
+            hold.hold_table(shared, "acme", "acme", table).__enter__()
+        with shared.database.read() as tx:
+            assert loads.held_days(tx, "acme", table, now=now) == {hold.EVERY_DAY}
+    key = LoadKey(table=table, day=date(2024, 11, 1), source="a.b.c")
+    with shared.database.write() as tx:
+        loads.acquire(tx, "acme", key, run_id="other", attempt=1, now=now, seconds=60)
+    with pytest.raises(Conflict, match="a run loads"):
+        hold.hold_table(shared, "acme", "acme", hold.RECORDS).__enter__()
