@@ -5,13 +5,13 @@ old rows; whether a `publish` that was cut off took effect is answered by `is_pu
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from convergence.errors import StepFailed
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState, LoadKey, SourceState
 from convergence.model.money import Totals
@@ -206,6 +206,14 @@ class Upsert:
     rows: Rows
 
 
+def not_together(request: StageRequest, why: str) -> StepFailed:
+    return StepFailed(
+        f"{request.table}: its days cannot be staged together: {why}",
+        code="not_together",
+        hint="stage each by itself",
+    )
+
+
 class Warehouse(Protocol):
     """Every adapter passes tests/warehouse/contract.py."""
 
@@ -258,13 +266,7 @@ class Warehouse(Protocol):
 
         A warehouse may read and write them at once, and refuse what it cannot: code not_together.
         """
-        staged: list[Staged] = []
-        with ExitStack() as held:
-            for request in requests:
-                staged.append(self.stage(request, cancel))
-                held.callback(self.discard, staged[-1])
-            held.pop_all()
-        return staged
+        ...
 
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals: ...
 
@@ -283,7 +285,8 @@ class Warehouse(Protocol):
         """Publish all that was staged together: in one act, where the warehouse can;
         else each load in one. Safe to repeat.
         """
-        ...
+        for staged, record in loads:
+            self.publish(staged, record)
 
     def discard(self, staged: Staged) -> None:
         """Drop what was staged. Safe to repeat, and after a publish."""

@@ -161,7 +161,6 @@ ORDINARY = frozenset(
         "test_another_source_and_another_day_stay_untouched",
         "test_a_tripped_token_ends_a_stage_and_leaves_the_old_rows",
         "test_upsert_replaces_rows_with_the_same_key",
-        "test_days_are_proven_one_by_one_and_seen_all_at_once",
     }
 )
 """The contract's tests that BigQuery meets in every run; the others are its long form."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from google.cloud.bigquery import SchemaField
 
-from convergence.errors import StepFailed, StepInterrupted, WarehouseError
+from convergence.errors import Invalid, StepFailed, StepInterrupted, WarehouseError
 from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.source import GrantedSource, Kind
@@ -227,6 +227,9 @@ def test_an_answer_as_a_file_holds_json_as_json_and_may_have_no_rows(
     deliver([make_row()])
     tenant.load()
     sql = "SELECT load_id, totals FROM x_meta_loads"
+    small = QueryLimits(file_bytes=1)
+    with pytest.raises(Invalid, match="takes more than 8 bytes"):
+        tenant.warehouse.export(tenant.scope, sql, FileForm.JSONL, small)
 
     def lines(sql: str) -> list[dict[str, Any]]:
         limits = QueryLimits()
@@ -254,7 +257,7 @@ def test_an_answer_in_no_parts_at_all_is_a_file_with_its_columns() -> None:
         def result(self, **_: object) -> Answer:
             return Answer()
 
-    with answer_file(Job(), FileForm.CSV, None, None) as file:  # type: ignore[arg-type] # what is asked of one
+    with answer_file(Job(), FileForm.CSV, None) as file:  # type: ignore[arg-type] # what is asked of one
         assert file.read() == b"cost\n"
 
 

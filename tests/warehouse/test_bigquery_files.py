@@ -1,7 +1,9 @@
 """Files on their way to BigQuery: what arrives is what they hold, and nothing is left behind."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ import pytest
 from google.cloud.bigquery import client as google
 
 from convergence.errors import Invalid, StepFailed, StepInterrupted
-from convergence.warehouse.bigquery import looking
+from convergence.warehouse.base import FileForm, QueryLimits
 from convergence.warehouse.bigquery.access import Clients
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running
@@ -110,23 +112,35 @@ def test_a_plan_tells_of_files_and_brings_nothing(
     size = path.stat().st_size
     (read,) = plan.reads
     assert (read.files, read.matched, read.bytes, plan.bytes) == (1, 1, size, size)
+    assert "those of the files" in plan.notes[0]
     assert jobs_of(bigquery_rest, "upload") == []
 
 
-def test_a_question_reads_files_unless_they_are_too_many(
-    tenant: "Tenant",
-    make_row: Rows,
-    write_parquet: Write,
-    clients: Clients,
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_question_about_files_is_answered_where_they_are(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write, bigquery_rest: Running
 ) -> None:
     write_parquet([make_row(), make_row(cost=1e-9)])
-    sql = f"SELECT SUM(cost) FROM `{tenant.scope.sources[0].table}`"  # noqa: S608 - a name of ours
+    table = tenant.scope.sources[0].table
+    before = len(bigquery_rest.fake.requests)
+    sql = f"SELECT SUM(cost) AS total FROM `{table}`"  # noqa: S608 - a name of ours
     assert tenant.rows(sql) == [(Decimal("1.250000001"),)]
-    assert tables_left(clients) == []
-    monkeypatch.setattr(looking, "MOST_ASKED", 10)
-    with pytest.raises(Invalid, match="too many to bring over for a question"):
-        tenant.rows(sql)
+    assert tenant.warehouse.explain(tenant.scope, sql).bytes is None
+    limits = QueryLimits()
+    with tenant.warehouse.export(tenant.scope, sql, FileForm.JSONL, limits) as file:
+        assert json.loads(file.read()) == {"total": "1.250000001"}
+    unknown = replace(tenant.scope, datasets=frozenset({"not_there"}))
+    assert tenant.warehouse.query(unknown, sql, limits).rows == [(Decimal("1.250000001"),)]
+    assert len(bigquery_rest.fake.requests) == before
+    with pytest.raises(Invalid, match="is files, and the statement reads tables beside it"):
+        tenant.rows(f"SELECT 1 FROM `{table}`, billing_cost_daily")  # noqa: S608 - the same
+
+
+def test_a_tenant_is_not_told_where_the_files_are(tenant: "Tenant", exports: Path) -> None:
+    exports.mkdir(parents=True, exist_ok=True)
+    (exports / "bad.parquet").write_bytes(b"PAR1 this is not Parquet")
+    with pytest.raises(Invalid, match=r"bad\.parquet") as caught:
+        tenant.rows(f"SELECT 1 FROM `{tenant.scope.sources[0].table}`")  # noqa: S608 - a name of ours
+    assert str(exports) not in f"{caught.value.detail} {caught.value.hint}"
 
 
 def test_files_without_rows_of_the_day_and_no_files_at_all_are_told_apart(

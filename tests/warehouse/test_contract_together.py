@@ -15,8 +15,6 @@ from convergence.warehouse.base import Staged
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
 
-both = pytest.mark.parametrize("adapter", ["duckdb", "bigquery"], indirect=True)
-
 DAY, NEXT, THIRD = (date(2025, 10, day) for day in (1, 2, 4))
 COUNT = "SELECT ingestion_date, COUNT(*) FROM billing_cost_daily GROUP BY 1 ORDER BY 1"
 KEY = MoneyKey("202510", "regular", "EUR")
@@ -35,7 +33,6 @@ def stage(tenant: "Tenant", *days: date, **changes: Any) -> Sequence[Staged]:  #
     return tenant.warehouse.stage_together(requests, CancelToken())
 
 
-@both
 def test_days_are_proven_one_by_one_and_seen_all_at_once(
     tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:
@@ -60,7 +57,6 @@ def test_days_are_proven_one_by_one_and_seen_all_at_once(
     assert all(tenant.warehouse.is_published("acme", f"load-{day}") for day in days)
 
 
-@both
 def test_days_that_are_discarded_leave_nothing(
     tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:

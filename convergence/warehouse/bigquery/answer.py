@@ -5,6 +5,7 @@ DuckDB writes it, so that a file has one form whatever warehouse it came from.
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,26 +17,38 @@ from google.cloud.bigquery.job import QueryJob
 from google.cloud.bigquery_storage import BigQueryReadClient
 from sqlglot import exp
 
-from convergence.errors import Invalid
+from convergence.errors import CdpError, Invalid
 from convergence.model.cancel import CancelToken
 from convergence.warehouse.base import FileForm
-from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
+from convergence.warehouse.bigquery.faults import CALL_SECONDS, GOOGLE_ERRORS, RETRY, told
+from convergence.warehouse.duckdb import faults
 from convergence.warehouse.duckdb.outfile import write_answer
 
+PACKED = 8
+"""So many times as much rows may take outside of a file."""
 _MONEY = pa.decimal128(38, 18)
 """What BIGNUMERIC is here: a value of more digits is refused."""
 
 
 def answer_file(
-    job: QueryJob, form: FileForm, storage: BigQueryReadClient | None, cancel: CancelToken | None
+    job: QueryJob,
+    form: FileForm,
+    storage: BigQueryReadClient | None,
+    *,
+    most: int | None = None,
+    cancel: CancelToken | None = None,
 ) -> BinaryIO:
-    """The rows of a job that is done, as a file without a name. Raises Invalid, Cancelled."""
-    with told():
-        batches = _fitting(_batches(job, storage), cancel)
+    """The rows of a job that is done, as a file without a name, of `most` bytes. Raises Invalid,
+    WarehouseError, Cancelled.
+    """
+    trouble: list[Exception] = []
+    with told(), faults.told(), _as_it_was(trouble):
+        found = _fitting(_bounded(_batches(job, storage), most), cancel)
+        batches = _remembering(found, trouble)
         first = next(batches)
         reader = pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
         with tempfile.TemporaryDirectory() as scratch:
-            return _written(reader, _json_columns(job), form, Path(scratch))
+            return _written(reader, _json_columns(job), form, Path(scratch), most)
 
 
 def _batches(job: QueryJob, storage: BigQueryReadClient | None) -> Iterator[Any]:
@@ -69,6 +82,7 @@ def _written(
     json_columns: Sequence[str],
     form: FileForm,
     scratch: Path,
+    most: int | None,
 ) -> BinaryIO:
     """By way of a table on disk: an answer may be larger than memory."""
     as_json = [
@@ -82,7 +96,40 @@ def _written(
         connection.execute(
             exp.Create(this=exp.to_table("answer"), kind="TABLE", expression=rows).sql("duckdb")
         )
-        return write_answer(connection, "SELECT * FROM answer", form, scratch)
+        return write_answer(connection, "SELECT * FROM answer", form, scratch, most)
+
+
+@contextmanager
+def _as_it_was(trouble: Sequence[Exception]) -> Iterator[None]:
+    """DuckDB reads the rows, and tells what went wrong with them in words of its own."""
+    try:
+        yield
+    except duckdb.Error:
+        if trouble:
+            raise trouble[0] from None
+        raise
+
+
+def _remembering(batches: Iterable[Any], trouble: list[Exception]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except (CdpError, *GOOGLE_ERRORS) as error:
+        trouble.append(error)
+        raise
+
+
+def _bounded(batches: Iterable[Any], most: int | None) -> Iterator[Any]:
+    """Rows that take far more than a file may are not even fetched."""
+    size = 0
+    for batch in batches:
+        size += batch.nbytes
+        if most is not None and size > most * PACKED:
+            raise Invalid(
+                f"the answer takes more than {most * PACKED:,} bytes",
+                code="result_too_large",
+                hint="ask for fewer rows or columns, or for one part after the other",
+            )
+        yield batch
 
 
 def _fitting(batches: Iterable[Any], cancel: CancelToken | None) -> Iterator[Any]:

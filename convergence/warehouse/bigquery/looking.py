@@ -1,6 +1,7 @@
-"""How a source is looked at: for a plan, for a load, for a question.
+"""How a source is looked at: for a plan, for a load, for a check of a load.
 
-What a statement reads of a source of files is brought over for it; a plan brings nothing.
+What a load reads of a source of files is brought over for it; a plan brings nothing, and a question
+about files is answered where they are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,6 @@ from dataclasses import replace
 from datetime import date
 from uuid import uuid4
 
-from convergence.errors import StepFailed
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource
@@ -22,9 +22,8 @@ from convergence.warehouse.bigquery.reading import Look
 from convergence.warehouse.bigquery.sources import FilesRead, Sight
 from convergence.warehouse.bigquery.uploads import Uploads
 from convergence.warehouse.duckdb.source_files import OpenFiles, SourceFiles
-
-MOST_ASKED = 1 << 30
-"""Bytes of files that are brought over for one question."""
+from convergence.warehouse.sql.names import Resolved, reads_files_alone
+from convergence.warehouse.sql.statement import refused
 
 
 class Looking:
@@ -71,7 +70,7 @@ class Looking:
             yield look
 
     @contextmanager
-    def for_question(self, dataset: str, cancel: CancelToken | None) -> Iterator[Look]:
+    def for_check(self, dataset: str, cancel: CancelToken) -> Iterator[Look]:
         """The source at this moment, all days of it; what is brought over is dropped at the end."""
         with ExitStack() as held:
 
@@ -81,9 +80,9 @@ class Looking:
                 name = f"{STAGED}asked_{uuid4().hex[:12]}"
                 held.callback(self._uploads.drop, dataset, name)
                 with self._files.opened(source, [], cancel=cancel) as found:
-                    sight = _sight(found, source, None)
-                    _check_size(source, sight.listed)
-                    return replace(sight, exports=self._uploads.bring(found, dataset, name, cancel))
+                    exports = self._uploads.bring(found, dataset, name, cancel)
+                    found.check_unchanged()
+                    return replace(_sight(found, source, None), exports=exports)
 
             yield look
 
@@ -125,11 +124,14 @@ def _to_read(request: StageRequest, listed: Sequence[FileState]) -> frozenset[st
     )
 
 
-def _check_size(source: GrantedSource, files: Sequence[FileState]) -> None:
-    size = sum(file.size for file in files)
-    if size > MOST_ASKED:
-        raise StepFailed(
-            f"{source.table} is {size:,} bytes of files: too many to bring over for a question",
-            code="source_too_large",
-            hint="load its days and ask billing_cost_daily; or make a table of the files: bq load",
+def is_of_files(resolved: Resolved) -> bool:
+    """Whether a statement is about files alone. Raises Invalid for one about tables as well."""
+    if reads_files_alone(resolved):
+        return True
+    of_files = next((ref for ref in resolved.refs if ref.source and ref.source.files), None)
+    if of_files is not None and of_files.source is not None:
+        raise refused(
+            f"{of_files.source.table} is files, and the statement reads tables beside it",
+            hint="ask each by itself; the days that were loaded are in billing_cost_daily",
         )
+    return False

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from google.cloud.bigquery import Table
 from sqlglot import exp
 
 from convergence.errors import (
@@ -136,14 +135,13 @@ class Staging:
         part = Part(request.dataset, f"{request.table}/{request.key.source}", request.key.day)
         with ExitStack() as holds, explained(request):
             holds.enter_context(self._locks.hold(part, cancel.check))
-            found = self._tables.find(request.dataset, request.table)
-            self._check_kept(request, found)
+            self._check_kept(request)
             prefix = f"{STAGED}{_digest(request.key)}_"
             self._clear(request.dataset, prefix)
             with self._looking.for_load(request, prefix, cancel) as look:
                 plan = self.plan(request, look)
                 self._jobs.check_bytes(request.dataset, plan.estimate)
-                columns = self._ensure_tables(request, plan.given, found)
+                columns = self._ensure_tables(request, plan.given)
                 name = f"{prefix}{uuid4().hex[:12]}"
                 staged = self._write(request, plan, columns, name, cancel)
             staged.holds = holds.pop_all()
@@ -199,7 +197,7 @@ class Staging:
             exp.select(*shown).from_(staged.target.copy()).where(kept),
             distinct=False,
         )
-        with explained(request), self._looking.for_question(request.dataset, cancel) as look_at:
+        with explained(request), self._looking.for_check(request.dataset, cancel) as look_at:
             resolved = names.resolve(parse(sql), request.scope)
             instead = {request.table: both.subquery()}
             prepared = prepare(request.dataset, resolved, look_at, instead=instead)
@@ -222,11 +220,12 @@ class Staging:
                 hint="stage the load again",
             )
 
-    def _check_kept(self, request: StageRequest, found: Table | None) -> None:
+    def _check_kept(self, request: StageRequest) -> None:
         """A partition is gone as soon as it is there when its day began longer ago than the table
         keeps.
         """
         days = request.schema.expiration_days if request.schema is not None else None
+        found = self._tables.find(request.dataset, request.table)
         if found is not None:
             kept = found.time_partitioning and found.time_partitioning.expiration_ms
             days = int(kept) // DAY_MS if kept else None
@@ -239,11 +238,10 @@ class Staging:
                 hint="older days are not kept in BigQuery: ask the export itself for them",
             )
 
-    def _ensure_tables(
-        self, request: StageRequest, given: Sequence[Column], found: Table | None
-    ) -> tuple[Column, ...]:
+    def _ensure_tables(self, request: StageRequest, given: Sequence[Column]) -> tuple[Column, ...]:
         """Make the tables that are not there; a table without a schema grows with its query."""
         schema = request.schema or parts.inferred(request, given)
+        found = self._tables.find(request.dataset, request.table)
         if found is None:
             self._tables.ensure(request.dataset, load_schema(LOADS))
             self._tables.ensure(request.dataset, schema)

@@ -31,8 +31,9 @@ from convergence.warehouse.base import (
     StageRequest,
     Upsert,
     Warehouse,
+    not_together,
 )
-from convergence.warehouse.bigquery import sources, survey
+from convergence.warehouse.bigquery import looking, sources, survey
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.answer import answer_file
 from convergence.warehouse.bigquery.events import Events
@@ -55,9 +56,14 @@ from convergence.warehouse.bigquery.uploads import Uploads
 from convergence.warehouse.duckdb.source_files import SourceFiles, files_of
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.sql import names
+from convergence.warehouse.sql.names import Resolved
 from convergence.warehouse.sql.statement import parse, pointing
 
 OPERATOR = names.CENTRAL_DATASET
+BROUGHT = (
+    "the bytes are those of the files: what their rows take in BigQuery, which is billed, is known "
+    "when they are there, and often a few times as much"
+)
 
 
 class BigqueryWarehouse(Warehouse):
@@ -145,6 +151,12 @@ class BigqueryWarehouse(Warehouse):
         return self._staging.stage(request, cancel)
 
     @override
+    def stage_together(
+        self, requests: Sequence[StageRequest], cancel: CancelToken
+    ) -> Sequence[Staged]:
+        raise not_together(requests[0], "a job publishes one day")
+
+    @override
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals:
         return self._staging.totals(_own(staged), cancel)
 
@@ -155,11 +167,6 @@ class BigqueryWarehouse(Warehouse):
     @override
     def publish(self, staged: Staged, record: LoadRecord) -> None:
         self._publishing.publish(_own(staged), record)
-
-    @override
-    def publish_together(self, loads: Sequence[tuple[Staged, LoadRecord]]) -> None:
-        for staged, record in loads:
-            self.publish(staged, record)
 
     @override
     def discard(self, staged: Staged) -> None:
@@ -177,9 +184,13 @@ class BigqueryWarehouse(Warehouse):
     def query(
         self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
     ) -> Result:
-        with self._asked(scope, sql, cancel, most=limits.rows + 1) as (dataset, prepared):
-            job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
-            columns, rows = answer_of(job, limits)
+        with pointing(sql):
+            resolved = names.read(sql, scope, most=limits.rows + 1)
+            if looking.is_of_files(resolved):
+                return self._files.query(resolved, scope, limits, cancel)
+            with self._asked(resolved, scope) as (dataset, prepared):
+                job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
+                columns, rows = answer_of(job, limits)
         return Result(
             columns=columns,
             rows=rows[: limits.rows],
@@ -189,8 +200,12 @@ class BigqueryWarehouse(Warehouse):
 
     @override
     def explain(self, scope: Scope, sql: str) -> Explained:
-        with self._asked(scope, sql, is_plan=True) as (dataset, prepared):
-            estimate = self._jobs.estimate(dataset, prepared.sql)
+        with pointing(sql):
+            resolved = names.read(sql, scope)
+            if looking.is_of_files(resolved):
+                return self._files.explain(resolved, scope)
+            with self._asked(resolved, scope) as (dataset, prepared):
+                estimate = self._jobs.estimate(dataset, prepared.sql)
         statement = parse(sql).sql("bigquery", pretty=True)
         return _explained(statement, prepared.sql, prepared.sights, estimate)
 
@@ -198,8 +213,11 @@ class BigqueryWarehouse(Warehouse):
     def explain_load(self, request: StageRequest) -> Explained:
         with explained(request):
             plan = self._staging.plan(request)
-            self._jobs.check_bytes(request.dataset, plan.estimate)
-        return _explained(plan.statement, plan.query.sql("bigquery"), plan.sights, plan.estimate)
+            brought = sum(sight.read.bytes for sight in plan.sights if sight.read)
+            estimate = replace(plan.estimate, bytes=plan.estimate.bytes + brought)
+            self._jobs.check_bytes(request.dataset, estimate)
+        found = _explained(plan.statement, plan.query.sql("bigquery"), plan.sights, estimate)
+        return replace(found, notes=(BROUGHT,)) if brought else found
 
     @override
     def export(
@@ -210,9 +228,14 @@ class BigqueryWarehouse(Warehouse):
         limits: QueryLimits,
         cancel: CancelToken | None = None,
     ) -> BinaryIO:
-        with self._asked(scope, sql, cancel) as (dataset, prepared):
-            job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
-            return answer_file(job, form, self._clients.storage(dataset), cancel)
+        with pointing(sql):
+            resolved = names.read(sql, scope)
+            if looking.is_of_files(resolved):
+                return self._files.export(resolved, scope, form, limits, cancel)
+            with self._asked(resolved, scope) as (dataset, prepared):
+                job = self._jobs.query(dataset, prepared.sql, cancel=cancel, seconds=limits.seconds)
+                storage = self._clients.storage(dataset)
+                return answer_file(job, form, storage, most=limits.file_bytes, cancel=cancel)
 
     @override
     def import_rows(
@@ -302,33 +325,20 @@ class BigqueryWarehouse(Warehouse):
             self._events.append(OPERATOR, upsert, seen_at)
 
     @contextmanager
-    def _asked(
-        self,
-        scope: Scope,
-        sql: str,
-        cancel: CancelToken | None = None,
-        *,
-        most: int | None = None,
-        is_plan: bool = False,
-    ) -> Iterator[tuple[str, Prepared]]:
+    def _asked(self, resolved: Resolved, scope: Scope) -> Iterator[tuple[str, Prepared]]:
         """The statement as BigQuery runs it, and its dataset; errors are told of what was sent."""
-        with pointing(sql):
-            resolved = names.read(sql, scope, most=most)
-            dataset = names.dataset_of(resolved, scope)
-            seen = partial(self._looking.for_plan, dataset)
-            try:
-                with self._looking.for_question(dataset, cancel) as look:
-                    yield dataset, prepare(dataset, resolved, seen if is_plan else look)
-            except StepFailed as failed:
-                raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
-            except (Invalid, NotFound) as error:
-                raise retold(error, resolved) from error
+        dataset = names.dataset_of(resolved, scope)
+        try:
+            yield dataset, prepare(dataset, resolved, partial(self._looking.for_plan, dataset))
+        except StepFailed as failed:
+            raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
+        except (Invalid, NotFound) as error:
+            raise retold(error, resolved) from error
 
 
 def _explained(statement: str, sql: str, sights: Sequence[Sight], estimate: Estimate) -> Explained:
     reads = [_read(sight) for sight in sights]
-    brought = sum(sight.read.bytes for sight in sights if sight.read)
-    if len(reads) == 1 and not brought:
+    if len(reads) == 1:
         reads = [replace(reads[0], bytes=estimate.bytes)]
     return Explained(
         statement=statement,
@@ -336,7 +346,7 @@ def _explained(statement: str, sql: str, sights: Sequence[Sight], estimate: Esti
         notes=(),
         columns=columns_of_result(estimate.fields),
         reads=tuple(reads),
-        bytes=estimate.bytes + brought,
+        bytes=estimate.bytes,
     )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 import duckdb
 from sqlglot import exp
@@ -18,19 +19,29 @@ from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, kind_of
 from convergence.model.table import Column, Mode
 from convergence.model.unit import Unit
-from convergence.warehouse.base import StageRequest
+from convergence.warehouse.base import (
+    Explained,
+    FileForm,
+    QueryLimits,
+    Result,
+    Scope,
+    StageRequest,
+)
 from convergence.warehouse.duckdb import export
+from convergence.warehouse.duckdb.asking import answer, asked
 from convergence.warehouse.duckdb.export import Sight
 from convergence.warehouse.duckdb.faults import told
 from convergence.warehouse.duckdb.files import Shapes, match_files
 from convergence.warehouse.duckdb.instances import lock_down
 from convergence.warehouse.duckdb.interrupt import interruptible
+from convergence.warehouse.duckdb.outfile import write_answer
 from convergence.warehouse.duckdb.proof import source_of
-from convergence.warehouse.duckdb.reading import look
+from convergence.warehouse.duckdb.reading import Prepared, explained, look
 from convergence.warehouse.duckdb.sums import SourceSums
 from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.trouble import check_unchanged, explain_failure
 from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.sql.names import Resolved
 
 _LOOKED_AT = 5
 """So many of a source's newest files tell its kind."""
@@ -117,8 +128,43 @@ class SourceFiles:
         known: Mapping[str, Unit],
         cancel: CancelToken,
     ) -> tuple[Unit, ...]:
-        with self._instance(source) as (cursor, _), interruptible(cursor, cancel), told():
+        with self._instance(_folders(source)) as (cursor, _), interruptible(cursor, cancel), told():
             return survey(cursor, source, files, known, self._shapes)
+
+    def query(
+        self, resolved: Resolved, scope: Scope, limits: QueryLimits, cancel: CancelToken | None
+    ) -> Result:
+        """A question about files alone. Raises Invalid, Cancelled."""
+        with self._asked(resolved, scope) as (cursor, prepared, _):
+            return answer(cursor, prepared, limits, cancel)
+
+    def export(
+        self,
+        resolved: Resolved,
+        scope: Scope,
+        form: FileForm,
+        limits: QueryLimits,
+        cancel: CancelToken | None,
+    ) -> BinaryIO:
+        with (
+            self._asked(resolved, scope) as (cursor, prepared, scratch),
+            interruptible(cursor, cancel, limits.seconds),
+        ):
+            return write_answer(cursor, prepared.sql, form, scratch, limits.file_bytes)
+
+    def explain(self, resolved: Resolved, scope: Scope) -> Explained:
+        with self._asked(resolved, scope) as (cursor, prepared, _):
+            return explained(cursor, resolved.tree, prepared)
+
+    @contextmanager
+    def _asked(
+        self, resolved: Resolved, scope: Scope
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prepared, Path]]:
+        with (
+            self._instance(folders_of(resolved)) as (cursor, scratch),
+            asked(cursor, resolved, scope, self._shapes) as prepared,
+        ):
+            yield cursor, prepared, scratch
 
     @contextmanager
     def opened(
@@ -130,7 +176,7 @@ class SourceFiles:
         cancel: CancelToken | None = None,
     ) -> Iterator[OpenFiles]:
         """Errors of DuckDB's are told of the files, and of `where` they should have gone."""
-        with self._instance(source) as (cursor, scratch):
+        with self._instance(_folders(source)) as (cursor, scratch):
             sight = look(cursor, source, self._shapes, days)
             try:
                 with interruptible(cursor, cancel):
@@ -140,15 +186,21 @@ class SourceFiles:
                 raise explain_failure(cursor, error, table, (sight,)) from error
 
     @contextmanager
-    def _instance(self, source: GrantedSource) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-        with alone(
-            _folders(source), memory_limit=self._memory_limit, threads=self._threads
-        ) as instance:
+    def _instance(
+        self, folders: tuple[Path, ...]
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+        with alone(folders, memory_limit=self._memory_limit, threads=self._threads) as instance:
             yield instance
 
 
 def _folders(source: GrantedSource) -> tuple[Path, ...]:
     return (export.folder_of(source.files),) if source.files else ()
+
+
+def folders_of(resolved: Resolved) -> tuple[Path, ...]:
+    """Those of the sources that a statement names."""
+    sources = [ref.source for ref in resolved.refs if ref.source is not None]
+    return tuple(sorted({folder for source in sources for folder in _folders(source)}))
 
 
 def _loadable(column: Column) -> exp.Expr:

@@ -17,6 +17,7 @@ from convergence.warehouse.base import (
     StagedTotals,
     StageRequest,
     WriteMode,
+    not_together,
 )
 from convergence.warehouse.duckdb import derived, parts, tables
 from convergence.warehouse.duckdb.files import Shapes
@@ -32,7 +33,6 @@ from convergence.warehouse.duckdb.written import (
     Transaction,
     are_there,
     ensure_tables,
-    not_together,
     write,
     write_days,
 )

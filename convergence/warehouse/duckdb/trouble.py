@@ -25,7 +25,8 @@ def explain_failure(
         return StepFailed(
             f"{table}: disk full: {first_line(error)}",
             code="disk_full",
-            hint="free space under CDP_HOME and run it again; the old rows are still in place",
+            hint="free space under CDP_HOME, or TMPDIR with the tables in BigQuery, and run it "
+            "again; the old rows are still in place",
         )
     if isinstance(error, duckdb.OutOfMemoryException):
         return StepFailed(

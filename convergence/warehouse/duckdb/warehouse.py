@@ -11,7 +11,7 @@ import duckdb
 from sqlglot import exp
 from typing_extensions import override
 
-from convergence.errors import Invalid, StepFailed, WarehouseError
+from convergence.errors import WarehouseError
 from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
@@ -33,17 +33,17 @@ from convergence.warehouse.base import (
     Warehouse,
 )
 from convergence.warehouse.duckdb import derived, infile, parts, reshape, staging, tables
+from convergence.warehouse.duckdb.asking import answer, asked
 from convergence.warehouse.duckdb.faults import told
-from convergence.warehouse.duckdb.files import Shapes, without_folders
+from convergence.warehouse.duckdb.files import Shapes
 from convergence.warehouse.duckdb.infile import InFile
 from convergence.warehouse.duckdb.instances import Folders, Instances
 from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.outfile import write_answer
-from convergence.warehouse.duckdb.reading import Prepared, explained, fetched, plain_value, prepare
-from convergence.warehouse.duckdb.source_files import alone, files_of, kind_by_files
+from convergence.warehouse.duckdb.reading import Prepared, explained, prepare
+from convergence.warehouse.duckdb.source_files import alone, files_of, folders_of, kind_by_files
 from convergence.warehouse.duckdb.staging import Loads
 from convergence.warehouse.duckdb.survey import survey
-from convergence.warehouse.duckdb.types import bigquery_columns
 from convergence.warehouse.duckdb.written import StagedLoad
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import central_schemas, load_schema
@@ -183,16 +183,7 @@ class DuckdbWarehouse(Warehouse):
         self, scope: Scope, sql: str, limits: QueryLimits, cancel: CancelToken | None = None
     ) -> Result:
         with self._asked(scope, sql, most=limits.rows + 1) as (cursor, prepared, _):
-            with interruptible(cursor, cancel, limits.seconds):
-                cursor.execute(prepared.sql)
-                rows = list(fetched(cursor, limits))
-            columns = tuple(bigquery_columns(cursor))
-        return Result(
-            columns=columns,
-            rows=[tuple(plain_value(value) for value in row) for row in rows[: limits.rows]],
-            truncated=len(rows) > limits.rows,
-            sql=prepared.sql,
-        )
+            return answer(cursor, prepared, limits, cancel)
 
     @override
     def export(
@@ -204,10 +195,9 @@ class DuckdbWarehouse(Warehouse):
         cancel: CancelToken | None = None,
     ) -> BinaryIO:
         with (
-            self._asked(scope, sql) as (cursor, prepared, dataset),
+            self._asked(scope, sql) as (cursor, prepared, scratch),
             interruptible(cursor, cancel, limits.seconds),
         ):
-            scratch = self._instances.scratch(dataset)
             return write_answer(cursor, prepared.sql, form, scratch, limits.file_bytes)
 
     @override
@@ -317,8 +307,8 @@ class DuckdbWarehouse(Warehouse):
     @contextmanager
     def _asked(
         self, scope: Scope, sql: str, *, most: int | None = None
-    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prepared, str]]:
-        """A cursor that can only read, where the statement's tables are; it; its dataset.
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prepared, Path]]:
+        """A cursor that can only read, where the statement's tables are; it; a folder to write to.
 
         `most` limits the rows of a statement without a LIMIT. Errors are told of what was sent.
         """
@@ -327,18 +317,23 @@ class DuckdbWarehouse(Warehouse):
             dataset = names.dataset_of(resolved, scope)
             if dataset == OPERATOR:
                 self.ensure_operator()
-            with_sources = any(ref.source is not None for ref in resolved.refs)
-            with self._instances.lend(dataset, with_sources=with_sources) as cursor:
-                try:
-                    prepared = prepare(cursor, dataset, resolved, shapes=self._shapes)
-                except StepFailed as failed:
-                    detail = (
-                        failed.detail if scope.tenant_id is None else without_folders(failed.detail)
-                    )
-                    raise Invalid(detail, code=failed.code, hint=failed.hint) from failed
-                with told(resolved):
-                    cursor.execute("BEGIN TRANSACTION READ ONLY")
-                    yield cursor, prepared, dataset
+            if names.reads_files_alone(resolved) and not self._instances.exists(dataset):
+                place = alone(folders_of(resolved))
+            else:
+                place = self._lent(dataset, resolved)
+            with (
+                place as (cursor, scratch),
+                asked(cursor, resolved, scope, self._shapes) as prepared,
+            ):
+                yield cursor, prepared, scratch
+
+    @contextmanager
+    def _lent(
+        self, dataset: str, resolved: names.Resolved
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+        with_sources = any(ref.source is not None for ref in resolved.refs)
+        with self._instances.lend(dataset, with_sources=with_sources) as cursor:
+            yield cursor, self._instances.scratch(dataset)
 
 
 def _place(dataset: str, table: str) -> exp.Table:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 import duckdb
 from sqlglot import exp
 
-from convergence.errors import StepFailed
 from convergence.model.load import LoadKey
 from convergence.model.table import Column, TableSchema
-from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode
+from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode, not_together
 from convergence.warehouse.duckdb import changes, derived, parts, tables
 from convergence.warehouse.duckdb.reading import Prepared
 from convergence.warehouse.duckdb.sums import NOTHING, Slice, TableSums, sums_by, table_sums
@@ -116,14 +115,6 @@ def write_days(
             )
         )
     return transaction
-
-
-def not_together(request: StageRequest, why: str) -> StepFailed:
-    return StepFailed(
-        f"{request.table}: its days cannot be staged together: {why}",
-        code="not_together",
-        hint="stage each by itself",
-    )
 
 
 def is_compared(request: StageRequest) -> bool:

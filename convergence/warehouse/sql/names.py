@@ -137,6 +137,12 @@ def dataset_of(resolved: Resolved, scope: Scope) -> str:
     return min(scope.datasets)
 
 
+def reads_files_alone(resolved: Resolved) -> bool:
+    """Whether the statement needs no table of any dataset."""
+    sources = [ref.source for ref in resolved.refs if ref.source is not None]
+    return 0 < len(sources) == len(resolved.refs) and all(each.files for each in sources)
+
+
 def path_of(table: exp.Table) -> tuple[str, ...]:
     """The written parts of a table's name: a backticked path counts as its parts."""
     return tuple(".".join(part.name for part in table.parts).split("."))
