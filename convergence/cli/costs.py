@@ -30,6 +30,8 @@ RESTATED = (
     "new_credits",
     "reason",
     "run_id",
+    "old_run_id",
+    "source",
 )
 RECONCILED = (
     "invoice_month",

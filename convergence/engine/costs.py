@@ -61,31 +61,39 @@ def summary(
     question: CostQuery,
     *,
     without: Mapping[str, Sequence[date]] | None = None,
-    from_rows: bool = False,
     rows: tuple[int, int] | None = None,
 ) -> Result:
     """Rows, gross, credits and net by the question's groups and currency; exact decimals.
 
     `without` are days, by source, whose rows are left out. Where each rate is a group, the
-    amounts in dollars come last. An answer is kept until the tenant's next load. Sums that are
-    kept beside the rows are used, unless the answer shall be `from_rows`. Of its `rows` so many are
-    given, and so many left out before.
+    amounts in dollars come last. An answer is kept until the tenant's next load. Of its `rows` so
+    many are given, and so many left out before.
     """
 
     left_out = tuple(sorted((name, tuple(days)) for name, days in (without or {}).items()))
 
     def ask() -> Result:
         scope = _scope(service, tenant_id)
-        sql = _grouped(service, scope, question, without=left_out, from_rows=from_rows, rows=rows)
-        limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_GROUPS)
-        result = service.warehouse.query(scope, sql, limits)
+        sql = _grouped(service, scope, question, without=left_out, rows=rows)
+        result = _asked(service, scope, sql)
         return _in_dollars(result) if question.with_rates else result
 
     # Before the question: what is published after this can only be asked again needlessly.
     with service.database.read() as tx:
         state = loads.state(tx, tenant_id)
-    key = (tenant_id, state, question.key, left_out, from_rows, rows)
+    key = (tenant_id, state, question.key, left_out, rows)
     return service.answers.get(key, ask)
+
+
+def proof(service: Service, tenant_id: str, question: CostQuery, *, from_rows: bool) -> Result:
+    """The same, asked anew each time: of the bill's rows, or of the sums kept beside them."""
+    scope = _scope(service, tenant_id)
+    return _asked(service, scope, _grouped(service, scope, question, from_rows=from_rows))
+
+
+def _asked(service: Service, scope: Scope, sql: str) -> Result:
+    limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_GROUPS)
+    return service.warehouse.query(scope, sql, limits)
 
 
 def by_load(service: Service, tenant_id: str, question: CostQuery) -> Result:

@@ -1,5 +1,6 @@
 """How the bill agrees with its source, month by month, and what it was at an earlier moment."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -134,13 +135,22 @@ def bill_in_part(
     """
     with service.database.read() as tx:
         state = _text_of(loads.state(tx, tenant_id))
+    asked = _digest(question, moment)
+    _, _, of_cursor = part.state.partition("/")
+    if part.state and of_cursor != asked:
+        raise Invalid(
+            "the cursor is of another question",
+            code="invalid_cursor",
+            hint="ask for each part with the same parameters; or begin again, without a cursor",
+        )
+    state = f"{state}/{asked}"
     now = service.clock.now()
     is_past = moment is not None and moment < now
     # One more than asked for tells whether a part follows.
     rows = None if is_past else (part.limit + 1, part.position)
     found = bill(service, tenant_id, question, moment, rows=rows)
     with service.database.read() as tx:
-        is_same = _text_of(loads.state(tx, tenant_id)) == state
+        is_same = state.startswith(f"{_text_of(loads.state(tx, tenant_id))}/")
     if not is_same or part.state not in {"", state}:
         raise Conflict(
             "the bill has changed since the first part",
@@ -155,6 +165,11 @@ def bill_in_part(
         result=replace(found.result, rows=given[: part.limit]),
         following=follows if len(given) > part.limit else None,
     )
+
+
+def _digest(question: CostQuery, moment: datetime | None) -> str:
+    text = f"{question.key} {moment}"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _text_of(state: tuple[int, datetime | None]) -> str:
@@ -215,7 +230,7 @@ def _ours(service: Service, tenant_id: str, *, from_rows: bool = False) -> dict[
     """Of the rows themselves, or of the sums that are kept beside them, as pages show them."""
     dimensions = (Dimension.INVOICE_MONTH, Dimension.COST_TYPE)
     everything = CostQuery(date_from=date.min, date_to=date.max, group_by=dimensions)
-    result = costs.summary(service, tenant_id, everything, from_rows=from_rows)
+    result = costs.proof(service, tenant_id, everything, from_rows=from_rows)
     found: dict[MoneyKey, Total] = {}
     for month, cost_type, currency, rows, cost, credits_, _ in result.rows:
         key = MoneyKey(month or "", cost_type or "", currency or "")

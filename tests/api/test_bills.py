@@ -13,7 +13,7 @@ OLD, YOUNG = "2024-10-01", "2024-11-04"
 RUN = "/api/v1/pipelines/run/acme/gcp/cost/cost_sync"
 FIELDS = (
     "usage_date invoice_month service_id project_id currency old_cost new_cost old_credits "
-    "new_credits reason run_id recorded_at"
+    "new_credits reason run_id recorded_at old_run_id source"
 )
 
 
@@ -37,6 +37,9 @@ def test_restatements_are_listed_in_parts(synced: TestClient) -> None:
     assert whole["items"][1]["old_cost"] == "1.5"
     assert whole["items"][1]["new_cost"] == "1.75"
     assert [item["reason"] for item in whole["items"]] == ["arriving", "late_row"]
+    late = whole["items"][1]
+    assert late["source"].startswith("billing.exports.")
+    assert late["old_run_id"] not in {None, late["run_id"]}
     first = synced.get("/api/v1/costs/restatements?limit=1").json()
     rest = synced.get(
         "/api/v1/costs/restatements", params={"limit": 1, "cursor": first["next_cursor"]}
@@ -126,6 +129,14 @@ def test_costs_are_listed_in_parts_that_make_the_whole(synced: TestClient) -> No
         assert in_parts(synced, **asked) == whole["items"]
         together = synced.get("/api/v1/costs", params=asked | {"limit": "2"}).json()
         assert together == whole
+
+
+@pytest.mark.parametrize("other", [{"group_by": "day,sku"}, {"filter": "service=6F81"}])
+def test_a_part_continues_no_other_question(synced: TestClient, other: dict[str, str]) -> None:
+    asked = {"group_by": "day,service", "limit": "1"}
+    first = synced.get("/api/v1/costs", params=asked).json()
+    answer = synced.get("/api/v1/costs", params=asked | other | {"cursor": first["next_cursor"]})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_cursor")
 
 
 def test_parts_of_costs_are_of_one_bill(

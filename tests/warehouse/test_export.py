@@ -137,6 +137,22 @@ def test_amounts_as_text_with_exponents_are_read(
     ]
 
 
+@pytest.mark.parametrize("column", ["cost", "credits"])
+def test_decimals_that_no_numeric_can_hold_are_refused(
+    tenant: "Tenant", exports: Path, make_row: Rows, column: str
+) -> None:
+    row = make_row()
+    table = pa.Table.from_pylist([row])
+    wide = pa.array([Decimal("12345678901234.123456789")], pa.decimal256(50, 9))
+    if column == "credits":
+        credit = pa.StructArray.from_arrays([pa.array(["P"]), wide], ["type", "amount"])
+        wide = pa.ListArray.from_arrays([0, 1], credit)
+    table = table.set_column(table.column_names.index(column), column, wide)
+    pq.write_table(table, exports / "day.parquet")
+    with pytest.raises(StepFailed, match=r"DECIMAL\(50,9\), which cannot be read as NUMERIC"):
+        tenant.load()
+
+
 @pytest.mark.parametrize("written", ['[{"type": "P", "amount": -%s}]', "[{'amount': -%s}]"])
 def test_amounts_in_texts_keep_all_their_digits(
     tenant: "Tenant", exports: Path, make_row: Rows, written: str

@@ -39,7 +39,9 @@ class RestatementsQuery(BaseModel):
 
 
 class RestatementOut(Out):
-    """An amount that was reported and became another; an absent side is 0."""
+    """An amount that was reported and became another; an absent side is 0. `run_id` brought the
+    new amount, `old_run_id` the old one: null where there was none.
+    """
 
     usage_date: date
     invoice_month: str
@@ -53,6 +55,8 @@ class RestatementOut(Out):
     reason: Reason
     run_id: str
     recorded_at: datetime
+    old_run_id: str | None
+    source: str
 
 
 class ReconciliationQuery(BaseModel):
@@ -108,6 +112,8 @@ def restatement_out(value: Restatement) -> RestatementOut:
         new_credits=value.new.credits,
         reason=value.reason,
         run_id=value.run_id,
+        old_run_id=value.old_run_id or None,
+        source=value.source,
         recorded_at=value.recorded_at,
     )
 

@@ -5,8 +5,8 @@ import gzip
 import hashlib
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from glob import escape, has_magic, iglob
@@ -117,11 +117,14 @@ def digest(path: str) -> str:
 
 
 class Shapes:
-    """Remembers the shape of files by path, size and modification time."""
+    """Remembers the shape of files by what changes with their content: path, size, times and inode.
+
+    A modification time can be set back; that a file was replaced or changed shows all the same.
+    """
 
     def __init__(self, most: int = 20_000) -> None:
         self._most = most
-        self._known: OrderedDict[tuple[str, int, int], FileShape] = OrderedDict()
+        self._known: OrderedDict[tuple[object, ...], FileShape] = OrderedDict()
         self._lock = Lock()
 
     def of(
@@ -131,7 +134,7 @@ class Shapes:
         return tuple(self._one(cursor, state) for state in states)
 
     def _one(self, cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
-        key = (state.path, state.size, state.mtime_ns)
+        key = (state.path, state.size, state.mtime_ns, _inode(state.path))
         with self._lock:
             known = self._known.get(key)
         if known is not None:
@@ -143,6 +146,14 @@ class Shapes:
                 if len(self._known) > self._most:
                     self._known.popitem(last=False)
         return shape
+
+
+def _inode(path: str) -> tuple[int, ...]:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return ()
+    return stat.st_ino, stat.st_ctime_ns
 
 
 def reader(
@@ -233,7 +244,7 @@ def _lines_with(path: str, column: str, value: str) -> list[int]:
 def _describe_parquet(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
     table = _table_function("read_parquet", [state.path], {"hive_partitioning": exp.false()})
     cursor.execute(exp.select("*").from_(table).limit(0).sql("duckdb"))
-    types = described(cursor)
+    types = _wide_told(described(cursor), cursor, state.path)
     time_type = types.get("usage_start_time")
     first = last = None
     if time_type is not None and time_type.id.startswith("timestamp"):
@@ -245,6 +256,27 @@ def _describe_parquet(cursor: duckdb.DuckDBPyConnection, state: FileState) -> Fi
         first=first,
         last=last,
     )
+
+
+def _wide_told(
+    types: Mapping[str, SqlType], cursor: duckdb.DuckDBPyConnection, path: str
+) -> dict[str, SqlType]:
+    """The types, but decimals of more than 38 digits as what they are: DuckDB reads floats."""
+    found = cursor.execute(
+        "SELECT name, precision, scale FROM parquet_schema(?) WHERE precision > 38", [escape(path)]
+    ).fetchall()
+    wide = {name: f"DECIMAL({precision},{scale})" for name, precision, scale in found}
+
+    def told(name: str, type_: SqlType) -> SqlType:
+        if type_.id == "double" and name in wide:
+            return SqlType(id="wide decimal", text=wide[name])
+        members = type_.id == "struct"
+        children = {
+            key: told(key if members else name, child) for key, child in type_.children.items()
+        }
+        return replace(type_, children=children)
+
+    return {name: told(name, type_) for name, type_ in types.items()} if wide else dict(types)
 
 
 def _time_range(
