@@ -193,13 +193,8 @@ def _grouped(
         types = cost_queries.credit_types(question, **place).sql("bigquery")
         limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_CREDIT_TYPES)
         answer = service.warehouse.query(scope, types, limits)
-        if answer.truncated:
-            raise Invalid(
-                f"there are more than {MAX_CREDIT_TYPES} types of credits",
-                code="invalid_dimension",
-                hint="ask without columns for them (credit_types=false), or group_by=credit_type",
-            )
         found = tuple(name for (name,) in answer.rows)
+        found += (cost_queries.OTHER_TYPES,) if answer.truncated else ()
     return cost_queries.summary_text(
         question, **place, credit_types=found, without=without, from_rows=from_rows, rows=rows
     )

@@ -6,7 +6,7 @@ was. The tenant is where it was until the last table is proven; what was there s
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -147,7 +147,7 @@ def _unknown(name: str, columns: tuple[Column, ...]) -> TableSchema:
 
 def _move_table(source: Service, target: Service, tenant: Tenant, schema: TableSchema) -> Moved:
     target.warehouse.ensure_table(tenant.dataset, schema)
-    first = _first_day(source, schema)
+    first = schema.first_kept(source.clock.now())
     wanted = _by_day(source, tenant, schema, first)
     there = _by_day(target, tenant, schema, first)
     differing = [day for day in {**wanted, **there} if wanted.get(day) != there.get(day)]
@@ -179,13 +179,6 @@ def _copy(
     scope = _scope(source, tenant)
     with source.warehouse.export(scope, query.sql("bigquery"), form, limits) as file:
         target.warehouse.import_rows(tenant.dataset, schema, file, form, day=day)
-
-
-def _first_day(service: Service, schema: TableSchema) -> date | None:
-    """Days before it have expired in any BigQuery, and are left where they are."""
-    if schema.expiration_days is None or schema.partition_by is None:
-        return None
-    return (service.clock.now() - timedelta(days=schema.expiration_days - 1)).date()
 
 
 def _by_day(

@@ -16,9 +16,11 @@ from convergence.model.cost import Calendar, CostQuery, Dimension, Group, Part
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.money import MoneyKey, Total
 from convergence.model.restatement import Restatement
+from convergence.model.tenant import WarehouseKind
 from convergence.store import loads, restatements, tenants
 from convergence.store.restatements import Wanted
 from convergence.warehouse.base import Result
+from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_axes import PACIFIC
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 
@@ -54,15 +56,21 @@ FirstDays = Mapping[str, Sequence[date]]
 
 
 def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[Reconciliation]:
-    """By invoice month, cost type and currency; of one month, or of all. Raises Unavailable."""
+    """By invoice month, cost type and currency; of one month, or of all, as far as the warehouse
+    keeps days. Raises Unavailable.
+    """
+    expires = service.config.warehouse is WarehouseKind.BIGQUERY
+    kept_from = load_schema(BILLING_TABLE).first_kept(service.clock.now()) if expires else None
+    first = kept_from or date.min
     for _ in range(TRIES):
         with service.database.read() as tx:
             before = loads.state(tx, tenant_id)
-        ours, kept = _ours(service, tenant_id, from_rows=True), _ours(service, tenant_id)
+        ours = _ours(service, tenant_id, first, from_rows=True)
+        kept = _ours(service, tenant_id, first)
         note_published(service, tenant_id)
         with service.database.read() as tx:
             changed = restatements.months(tx, tenant_id, BILLING_TABLE)
-            newest = loads.newest(tx, tenant_id, BILLING_TABLE)
+            newest = loads.newest(tx, tenant_id, BILLING_TABLE, first=first)
             if loads.state(tx, tenant_id) == before:
                 break
     else:
@@ -226,10 +234,12 @@ def _in_motion() -> Unavailable:
     )
 
 
-def _ours(service: Service, tenant_id: str, *, from_rows: bool = False) -> dict[MoneyKey, Total]:
+def _ours(
+    service: Service, tenant_id: str, first: date, *, from_rows: bool = False
+) -> dict[MoneyKey, Total]:
     """Of the rows themselves, or of the sums that are kept beside them, as pages show them."""
     dimensions = (Dimension.INVOICE_MONTH, Dimension.COST_TYPE)
-    everything = CostQuery(date_from=date.min, date_to=date.max, group_by=dimensions)
+    everything = CostQuery(date_from=first, date_to=date.max, group_by=dimensions)
     result = costs.proof(service, tenant_id, everything, from_rows=from_rows)
     found: dict[MoneyKey, Total] = {}
     for month, cost_type, currency, rows, cost, credits_, _ in result.rows:

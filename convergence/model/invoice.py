@@ -53,11 +53,6 @@ def month_state(
     return MonthState.CLOSED if (today - latest).days >= closing_days else MonthState.SETTLING
 
 
-def is_settled(day: date, *, today: date, arriving_days: int) -> bool:
-    """Whether a usage day is old enough to be taken for complete."""
-    return (today - day).days >= arriving_days
-
-
 def _end(month: str) -> date | None:
     """The first day after the month."""
     try:

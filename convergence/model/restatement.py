@@ -56,10 +56,6 @@ class Restatement:
     old_run_id: str
     recorded_at: datetime
 
-    @property
-    def is_of_money(self) -> bool:
-        return (self.old.cost, self.old.credits) != (self.new.cost, self.new.credits)
-
 
 def reason_of(change: Change, day: date, *, today: date, arriving_days: int) -> Reason:
     """Why the key changed, by what its rows say."""

@@ -43,9 +43,6 @@ class Source:
     kind: Kind
     grants: tuple[Grant, ...] = ()
 
-    def grant_of(self, tenant_id: str) -> Grant | None:
-        return next((grant for grant in self.grants if grant.tenant_id == tenant_id), None)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantedSource:

@@ -1,6 +1,7 @@
 """The shape of a table, engine-free. Types are BigQuery's names; read from schemas/*.yml."""
 
 from dataclasses import astuple, dataclass, replace
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 
@@ -47,6 +48,12 @@ class TableSchema:
     @property
     def column_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    def first_kept(self, now: datetime) -> date | None:
+        """Where rows expire, days before it have; None where all days are kept."""
+        if self.expiration_days is None or self.partition_by is None:
+            return None
+        return (now - timedelta(days=self.expiration_days - 1)).date()
 
     @property
     def checksum(self) -> str:

@@ -36,15 +36,6 @@ def watermark(tx: ReadTx, tenant_id: str, table: str, source: str) -> Watermark 
     return Watermark(narrowing=row.narrowing, watermark=row.watermark, synced_at=row.synced_at)
 
 
-def latest_sync(tx: ReadTx, tenant_id: str) -> datetime | None:
-    """When any source of the tenant was last found, or made, as it is."""
-    query = sa.select(sa.func.max(source_watermarks.c.synced_at))
-    moment: datetime | None = tx.connection.execute(
-        query.where(source_watermarks.c.tenant_id == tenant_id)
-    ).scalar()
-    return moment
-
-
 def known(
     tx: ReadTx, tenant_id: str, table: str, source: str, *, with_days: bool
 ) -> dict[str, Unit]:

@@ -128,6 +128,17 @@ def test_credits_of_each_type_are_exact_and_add_up(bill: Bill) -> None:
     assert [{k: v for k, v in item.items() if k not in columns} for item in items] == plain
 
 
+def test_types_of_credits_beyond_the_most_are_in_one_column(
+    bill: Bill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "MAX_CREDIT_TYPES", 2)
+    wanted = credits_by_type(bill.rows)
+    items = ask(bill, Dimension.DAY, with_credit_types=True)
+    columns = [name for name in items[0] if name.startswith("credits_")]
+    assert columns == [*(f"credits_{name}" for name in sorted(wanted)[:2]), "credits_other"]
+    assert all(sum((item[name] for name in columns), ZERO) == item["credits"] for item in items)
+
+
 def test_a_bill_divided_by_type_of_credit_is_the_same_bill(bill: Bill) -> None:
     items = ask(bill, Dimension.PROJECT, Dimension.CREDIT_TYPE)
     assert net_by_currency(items) == net_of(bill.rows)

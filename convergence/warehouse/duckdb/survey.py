@@ -61,7 +61,7 @@ def _parted(
     same, other = [], []
     for file in files:
         before = known.get(file.path)
-        if before is not None and before.content_hash == hashes[file.path]:
+        if before is not None and hashes[file.path] and before.content_hash == hashes[file.path]:
             same.append(replace(before, file=file))
         else:
             other.append(file)

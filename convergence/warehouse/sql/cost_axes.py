@@ -118,7 +118,7 @@ def _of_mark(mark: Mark) -> Axis:
     """
     source = _MARKINGS[mark.marking]
     key = re.escape(json.dumps(mark.key, ensure_ascii=False)).replace(r"\ ", " ")
-    pattern = exp.Literal.string(rf'\{{"key":{key},"value":"((?:[^"\\]|\\.)*)"')
+    pattern = exp.Literal.string(rf'\{{"key":{key},"value":(?:null|"((?:[^"\\]|\\.)*)")')
     found = exp.func("REGEXP_EXTRACT", column(source), pattern, dialect="bigquery")
     quote = exp.Literal.string('"')
     text = exp.func("CONCAT", quote, found, quote.copy(), dialect="bigquery")

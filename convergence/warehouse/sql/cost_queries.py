@@ -29,6 +29,8 @@ LeftOut = tuple[tuple[str, tuple[date, ...]], ...]
 """Days by source."""
 
 _CREDITS_JSON = "x_credits_json"
+OTHER_TYPES = "other"
+"""Stands for all types of credits that have no column of their own."""
 _UNSPECIFIED = "CREDIT_TYPE_UNSPECIFIED"
 """The provider's own word for a credit without a type."""
 _NOTHING = "CAST(0 AS NUMERIC)"
@@ -280,20 +282,27 @@ def _sums(is_whole: str, credit_types: Sequence[str]) -> list[exp.Expr]:
     but for the types.
     """
     credits_sum = _sql(f"COALESCE(SUM(IF({is_whole}, `line`.`credits`, 0)), 0)")
-    names: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
     for each in credit_types:
-        names.setdefault(credit_column(each), []).append(each)
+        name = credit_column(each)
+        same = sum(known.startswith(name) for known in names)
+        names[f"{name}_{same + 1}" if name in names else name] = each
+    shown = [each for each in credit_types if each != OTHER_TYPES]
     return [
         _as(exp.cast(exp.Sum(this=_sql(f"IF({is_whole}, `rows`, 0)")), exp.DType.BIGINT), "rows"),
         _as(_sql("SUM(`line`.`cost`)"), "cost"),
-        *(_as(_of_types(types), name) for name, types in names.items()),
+        *(_as(_of_type(each, shown), name) for name, each in names.items()),
         _as(credits_sum, "credits"),
         _as(_sql("SUM(`line`.`cost`)") + credits_sum.copy(), "net"),
     ]
 
 
-def _of_types(types: Sequence[str]) -> exp.Expr:
-    among = exp.In(this=column(CREDIT_TYPE), expressions=list(map(exp.Literal.string, types)))
+def _of_type(wanted: str, shown: Sequence[str]) -> exp.Expr:
+    """Credits of a type, or of all that have no column of their own."""
+    among: exp.Expr = column(CREDIT_TYPE).eq(exp.Literal.string(wanted))
+    if wanted == OTHER_TYPES:
+        known = exp.In(this=column(CREDIT_TYPE), expressions=list(map(exp.Literal.string, shown)))
+        among = exp.not_(known)
     chosen = exp.If(this=among, true=_sql("`line`.`credits`"), false=_sql(_NOTHING))
     return exp.func("COALESCE", exp.Sum(this=chosen), exp.Literal.number(0))
 
