@@ -229,9 +229,10 @@ def _warehouse(service: Service) -> Seen:
     if not holds_files(service):
         place = files_place(service.database) or "no home yet: the first worker's becomes it"
         return OK, f"the tenants' tables are in {place}", ""
-    service.warehouse.check()
+    unknown = service.warehouse.check_new_datasets()
     if service.config.is_warehouse_shared:
-        return OK, f"BigQuery answers for project {service.config.project}", ""
+        seen = f"BigQuery answers for project {service.config.project}"
+        return OK, f"{seen}; {unknown}" if unknown else f"{seen}, and datasets can be made", ""
     return OK, f"{service.home.path / 'warehouse'} can be written", ""
 
 

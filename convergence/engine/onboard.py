@@ -241,5 +241,5 @@ def _check_export(service: Service, application: Application) -> str:
 def _check_warehouse(service: Service) -> str:
     if not holds_files(service):
         return "another process holds the tenants' tables, and makes those of this tenant"
-    service.warehouse.check()
-    return "the warehouse answers"
+    unknown = service.warehouse.check_new_datasets()
+    return "the warehouse answers" + (f"; {unknown}" if unknown else "")

@@ -221,6 +221,12 @@ class Warehouse(Protocol):
         """Whether the warehouse can be written to. Raises WarehouseError."""
         ...
 
+    def check_new_datasets(self) -> str:
+        """Whether datasets can be made; what of that could not be found out, as words, or "".
+        Raises WarehouseError where they cannot.
+        """
+        ...
+
     def ensure_dataset(self, dataset: str) -> bool:
         """Make the dataset if it is not there. True if it was made."""
         ...

@@ -110,6 +110,12 @@ def delete_table(fake: TheFake, project: str, dataset: str, table: str) -> Json:
     return {}
 
 
+@router.post("/v1/projects/{project}:testIamPermissions")
+def test_project(fake: TheFake, project: str, body: Json) -> Json:
+    """It is another service of Google's that tells this."""
+    return {"permissions": [p for p in body["permissions"] if p not in fake.denied]}
+
+
 @router.get(f"{TABLE}/data")
 def list_rows(fake: TheFake, project: str, dataset: str, table: str, request: Request) -> Json:
     target = Target.of({"projectId": project, "datasetId": dataset, "tableId": table})

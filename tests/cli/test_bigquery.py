@@ -61,6 +61,10 @@ def test_an_empty_project_comes_to_its_first_day(bigquery: Cdp, bigquery_rest: R
     absent = bigquery(*asked, f"{TABLE}_ABSENT", "--json")
     assert absent.code == 1
     assert "roles/bigquery.dataViewer" in absent.json[-1]["message"]
+    bigquery_rest.fake.denied.add("bigquery.datasets.create")
+    refused = [row for row in bigquery(*asked, TABLE, "--json").json if not row["passed"]]
+    assert "lacks bigquery.datasets.create" in refused[0]["message"]
+    bigquery_rest.fake.denied.clear()
     onboard(bigquery)
     assert bigquery("db", "check", "--json").json == []
     (seen,) = bigquery("sources", "check", TABLE, "--json").json

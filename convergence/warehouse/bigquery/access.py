@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from google.oauth2 import service_account
 
 from convergence.errors import WarehouseError
 
+_PROJECTS = "https://cloudresourcemanager.googleapis.com"
+_SECONDS = 60.0
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
@@ -59,6 +62,23 @@ class Clients:
             if access not in self._made:
                 self._made[access] = self._client(access)
             return self._made[access]
+
+    def check_granted(self, permission: str) -> str:
+        """Ask whether the process may do something in the project: "" where it may, words where
+        that is not told. Raises WarehouseError where it may not.
+        """
+        url = f"{self._endpoint or _PROJECTS}/v1/projects/{self.project}:testIamPermissions"
+        asked = {"permissions": [permission]}
+        answer = self.of("")._http.post(url, json=asked, timeout=_SECONDS)
+        if answer.status_code != HTTPStatus.OK:
+            return f"whether it has {permission} is not told: {_PROJECTS} is not enabled"
+        if permission not in answer.json().get("permissions", ()):
+            raise WarehouseError(
+                f"the service account lacks {permission} in the project {self.project}",
+                code="warehouse_forbidden",
+                hint="grant it roles/bigquery.user there: docs/guides/bigquery.md",
+            )
+        return ""
 
     def storage(self, dataset: str) -> BigQueryReadClient | None:
         """What reads large answers; None for an emulator, which gives them page by page."""

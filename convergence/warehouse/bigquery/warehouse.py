@@ -110,6 +110,12 @@ class BigqueryWarehouse(Warehouse):
         self._tables.check_location(OPERATOR)
 
     @override
+    def check_new_datasets(self) -> str:
+        self.check()
+        with told():
+            return self._clients.check_granted("bigquery.datasets.create")
+
+    @override
     def ensure_dataset(self, dataset: str) -> bool:
         is_new = self._tables.ensure_dataset(dataset)
         for schema in central_schemas().values():

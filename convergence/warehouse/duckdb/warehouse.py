@@ -89,6 +89,11 @@ class DuckdbWarehouse(Warehouse):
             dialect.self_test(lambda sql: cursor.execute(sql).fetchall()[0][0])
 
     @override
+    def check_new_datasets(self) -> str:
+        self.check()
+        return ""
+
+    @override
     def ensure_dataset(self, dataset: str) -> bool:
         is_new = not self._instances.exists(dataset)
         with self._instances.lend(dataset, create=True) as cursor:
