@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -279,6 +280,20 @@ def test_rows_outside_the_grant_are_not_even_understood(
         "A,theirs,2025-10-01 SECRET,2025-10-01T06:00:00,2025-10-02,x,EUR,[],regular,202510\n"
     )
     assert tenant.load().rows == 1
+
+
+@pytest.mark.parametrize("adapter", ["duckdb"], indirect=True)
+def test_a_file_rewritten_to_the_same_size_and_time_is_looked_at_anew(
+    tenant: "Tenant", make_row: Rows, write_parquet: Write
+) -> None:
+    sizes = set()
+    for day in (date(2025, 10, 1), NEXT_DAY):
+        row = make_row(usage_start_time=datetime(2025, 10, day.day, 5, tzinfo=UTC))
+        path = write_parquet([row], compression="none")
+        os.utime(path, (1_600_000_000, 1_600_000_000))
+        sizes.add(path.stat().st_size)
+        assert tenant.load(day, load_id=f"load-{day}").rows == 1
+    assert len(sizes) == 1
 
 
 @pytest.mark.parametrize("adapter", ["duckdb"], indirect=True)

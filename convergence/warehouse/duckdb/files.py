@@ -12,6 +12,7 @@ from enum import StrEnum
 from glob import escape, has_magic, iglob
 from itertools import takewhile
 from pathlib import Path, PurePath
+from stat import S_ISREG
 from threading import Lock
 from typing import TextIO
 
@@ -85,12 +86,19 @@ def folder_of(pattern: str) -> Path:
 
 def match_files(pattern: str) -> tuple[FileState, ...]:
     """The files a glob matches now, by path, each once, links resolved."""
-    found = []
-    for path in sorted({Path(match).resolve() for match in _matches(pattern)}):
-        if path.is_file():
-            stat = path.stat()
-            found.append(FileState(path=str(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns))
-    return tuple(found)
+    paths = sorted({Path(match).resolve() for match in _matches(pattern)})
+    return tuple(state for path in paths if (state := _state_of(path)))
+
+
+def _state_of(path: Path) -> FileState | None:
+    """None for what is no file, or was renamed since it was matched."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    if not S_ISREG(stat.st_mode):
+        return None
+    return FileState(path=str(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns)
 
 
 def changed_since(states: Iterable[FileState]) -> list[str]:
