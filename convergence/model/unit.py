@@ -1,5 +1,6 @@
 """The units of a source (files), and what a change of them means for the days of a bill."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -84,6 +85,19 @@ class Survey:
     @property
     def vanished(self) -> tuple[Unit, ...]:
         return tuple(unit for path, unit in self.known.items() if path not in self.seen)
+
+    @property
+    def lacking(self) -> dict[tuple[str, ...], list[str]]:
+        """New files by the columns that they lack and most of the others have."""
+        whole = [unit for unit in self.seen.values() if unit.columns and not unit.fault]
+        having = Counter(name for unit in whole for name in unit.columns)
+        usual = {name for name, count in having.items() if 2 * count > len(whole) - 1}
+        found: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for unit in whole:
+            lost = tuple(sorted(usual - unit.columns))
+            if lost and unit.path not in self.known:
+                found[lost].append(unit.path)
+        return found
 
     @property
     def changed_days(self) -> frozenset[date]:

@@ -14,10 +14,11 @@ from convergence.engine.launch import launch
 from convergence.engine.migrate import State
 from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
+from convergence.model.event import Level
 from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.source import Grant, Kind, Source
-from convergence.store import loads, runs, sources, units
+from convergence.store import events, loads, runs, sources, units
 from convergence.warehouse.base import Staged, StageRequest
 from tests.conftest import EXPORT, export_line
 
@@ -280,6 +281,19 @@ def test_a_file_that_loses_a_column_is_refused(service: Service, export: Export)
     assert run_sync(service, allow_shrink=True).status is Status.COMPLETED
 
 
+def test_a_new_file_without_a_column_of_the_others_is_told_of(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    path = export((YOUNG, "2", "", "202411"), name="b.csv")
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("\n".join(",".join(line[:7] + line[8:]) for line in lines) + "\n")
+    (said,) = warnings(service, run_sync(service))
+    assert f"{path} without project, which" in said
+    assert warnings(service, run_sync(service)) == []
+
+
 def test_a_narrower_grant_reads_everything_anew(service: Service, export: Export) -> None:
     path = export((OLD, "1", "", "202410"), (OLD, "2", "", "202410"))
     text = path.read_text().splitlines()
@@ -369,3 +383,10 @@ def test_a_file_that_arrives_while_days_are_loaded_is_found_by_the_next_attempt(
     run = run_sync(service)
     assert run.status is Status.COMPLETED, run.error
     assert by_day(service)[OLD][:2] == (2, Decimal("1.5"))
+
+
+def warnings(service: Service, run: Run) -> list[str]:
+    """What its log warns of, checks aside."""
+    with service.database.read() as tx:
+        found = events.page(tx, "acme", run.run_id, after=0, limit=100)
+    return [e.message for e in found if e.level is Level.WARNING and "quality" not in e.message]

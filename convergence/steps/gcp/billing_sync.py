@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from convergence.errors import StepFailed, StepInterrupted
+from convergence.model.event import Level
 from convergence.model.load import LoadKey
 from convergence.model.source import GrantedSource
 from convergence.model.table import TableSchema
@@ -99,6 +100,7 @@ class Sync:
 
     def load(self, days: Iterable[date], *, only_stale: bool) -> Report:
         """Load the days, then remember the source as it was surveyed, and tell what failed."""
+        self._tell_of_columns()
         by_day = self.survey.by_day(frozenset(days))
         stale = []
         for held in by_day.values():
@@ -181,6 +183,15 @@ class Sync:
         request = _request(self.settings, self.context, self.schema, source=survey.source, day=day)
         surveyed = Surveyed(totals=held.totals, state=survey.state(day), files=files)
         return replace(request, surveyed=surveyed)
+
+    def _tell_of_columns(self) -> None:
+        for columns, paths in self.survey.lacking.items():
+            more = f" and {len(paths) - 1} more new files" if len(paths) > 1 else ""
+            self.context.log(
+                f"{paths[0]}{more} without {', '.join(columns)}, which most files of "
+                f"{self.survey.source} have: NULL in the bill",
+                Level.WARNING,
+            )
 
     def _check(self) -> None:
         """Raise for what failed: StepInterrupted when trying again may help all of it."""
