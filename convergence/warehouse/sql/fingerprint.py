@@ -15,14 +15,21 @@ from convergence.model.table import Column, Mode
 _DIGITS = "0123456789abcdef"
 _HALF = 12
 """Digits of a hash that make one number: so many that no sum of numbers is too large."""
+_AT_ONCE = 16
+"""So many hashes become one: a statement may make so long a text of a row, and not of all."""
 _PLACES = {"FLOAT64": 10**6, "NUMERIC": 10**9}
 
 
 def of_row(columns: Sequence[Column]) -> exp.Expr:
     """A hash of all values of a row, 32 digits."""
-    texts = [_hash(_text(column)) for column in columns]
-    told = [exp.func("COALESCE", text, exp.Literal.string("-")) for text in texts]
-    return _hash(exp.Concat(expressions=told, safe=False, coalesce=False))
+    nothing = exp.Literal.string("-")
+    found: list[exp.Expr] = [
+        exp.func("COALESCE", _hash(_text(column)), nothing.copy()) for column in columns
+    ]
+    while len(found) > 1:
+        parts = [found[first : first + _AT_ONCE] for first in range(0, len(found), _AT_ONCE)]
+        found = [_hash(exp.Concat(expressions=p, safe=False, coalesce=False)) for p in parts]
+    return found[0]
 
 
 def numbers(hash_: exp.Expr) -> tuple[exp.Expr, exp.Expr]:
