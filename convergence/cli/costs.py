@@ -110,12 +110,26 @@ def summary(
             help="As it was at the end of that day; by day, service, project, invoice_month.",
         ),
     ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Only so many groups, and no total.")
+    ] = None,
 ) -> None:
     """Sum cost, credits and net in groups; a table ends in a total of each currency."""
     names = [name.strip() for name in group_by.split(",") if name.strip()]
-    question = {"from": date_from, "to": date_to, "group_by": ",".join(names), "filter": only}
-    question |= {"calendar": calendar, "convert": convert, "as_of": as_of}
-    items = ask(call, tenant, question | {"credit_types": credit_types})
+    question: dict[str, Any] = {"from": date_from, "to": date_to, "filter": only}
+    question |= {
+        "group_by": ",".join(names),
+        "calendar": calendar,
+        "convert": convert,
+        "as_of": as_of,
+        "limit": limit,
+    }
+    answer = asked(call, tenant, question | {"credit_types": credit_types})
+    items: list[dict[str, Any]] = answer["items"]
+    if answer["next_cursor"]:
+        say(f"the first {limit} groups, more follow; all: leave --limit out, or cdp costs export")
+        show_rows(items, columns_of(items, names), call.format)
+        return
     if "invoice_month" in names and "day" not in names:
         items.sort(key=lambda item: item["invoice_month"] or "")
     _show(items, names, call.format)
@@ -214,17 +228,21 @@ def reconcile(
 
 
 def ask(call: Call, tenant: str, question: dict[str, Any]) -> list[dict[str, Any]]:
-    """The answer's groups. What is empty is not asked."""
+    """The answer's groups."""
+    items: list[dict[str, Any]] = asked(call, tenant, question)["items"]
+    return items
+
+
+def asked(call: Call, tenant: str, question: dict[str, Any]) -> dict[str, Any]:
+    """The answer as the interface gives it. What is empty is not asked."""
     from convergence.cli.days import day
 
-    asked = {"credit_types": False} | question
-    asked |= {"from": day(question["from"]), "to": day(question["to"])}
+    wanted = {"credit_types": False} | question
+    wanted |= {"from": day(question["from"]), "to": day(question["to"])}
     with call.client() as client:
-        answer = client.costs(
-            tenant, {name: value for name, value in asked.items() if value or value is False}
+        return client.costs(
+            tenant, {name: value for name, value in wanted.items() if value or value is False}
         )
-    items: list[dict[str, Any]] = answer["items"]
-    return items
 
 
 def columns_of(items: Sequence[Row], names: Sequence[str]) -> list[str]:

@@ -226,11 +226,18 @@ class EmbeddedClient(EmbeddedTenants):
 
     def costs(self, tenant_id: str, question: Json) -> Json:
         from convergence.engine import reconcile
+        from convergence.model.cost import Part
 
         self._take_home()
         asked = wire.checked(wire.CostsQuery, question)
-        bill = reconcile.bill(self._service, tenant_id, asked.to_question(), asked.moment)
-        return wire.costs_out(bill).model_dump(mode="json")
+        chosen, moment = asked.to_question(), asked.moment
+        if asked.limit is None:
+            bill = reconcile.bill(self._service, tenant_id, chosen, moment)
+            return wire.costs_out(bill).model_dump(mode="json")
+        part = Part(limit=asked.limit)
+        bill = reconcile.bill_in_part(self._service, tenant_id, chosen, moment, part)
+        follows = bill.following.state if bill.following else None
+        return wire.costs_out(bill, follows).model_dump(mode="json")
 
     def export_costs(self, tenant_id: str, question: Json) -> Iterator[bytes]:
         from convergence.engine.costs import export_bill

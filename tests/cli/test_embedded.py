@@ -107,6 +107,8 @@ def test_costs_are_exact_and_totalled_by_currency(acme: Cdp) -> None:
     assert table[-1].split() == total
     divided = acme("costs", "summary", "-t", "acme", "--group-by", "credit_type").out
     assert divided.splitlines()[-1].split() == total
+    first = acme("costs", "summary", "-t", "acme", "--group-by", "credit_type", "--limit", "1")
+    assert (len(first.out.splitlines()), "more follow" in first.err) == (2, True)
     top = acme("costs", "top", "-t", "acme", "--by", "sku", "--limit", "1", "-o", "csv").out
     assert top.splitlines()[1].startswith("CF4E,Cores,EUR,2,")
 
