@@ -73,8 +73,7 @@ def _origin(
     load = load if load is not None and load.run_id == run_id else None
     run = runs.get(tx, tenant_id, run_id) if load else None
     steps = runs.steps(tx, tenant_id, run_id) if load else []
-    of_day = Wanted(date_from=day, date_to=day)
-    restated = restatements.page(tx, tenant_id, of_day, limit=MOST_RESTATEMENTS)
+    of_day = Wanted(date_from=day, date_to=day, source=source)
     return Origin(
         day=day,
         source=source,
@@ -84,7 +83,7 @@ def _origin(
         run=run,
         sql=_sql(load, run, steps) if load and run else "",
         quality=results.get(load.load_id) if load else None,
-        restatements=[each for each in restated if each.source == source],
+        restatements=restatements.page(tx, tenant_id, of_day, limit=MOST_RESTATEMENTS),
     )
 
 

@@ -42,11 +42,14 @@ Cursor = tuple[datetime, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which restatements: of usage days, and recorded at or after a moment; None is no limit."""
+    """Which restatements: of usage days, recorded at or after a moment, of a source; None is no
+    limit.
+    """
 
     date_from: date | None = None
     date_to: date | None = None
     since: datetime | None = None
+    source: str | None = None
 
 
 def stage(
@@ -158,6 +161,8 @@ def _conditions(tenant_id: str, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
         conditions.append(_COLUMNS.usage_date <= wanted.date_to)
     if wanted.since is not None:
         conditions.append(_COLUMNS.recorded_at >= wanted.since)
+    if wanted.source is not None:
+        conditions.append(_COLUMNS.source == wanted.source)
     return conditions
 
 
