@@ -1,12 +1,14 @@
 """The end of a run and all that follows from it, in one transaction. For `execute` and `cancel`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from convergence.engine import alert
 from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.model.run import Run, Status, StepRun
 from convergence.outside.logs import Log
+from convergence.steps.base import needs_warehouse
 from convergence.store import loads, restatements, runs, schedules, tenants, usage
 from convergence.store.database import WriteTx
 
@@ -63,10 +65,16 @@ def end_within(
     if ended is not None:
         schedules.note_end(tx, ended, status)
         usage.record_finish(tx, run.tenant_id, run.created_at.date(), status, now=now)
-        loads.release_all(tx, run.tenant_id, run.run_id)
-        if found := restatements.news(tx, ended, limit=MOST_NEWS):
-            alert.restated(tx, ended, found, now=now)
+        if needs_warehouse(run.snapshot, service.step_types):
+            _end_loads(tx, ended, now=now)
     return ended
+
+
+def _end_loads(tx: WriteTx, ended: Run, *, now: datetime) -> None:
+    """It holds nothing any more; what it restated is told."""
+    loads.release_all(tx, ended.tenant_id, ended.run_id)
+    if found := restatements.news(tx, ended, limit=MOST_NEWS):
+        alert.restated(tx, ended, found, now=now)
 
 
 def count(service: Service, ended: Run) -> None:

@@ -5,7 +5,7 @@ owns the home walks its own.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +22,6 @@ from convergence.library import from_snapshot
 from convergence.model.cancel import CancelToken
 from convergence.model.run import ENDED, Run, Status, StepRun
 from convergence.model.template import Step, StepTrigger, Template
-from convergence.model.tenant import Tenant
 from convergence.outside.logs import Log
 from convergence.steps.base import step_models
 from convergence.store import runs, tenants
@@ -79,32 +78,33 @@ class Executor:
             token.trip(Cancelled("the service is stopping", code=STOPPING))
 
     def begin(self, tenant_id: str, run_id: str) -> Walk | None:
-        """Claim the run. None when it is over, or cannot be executed and is now FAILED."""
+        """Claim the run, and write that its first steps begin. None when it is over, or cannot be
+        executed and is now FAILED.
+        """
+        claimed = self.outlast(partial(self._claim, tenant_id, run_id))
+        if isinstance(claimed, _Refused):
+            self._give_up(claimed)
+            return None
+        return claimed
+
+    def _claim(self, tenant_id: str, run_id: str) -> "Walk | _Refused | None":
         now = self.service.clock.now()
-
-        def claim() -> tuple[Run, Tenant, list[StepRun]] | None:
-            with self.service.database.write() as tx:
-                run = runs.claim(tx, tenant_id, run_id, worker=self.worker, now=now)
-                if run is None:
-                    return None
-                is_fresh = run.attempt == 1 and run.retry_of is None
-                before = [] if is_fresh else runs.steps(tx, tenant_id, run_id)
-                return run, tenants.get(tx, tenant_id), before
-
-        claimed = self.outlast(claim)
-        if claimed is None:
-            return None
-        run, tenant, before = claimed
-        try:
-            _check_attempts(run, before)
-            template = self._template(run)
-        except CdpError as error:
-            log.exception("run given up", tenant_id=tenant_id, run_id=run_id)
-            self._give_up(run, before, error)
-            return None
-        records = {step.step_id: step for step in before}
-        mine = Claim(run=run, tenant=tenant, template=template)
-        return Walk(process=self, claim=mine, records=records)
+        with self.service.database.write() as tx:
+            run = runs.claim(tx, tenant_id, run_id, worker=self.worker, now=now)
+            if run is None:
+                return None
+            is_fresh = run.attempt == 1 and run.retry_of is None
+            before = [] if is_fresh else runs.steps(tx, tenant_id, run_id)
+            try:
+                _check_attempts(run, before)
+                template = self._template(run)
+            except CdpError as error:
+                log.exception("run given up", tenant_id=tenant_id, run_id=run_id)
+                return _Refused(run=run, before=before, error=error)
+            mine = Claim(run=run, tenant=tenants.get(tx, tenant_id), template=template)
+            walk = Walk(process=self, claim=mine, records={step.step_id: step for step in before})
+            walk.begin(tx)
+        return walk
 
     def outlast(self, act: Callable[[], T]) -> T:
         return outlast(act, until=self._broken_off)
@@ -124,11 +124,11 @@ class Executor:
                 token.trip(before.reason)
         return token
 
-    def _give_up(self, run: Run, before: Iterable[StepRun], error: CdpError) -> None:
-        now = self.service.clock.now()
+    def _give_up(self, refused: "_Refused") -> None:
+        run, error, now = refused.run, refused.error, self.service.clock.now()
         cut_off = [
             record.failed(replace(step, attempt=run.attempt), error, now=now)
-            for step in before
+            for step in refused.before
             if step.status not in ENDED
         ]
         self.outlast(partial(end, self.service, run, Status.FAILED, error, last_steps=cut_off))
@@ -140,6 +140,15 @@ class Executor:
             models = step_models(self.service.step_types)
             self._templates[known] = from_snapshot(run.template, run.snapshot, models)
         return self._templates[known]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refused:
+    """A claimed run that cannot be executed, and what it has done before."""
+
+    run: Run
+    before: Sequence[StepRun]
+    error: CdpError
 
 
 def _check_attempts(run: Run, before: Iterable[StepRun]) -> None:

@@ -27,6 +27,7 @@ from convergence.outside import logs
 from convergence.outside.logs import Log
 from convergence.steps.base import Report
 from convergence.store import runs
+from convergence.store.database import WriteTx
 from convergence.warehouse.base import Value
 
 T = TypeVar("T")
@@ -61,6 +62,8 @@ class Walk:
     process: Process
     claim: Claim
     records: dict[str, StepRun]
+    _begun: list[StepRun] = field(default_factory=list)
+    """Steps that were written as begun, and whose work follows."""
     _unwritten: list[StepRun] = field(default_factory=list)
 
     @property
@@ -73,6 +76,12 @@ class Walk:
         return {
             step_id: step.status for step_id, step in self.records.items() if step.status in ENDED
         }
+
+    def begin(self, tx: WriteTx) -> None:
+        """Write that the first steps begin, in the transaction of the claim."""
+        self._begun = self._started(self.next_steps())
+        if self._begun:
+            runs.add_steps(tx, self._begun)
 
     def to_the_end(self) -> None:
         """Run all steps, those that may run side by side so. Raises as `run_steps` does."""
@@ -98,11 +107,11 @@ class Walk:
         Raises Conflict when the run has passed to a newer attempt, whose word counts; Cancelled
         when the process stops; Unavailable when the store is away.
         """
-        now = self.process.service.clock.now()
-        begun = [
-            record.started(self.run, step, template=self.claim.template, now=now) for step in steps
-        ]
-        is_cancelled = self._write(begun)
+        begun, is_cancelled = self._begun, self.run.cancel_requested
+        self._begun = []
+        if not begun:
+            begun = self._started(steps)
+            is_cancelled = self._write(begun)
         self.records |= {each.step_id: each for each in begun}
         run_one = partial(self._run_step, is_cancelled=is_cancelled)
         if len(steps) == 1:
@@ -116,14 +125,13 @@ class Walk:
         """Record the steps that never ran as SKIPPED, and the run's end."""
         service = self.process.service
         status, error = self._verdict()
-        now = service.clock.now()
-        skipped = [
-            record.skipped(record.started(self.run, step, template=self.claim.template, now=now))
-            for step in self.claim.template.steps
-            if step.step_id not in self.outcomes
-        ]
-        last = [*self._unwritten, *skipped]
+        left = [step for step in self.claim.template.steps if step.step_id not in self.outcomes]
+        last = [*self._unwritten, *map(record.skipped, self._started(left))]
         self.process.outlast(partial(end, service, self.run, status, error, last_steps=last))
+
+    def _started(self, steps: Iterable[Step]) -> list[StepRun]:
+        now, template = self.process.service.clock.now(), self.claim.template
+        return [record.started(self.run, step, template=template, now=now) for step in steps]
 
     def _run_step(self, step: Step, begun: StepRun, *, is_cancelled: bool) -> StepRun:
         run, service = self.run, self.process.service

@@ -17,7 +17,7 @@ from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer
 from convergence.engine.execute import Executor
 from convergence.errors import Conflict
 from convergence.model.run import Run
-from convergence.steps.base import StepType
+from convergence.steps.base import StepType, needs_warehouse
 from convergence.store import deployment, fleet
 from convergence.store.database import Database, WriteTx
 
@@ -130,7 +130,7 @@ class DurableQueue:
 
     def _queue_of(self, run: Run) -> str:
         """With one process, which has the files, one queue is enough."""
-        if self._database.is_sqlite or not needs_warehouse(run, self._step_types):
+        if self._database.is_sqlite or not needs_warehouse(run.snapshot, self._step_types):
             return QUEUE
         return LOADS
 
@@ -161,8 +161,9 @@ class Worker:
                 "serializer": DBOSPortableJSONSerializer(),
                 "max_executor_threads": self._concurrency * len(self._queues) + OWN_THREADS,
                 "log_level": "WARNING",
-                # Nothing here notifies; it would be looked for a hundred times a second.
-                "notification_coalesce_sec": UNUSED_SECONDS,
+                # Nothing here notifies.
+                "use_listen_notify": False,
+                "notification_listener_polling_interval_sec": UNUSED_SECONDS,
             }
         )
         _register(self._executor)
@@ -193,22 +194,16 @@ class Worker:
         that wait for their next try are left to it at once.
         """
         self._executor.leaving.set()
+        # Those under way are waited for by whole seconds; where there are none, not at all.
+        patience = seconds + GRACE_SECONDS if self._executor.tokens else 0
         timer = threading.Timer(seconds, self._executor.break_off)
         timer.daemon = True
         timer.start()
         try:
-            DBOS.destroy(
-                workflow_completion_timeout_sec=seconds + GRACE_SECONDS, destroy_registry=True
-            )
+            DBOS.destroy(workflow_completion_timeout_sec=patience, destroy_registry=True)
         finally:
             # A timer that went on would hold the process for as long.
             timer.cancel()
-
-
-def needs_warehouse(run: Run, step_types: Mapping[str, StepType]) -> bool:
-    """Whether some step of the run works with the tenants' tables."""
-    types = (step_types.get(step.get("ps_type")) for step in run.snapshot.get("steps", ()))
-    return any(each is None or each.settings.needs_warehouse for each in types)
 
 
 def _check_engine(database: Database) -> None:

@@ -146,6 +146,12 @@ class StepType(Protocol):
         ...
 
 
+def needs_warehouse(snapshot: Mapping[str, Any], step_types: Mapping[str, StepType]) -> bool:
+    """Whether some step of a template, as a run keeps it, works with the tenants' tables."""
+    types = (step_types.get(step.get("ps_type")) for step in snapshot.get("steps", ()))
+    return any(each is None or each.settings.needs_warehouse for each in types)
+
+
 @runtime_checkable
 class Loading(Protocol):
     """A step type that loads by one query, and can say beforehand by which."""

@@ -293,6 +293,8 @@ def _postgresql(url: sa.URL, connections: int) -> sa.Engine:
         pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_SECONDS,
+        # The one used last: it has its statements prepared, and needs no asking.
+        pool_use_lifo=True,
         connect_args=_CONNECTION,
     )
 

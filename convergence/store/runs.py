@@ -243,9 +243,14 @@ def save_step(tx: WriteTx, step: StepRun) -> bool:
 
 def put_steps(tx: WriteTx, steps: Sequence[StepRun]) -> None:
     """Write steps of one run as they are now. This transaction holds the run."""
+    add_steps(tx, steps)
+    mark_dirty(tx, steps[0].tenant_id, steps[0].run_id)
+
+
+def add_steps(tx: WriteTx, steps: Sequence[StepRun]) -> None:
+    """The same, of a run that this transaction has changed already."""
     _save_steps(tx, steps)
     events.append(tx, *(event.of_step(step) for step in steps))
-    mark_dirty(tx, steps[0].tenant_id, steps[0].run_id)
 
 
 def steps(tx: ReadTx, tenant_id: str, run_id: str) -> list[StepRun]:

@@ -235,19 +235,22 @@ def test_a_taken_over_run_keeps_how_its_steps_ended(service: Service, pend: Walk
 
 
 def test_an_older_attempt_can_write_nothing_more(service: Service, pend: Walk, act: Act) -> None:
-    run = pend("step_id: a, ps_type: test.act")
+    run = pend(
+        "step_id: a, ps_type: test.act, note: begun", "step_id: b, ps_type: test.act, note: never"
+    )
     old = Executor(service=service, worker="old").begin("acme", run.run_id)
     assert old is not None
+    old.run_steps(old.next_steps())
     Executor(service=service, worker="new").begin("acme", run.run_id)
     (step,) = old.next_steps()
     with pytest.raises(Conflict) as lost:
         old.run_steps([step])
     moment = service.clock.now()
     begun = record.started(old.run, step, template=old.claim.template, now=moment)
-    old.records["a"] = record.completed(begun, Report(), now=moment)
+    old.records["b"] = record.completed(begun, Report(), now=moment)
     old.finish()
     assert lost.value.code == "attempt_lost"
-    assert (act.diary, now(service, run).status) == ([], Status.RUNNING)
+    assert (act.diary, now(service, run).status) == (["begun"], Status.RUNNING)
 
 
 def cut_off(executor: Executor, run: Run) -> None:
