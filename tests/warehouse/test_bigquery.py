@@ -298,8 +298,13 @@ def test_a_copy_of_an_export_without_partitions_loads_and_its_changes_are_found(
     copy.write([make_row()], "first")
     assert tenant.load().rows == 1
     before = tenant.warehouse.files_of(source)
+    copy.write([make_row(cost=777.0)], "first")
+    corrected = tenant.warehouse.files_of(source)
+    assert corrected != before
+    copy.write([make_row(cost=777.0)], "first")
+    assert tenant.warehouse.files_of(source) == corrected
     copy.write([make_row()], "late")
-    assert tenant.warehouse.files_of(source) != before
+    assert tenant.warehouse.files_of(source) != corrected
 
 
 @on_bigquery
