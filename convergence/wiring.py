@@ -208,6 +208,24 @@ def _bigquery(settings: Settings, service: Service) -> Warehouse:
     )
 
 
+def bigquery_alone(settings: Settings) -> Warehouse:
+    """BigQuery as the process itself reaches it, for who has no store yet."""
+    try:
+        from convergence.warehouse.bigquery.access import Access, Clients
+        from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
+    except ModuleNotFoundError as error:
+        raise _client_missing("CDP_WAREHOUSE=bigquery needs", error) from error
+
+    access = Access(key_file=settings.bigquery_key_file, impersonate=settings.bigquery_impersonate)
+    clients = Clients(
+        settings.project_id,
+        location=settings.bigquery_location,
+        access_of=lambda _: access,
+        endpoint=settings.bigquery_endpoint,
+    )
+    return BigqueryWarehouse(clients, now=SystemClock().now)
+
+
 def access_of(settings: Settings, service: Service, dataset: str) -> "Access":
     """How a dataset in BigQuery is reached: as its tenant says in the store, else as all are."""
     from convergence.engine import credentials

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from glob import iglob
 from pathlib import Path
@@ -24,6 +25,7 @@ from convergence.outside.home import Holder, Home
 from convergence.outside.smtp import parse_server
 from convergence.settings import Settings, origins
 from convergence.store import fleet, workers
+from convergence.warehouse.base import Warehouse
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 OLDEST, TOO_NEW = (3, 11), (3, 14)
@@ -68,7 +70,7 @@ def _inside(settings: Settings) -> list[Row]:
     if not _is_made(settings):
         return [
             _row("engine", lambda: (OK, NOT_YET, "")),
-            _row("warehouse", lambda: (OK, NOT_YET, "")),
+            _row("warehouse", lambda: _unmade_warehouse(settings)),
             *_templates(wiring.library(settings)),
         ]
     try:
@@ -229,11 +231,23 @@ def _warehouse(service: Service) -> Seen:
     if not holds_files(service):
         place = files_place(service.database) or "no home yet: the first worker's becomes it"
         return OK, f"the tenants' tables are in {place}", ""
-    unknown = service.warehouse.check_new_datasets()
     if service.config.is_warehouse_shared:
-        seen = f"BigQuery answers for project {service.config.project}"
-        return OK, f"{seen}; {unknown}" if unknown else f"{seen}, and datasets can be made", ""
+        return _bigquery(service.warehouse, service.config.project)
+    service.warehouse.check()
     return OK, f"{service.home.path / 'warehouse'} can be written", ""
+
+
+def _unmade_warehouse(settings: Settings) -> Seen:
+    if settings.warehouse != "bigquery":
+        return OK, NOT_YET, ""
+    with closing(wiring.bigquery_alone(settings)) as warehouse:
+        return _bigquery(warehouse, settings.project_id)
+
+
+def _bigquery(warehouse: Warehouse, project: str) -> Seen:
+    unknown = warehouse.check_new_datasets()
+    seen = f"BigQuery answers for project {project}"
+    return OK, f"{seen}; {unknown}" if unknown else f"{seen}, and datasets can be made", ""
 
 
 def _tenants(service: Service) -> Seen:

@@ -51,6 +51,8 @@ def onboard(cdp: Cdp) -> None:
 
 
 def test_an_empty_project_comes_to_its_first_day(bigquery: Cdp, bigquery_rest: Running) -> None:
+    (seen,) = [r for r in bigquery("doctor", "--json").json if r["check"] == "warehouse"]
+    assert "BigQuery answers for project local, and datasets can be made" in seen["seen"], seen
     made = bigquery("db", "bootstrap", "--json")
     assert (made.code, {row["state"] for row in made.json}) == (0, {"made"}), made.err
     asked = ("tenants", "dryrun", "acme", "--email", "a@b.example", "--source")

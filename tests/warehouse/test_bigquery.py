@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from google.cloud.bigquery import SchemaField
 
-from convergence.errors import Invalid, StepFailed, StepInterrupted, WarehouseError
+from convergence.errors import Invalid, StepFailed, StepInterrupted, Unavailable, WarehouseError
 from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.source import GrantedSource, Kind
@@ -316,6 +316,21 @@ def test_a_dataset_in_another_place_is_told(warehouse: Warehouse, bigquery_rest:
     with pytest.raises(WarehouseError, match="acme is in EU, not in US") as caught:
         BigqueryWarehouse(elsewhere, now=lambda: NOW).ensure_dataset("acme")
     assert caught.value.code == "wrong_location"
+
+
+@on_bigquery
+def test_questions_say_that_the_tables_are_gone_and_not_that_they_were_wrong(
+    tenant: "Tenant", clients: Clients
+) -> None:
+    ask = "SELECT COUNT(*) FROM billing_cost_daily"
+    clients.of("").delete_table("local.acme.billing_cost_daily")
+    with pytest.raises(Unavailable, match="tables are gone"):
+        tenant.rows(ask)
+    with pytest.raises(Invalid, match="nowhere"):
+        tenant.rows("SELECT 1 FROM nowhere")
+    tenant.warehouse.drop_dataset("acme")
+    with pytest.raises(Unavailable, match="tables are gone"):
+        tenant.rows(ask)
 
 
 @on_bigquery

@@ -10,14 +10,14 @@ from google.cloud.bigquery import SchemaField
 from google.cloud.bigquery.job import QueryJob
 from sqlglot import exp
 
-from convergence.errors import Invalid, NotFound
+from convergence.errors import CdpError, Invalid, NotFound, Unavailable
 from convergence.model.source import GrantedSource
 from convergence.warehouse.base import QueryLimits, Scope
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
 from convergence.warehouse.bigquery.places import CENTRAL, HIDDEN, place, table_name
 from convergence.warehouse.bigquery.sources import Sight, catalogue, relation
 from convergence.warehouse.bigquery.types import column_of, type_text
-from convergence.warehouse.schemas import View, central_views, views
+from convergence.warehouse.schemas import View, all_schemas, central_views, views
 from convergence.warehouse.sql.names import Resolved, TableKind, TableRef, put_tables, resolve
 from convergence.warehouse.sql.statement import parse, refused
 
@@ -25,6 +25,7 @@ Look = Callable[[GrantedSource], Sight]
 PAGE = 1_000
 _UNKNOWN = re.compile(r"Unrecognized name: (\S+?)(?:;| at |$)")
 _MEANT = re.compile(r"Did you mean (\S+?)\?")
+_NO_TABLE = re.compile(r"Not found: Table \S+\.(\w+)")
 _AT = re.compile(r"^\d+:\d+: ")
 
 
@@ -135,9 +136,16 @@ def _plain(value: Any, field: SchemaField) -> Any:  # noqa: ANN401 - a value of 
     return json.dumps(value) if is_json and value is not None else value
 
 
-def retold(error: Invalid | NotFound, resolved: Resolved) -> Invalid:
+def retold(error: Invalid | NotFound, resolved: Resolved) -> CdpError:
     """An error of BigQuery's about what it was sent, told of what we were sent."""
     text = _AT.sub("", error.detail)
+    if isinstance(error, NotFound) and _is_ours(error):
+        return Unavailable(
+            f"the tenant's tables are gone: {text}",
+            code="tables_gone",
+            hint="undelete them in BigQuery within seven days, or make them anew, empty, with "
+            "cdp db migrate: the next cost_sync then loads what the source still has",
+        )
     if found := _UNKNOWN.search(text):
         meant = _MEANT.search(text)
         name = found[1].rpartition(".")[2]
@@ -154,6 +162,12 @@ def retold(error: Invalid | NotFound, resolved: Resolved) -> Invalid:
             hint="`SELECT table_name FROM dataset.INFORMATION_SCHEMA.TABLES` lists the tables",
         )
     return Invalid(text, code=error.code, hint=error.hint)
+
+
+def _is_ours(error: NotFound) -> bool:
+    """Whether what is not there is a dataset, or a table that each dataset has."""
+    found = _NO_TABLE.search(error.detail)
+    return error.code == "dataset_not_found" or (found is not None and found[1] in all_schemas())
 
 
 def _named(resolved: Resolved, name: str) -> exp.Expr | None:
