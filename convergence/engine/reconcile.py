@@ -42,12 +42,13 @@ _ID: Mapping[Group, str] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
     """Costs, with when their newest row was exported, which of an earlier bill is not known, and
-    the last day taken for complete; the part that follows, if there is one.
+    the last day taken for complete, None where nothing was loaded; the part that follows, if there
+    is one.
     """
 
     result: Result
     fresh_at: datetime | None
-    complete_to: date
+    complete_to: date | None
     following: Part | None = None
 
 
@@ -122,12 +123,19 @@ def bill(
         result = costs.summary(service, tenant_id, question, rows=rows)
     else:
         result = summary_as_of(service, tenant_id, question, past)
-    today = (past or now).date()
     return Bill(
         result=result,
         fresh_at=None if past else costs.newest_export_time(service, tenant_id),
-        complete_to=today - timedelta(days=service.config.arriving_days),
+        complete_to=_complete_to(service, tenant_id, past or now),
     )
+
+
+def _complete_to(service: Service, tenant_id: str, moment: datetime) -> date | None:
+    """The last day whose rows have had time to arrive, but none after the last that was loaded."""
+    with service.database.read() as tx:
+        loaded = loads.last_day(tx, tenant_id, BILLING_TABLE, until=moment)
+    arrived = moment.date() - timedelta(days=service.config.arriving_days)
+    return min(loaded, arrived) if loaded else None
 
 
 def bill_in_part(

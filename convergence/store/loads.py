@@ -210,9 +210,13 @@ def of_run(tx: ReadTx, tenant_id: str, run_id: str, *, limit: int) -> list[Load]
     return [rows.load(row) for row in tx.connection.execute(ordered)]
 
 
-def last_day(tx: ReadTx, tenant_id: str, table: str) -> date | None:
-    """The latest day of which rows were published."""
+def last_day(
+    tx: ReadTx, tenant_id: str, table: str, *, until: datetime | None = None
+) -> date | None:
+    """The latest day of which rows were published, until a moment or until now."""
     query = sa.select(loads.c.day).where(*_published(tenant_id, table), loads.c.row_count > 0)
+    if until is not None:
+        query = query.where(loads.c.published_at <= until)
     return tx.connection.execute(query.order_by(loads.c.day.desc()).limit(1)).scalar()
 
 

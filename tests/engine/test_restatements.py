@@ -283,6 +283,18 @@ def test_a_bill_says_how_fresh_and_how_complete_it_is(service: Service, export: 
     assert costs.newest_export_time(service, "acme") == found.fresh_at
 
 
+def test_a_bill_is_not_complete_beyond_the_last_day_loaded(
+    service: Service, export: Export, clock: FakeClock
+) -> None:
+    before = clock.now()
+    export((OLD, "1", "", "202410"))
+    clock.advance(seconds=1)
+    run_sync(service)
+    assert reconcile.bill(service, "acme", ALL).complete_to == date.fromisoformat(OLD)
+    clock.advance(seconds=1)
+    assert reconcile.bill(service, "acme", ALL, before).complete_to is None
+
+
 def nested(folder: Path, name: str, *rows: Mapping[str, object]) -> None:
     """Rows of October that Parquet can tell and CSV cannot."""
     start = datetime(2024, 10, 1, 5, tzinfo=UTC)

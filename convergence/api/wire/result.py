@@ -46,7 +46,7 @@ class BillOfRows(Protocol):
     @property
     def fresh_at(self) -> datetime | None: ...
     @property
-    def complete_to(self) -> date: ...
+    def complete_to(self) -> date | None: ...
     @property
     def following(self) -> Part | None: ...
 
@@ -176,11 +176,11 @@ class CostItem(Out):
 
 class CostsOut(Page[CostItem]):
     """`fresh_at` is when the newest row was exported; later days than `complete_to` are still
-    coming in, and grouped by day each item says so.
+    coming in or not loaded, and grouped by day each item says so.
     """
 
     fresh_at: datetime | None
-    complete_to: date
+    complete_to: date | None
 
 
 class ColumnOut(Out):
@@ -225,7 +225,8 @@ def costs_out(bill: BillOfRows, next_cursor: str | None = None) -> CostsOut:
 def _completeness(names: Sequence[str], row: Sequence[Any], bill: BillOfRows) -> Json:
     if "day" not in names:
         return {}
-    return {"is_complete": row[names.index("day")] <= bill.complete_to}
+    last = bill.complete_to
+    return {"is_complete": last is not None and row[names.index("day")] <= last}
 
 
 def check_stored(*, is_stored: bool) -> None:
