@@ -19,8 +19,8 @@ def add_to(app: typer.Typer) -> None:
         app,
         "export",
         examples=(
-            "cdp costs export --tenant acme --from 2024-11-01 -o parquet november.parquet",
-            "cdp costs export -t acme --focus -o csv acme_focus.csv",
+            "cdp costs export november.parquet --tenant acme --from 2024-11-01",
+            "cdp costs export -t acme --focus -o csv",
         ),
     )(export)
 
@@ -39,13 +39,14 @@ def export(
     only: Filters = None,
     calendar: Days = "",
     output: Annotated[
-        FileFormat, typer.Option("--output", "-o", help="How to write the file.")
-    ] = FileFormat.CSV,
+        FileFormat | None,
+        typer.Option("--output", "-o", help="How to write it; else by the file's name, or CSV."),
+    ] = None,
 ) -> None:
     """Write the rows of a bill, or sums of groups, all of them."""
     from convergence.cli.days import day
 
-    form = FileFormat.JSON if call.format is Format.JSON else output
+    form = FileFormat.JSON if call.format is Format.JSON else output or _form_of(file)
     question: dict[str, Any] = {"from": day(date_from), "to": day(date_to), "filter": only}
     question |= {"group_by": group_by, "calendar": calendar, "focus": focus, "format": form.value}
     with call.client() as client:
@@ -58,6 +59,11 @@ def export(
             for part in parts:
                 sys.stdout.buffer.write(part)
             sys.stdout.buffer.flush()
+
+
+def _form_of(file: Path | None) -> FileFormat:
+    ending = file.suffix.lower().removeprefix(".") if file else ""
+    return FileFormat(ending) if ending in list(FileFormat) else FileFormat.CSV
 
 
 def _write(parts: Iterable[bytes], file: Path) -> None:

@@ -209,7 +209,7 @@ def test_the_bill_agrees_with_its_source_and_tells_what_was_restated(
 def test_a_bill_is_exported_whole_to_a_file_or_to_stdout(acme: Cdp, tmp_path: Path) -> None:
     acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
     file = tmp_path / "bill.parquet"
-    ended = acme("costs", "export", str(file), "-t", "acme", "-o", "parquet")
+    ended = acme("costs", "export", str(file), "-t", "acme")
     assert ended.code == 0, ended.err
     assert file.read_bytes()[:4] == b"PAR1"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("bill")] == [file.name]
