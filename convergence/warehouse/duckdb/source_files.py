@@ -14,6 +14,7 @@ from typing import BinaryIO
 import duckdb
 from sqlglot import exp
 
+from convergence.errors import WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, kind_of
@@ -52,7 +53,7 @@ def alone(
     folders: tuple[Path, ...], *, memory_limit: str = "256MB", threads: int = 1
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     """An instance without any dataset that sees `folders` alone, and the folder it may write to."""
-    with tempfile.TemporaryDirectory(prefix="cdp-files-") as name:
+    with _scratch() as name:
         scratch = Path(name).resolve()
         connection = duckdb.connect(config={"async_threads": 1})
         try:
@@ -66,6 +67,17 @@ def alone(
             yield connection, scratch
         finally:
             connection.close()
+
+
+def _scratch() -> "tempfile.TemporaryDirectory[str]":
+    try:
+        return tempfile.TemporaryDirectory(prefix="cdp-files-")
+    except OSError as error:
+        raise WarehouseError(
+            f"no folder can be made in {tempfile.gettempdir()}: {error.strerror}",
+            code="warehouse_not_writable",
+            hint="free space there, or name another place by TMPDIR",
+        ) from error
 
 
 def files_of(source: GrantedSource) -> tuple[FileState, ...]:
