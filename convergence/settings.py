@@ -184,7 +184,7 @@ class Settings(BaseModel):
         4, ge=1, le=256, description="Runs that one process works on at once."
     )
     query_timeout: float = Field(
-        30, gt=0, le=3600, description="Seconds that a query of `/query` and `cdp sql` may take."
+        30, gt=0, le=3600, description="Seconds that a query may take; one of checks, four times."
     )
     memory_limit: str = Field(
         "512MB",

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from convergence.engine import alert
 from convergence.engine.service import Service
-from convergence.errors import Conflict, Invalid, StepFailed, WarehouseError
+from convergence.errors import Cancelled, Conflict, Invalid, StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.check import Check, CheckKind
 from convergence.model.event import Level
@@ -45,6 +45,8 @@ from convergence.warehouse.sql.quality_queries import Rows
 
 Ask = Callable[[str], Result]
 MAX_ROWS = 100_000
+PATIENCE = 4
+"""A query of checks may take so many times as long as a tenant's question."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,10 +113,20 @@ class Checker:
         return _Look(
             key=request.key,
             rows=_staged_rows(request, self.run),
-            ask=lambda sql: self.service.warehouse.look(proven.staged, sql, self.cancel),
+            ask=lambda sql: self._ask_staged(proven.staged, sql),
             names=request.names,
             differences=lambda: differences(totals.loaded, totals.source or {}),
         )
+
+    def _ask_staged(self, staged: Staged, sql: str) -> Result:
+        seconds = PATIENCE * self.service.config.query_seconds
+        late = Cancelled(
+            f"a query of the checks took longer than {seconds:g} s",
+            code="query_timeout",
+            hint="is there a join in a condition? CDP_QUERY_TIMEOUT gives more time",
+        )
+        with self.cancel.within(seconds, late) as cancel:
+            return self.service.warehouse.look(staged, sql, cancel)
 
     def _count(
         self, looks: Sequence[_Look], checks: Sequence[Check]
@@ -179,7 +191,7 @@ class Checker:
         """What goes wrong with the checks themselves, told as that."""
         try:
             yield
-        except (Invalid, StepFailed, WarehouseError) as error:
+        except (Cancelled, Invalid, StepFailed, WarehouseError) as error:
             self.cancel.check()
             raise StepFailed(
                 f"{key.table} {key.day}: the quality checks cannot be made: {error.detail}",

@@ -47,6 +47,18 @@ class CancelToken:
             yield part
 
     @contextmanager
+    def within(self, seconds: float, reason: Cancelled) -> Iterator["CancelToken"]:
+        """As `part`, which trips by itself for `reason` after so many seconds."""
+        with self.part() as part:
+            timer = threading.Timer(seconds, part.trip, [reason])
+            timer.daemon = True
+            timer.start()
+            try:
+                yield part
+            finally:
+                timer.cancel()
+
+    @contextmanager
     def breaking(self, break_off: Callable[[], object]) -> Iterator[None]:
         """While inside, a trip calls `break_off`. Raises at once when tripped before."""
         with self._lock:

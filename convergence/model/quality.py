@@ -120,11 +120,16 @@ class QualityResult:
 
     @property
     def sentence(self) -> str:
-        """`2 of 24 checks failed: cost range (3 of 90 rows), …`"""
+        """`2 of 24 checks failed: cost range (3 of 90 rows), …`; what is for information is only
+        counted.
+        """
         if not self.failed:
             return f"all {len(self.checks)} quality checks passed"
-        told = "; ".join(_told(check) for check in self.failed[:5])
-        more = f"; and {len(self.failed) - 5} more" if len(self.failed) > 5 else ""
+        grave = [check for check in self.failed if check.severity is not Severity.INFO]
+        if not grave:
+            return f"{self.passed_count} of {len(self.checks)} quality checks passed"
+        told = "; ".join(map(_told, grave[:5]))
+        more = f"; and {len(grave) - 5} more" if len(grave) > 5 else ""
         return f"{len(self.failed)} of {len(self.checks)} quality checks failed: {told}{more}"
 
 

@@ -12,6 +12,7 @@ import pytest
 from convergence.engine import costs, ledger
 from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
+from convergence.model.check import Severity
 from convergence.model.quality import QualityResult, Verdict
 from convergence.model.run import Run, Status
 from convergence.store import events, loads, notifications, quality, runs
@@ -144,6 +145,9 @@ def test_each_kind_of_check_counts_the_rows_that_fail(service: Service, walk: Wa
     for sentence, (check, failing) in zip(alone, EACH.items(), strict=True):
         assert (failing or "all 1 quality checks passed") in sentence, check
     assert f"WARNING own of 2024-11-04: {result.sentence}" in told(service, run)
+    informing = [replace(check, severity=Severity.INFO) for check in result.checks]
+    counted = f"{result.passed_count} of {len(EACH)} quality checks passed"
+    assert replace(result, checks=tuple(informing)).sentence == counted
 
 
 def test_failing_rows_are_kept_short(service: Service, walk: Walk) -> None:
@@ -168,6 +172,17 @@ def test_a_condition_that_fails_as_it_runs_is_told_and_publishes_nothing(
     run = walk(own_table("{check: custom_sql, expression: ERROR(name) IS NULL}"))
     assert (run.status, run.error_code) == (Status.FAILED, "quality_broken")
     assert "the quality checks cannot be made" in (run.error or "")
+
+
+def test_checks_that_take_too_long_are_told_and_publish_nothing(
+    service: Service, walk: Walk
+) -> None:
+    service.config = replace(service.config, query_seconds=0.05)
+    array = "UNNEST(GENERATE_ARRAY(1, 10000))"
+    endless = f"(SELECT COUNT(*) FROM {array} a, {array} b, {array} c) > n"  # noqa: S608 - constants
+    run = walk(own_table(f'{{check: custom_sql, expression: "{endless}"}}'))
+    assert (run.status, run.error_code) == (Status.FAILED, "quality_broken")
+    assert "a query of the checks took longer than 0.2 s" in (run.error or "")
 
 
 def test_a_condition_cannot_read_what_the_tenant_may_not(service: Service, walk: Walk) -> None:
