@@ -43,7 +43,7 @@ from convergence.api import (
     usage,
 )
 from convergence.api.auth import State
-from convergence.api.middleware import BodyLimit, HeadAsGet, Measured, RequestId, SingleHeaders
+from convergence.api.middleware import BodyLimit, HeadAsGet, Measured, RequestId, SingleValues
 from convergence.engine.follow import POLL_SECONDS, Feed
 from convergence.engine.meter import FLUSH_SECONDS, Meter
 from convergence.engine.rate import RateLimit, Turns
@@ -118,7 +118,7 @@ def create_app(
         middleware=[
             Middleware(RequestId, always=always),
             Middleware(Measured, metrics=service.metrics),
-            Middleware(SingleHeaders),
+            Middleware(SingleValues),
             Middleware(BodyLimit, most=MAX_BODY),
             Middleware(HeadAsGet),
         ],

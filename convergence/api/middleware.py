@@ -4,7 +4,7 @@ import re
 import time
 from uuid import uuid4
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,6 +27,8 @@ SECURITY = {
 """A route that knows better sets its own."""
 SINGLE = ("X-API-Key", "X-Admin-Key", "Authorization", "Idempotency-Key", "Content-Type")
 """Headers of which one counts, so that a second one must not be overlooked."""
+REPEATABLE = ("filter", "status")
+"""Parameters of which several count."""
 
 IS_HEAD = "cdp.is_head"
 
@@ -109,26 +111,40 @@ class Measured:
             log.info("request", method=method, path=scope["path"], status=status, ms=spent)
 
 
-class SingleHeaders:
-    """Refuses a request that sends a header twice of which one counts: whose key was meant?"""
+class SingleValues:
+    """Refuses a request that sends twice of what one counts, a header or a parameter: whose key
+    was meant, and which day?
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            twice = [name for name in SINGLE if len(headers.getlist(name)) > 1]
-            if twice:
-                refusal = Invalid(
-                    f"The header {twice[0]} was sent more than once",
-                    code="duplicate_header",
-                    hint=f"send {twice[0]} once",
-                )
-                answer = await problems.answer_error(Request(scope), refusal)
-                await answer(scope, receive, send)
-                return
+        if scope["type"] == "http" and (refusal := _sent_twice(scope)):
+            answer = await problems.answer_error(Request(scope), refusal)
+            await answer(scope, receive, send)
+            return
         await self._app(scope, receive, send)
+
+
+def _sent_twice(scope: Scope) -> Invalid | None:
+    headers = Headers(scope=scope)
+    for name in SINGLE:
+        if len(headers.getlist(name)) > 1:
+            return Invalid(
+                f"The header {name} was sent more than once",
+                code="duplicate_header",
+                hint=f"send {name} once",
+            )
+    given = QueryParams(scope["query_string"])
+    twice = [name for name in given if name not in REPEATABLE and len(given.getlist(name)) > 1]
+    if twice and scope["path"].startswith("/api/"):
+        return Invalid(
+            f"The parameter {twice[0][:40]!r} was sent more than once",
+            code="duplicate_parameter",
+            hint=f"once, but for {' and '.join(REPEATABLE)}",
+        )
+    return None
 
 
 class BodyLimit:

@@ -1,8 +1,9 @@
 """A question about costs: which days of which calendar, in which groups, of which services …"""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Self
@@ -103,6 +104,11 @@ class Mark:
 
 
 Group = Dimension | Mark
+_MONTHS: Mapping[Group, tuple[re.Pattern[str], str]] = {
+    Dimension.MONTH: (re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])"), "month=YYYY-MM"),
+    Dimension.INVOICE_MONTH: (re.compile(r"[0-9]{6}"), "invoice_month=YYYYMM"),
+}
+"""An invoice month is as the bill has it, even where it is no month."""
 Filters = Mapping[Group, tuple[str, ...]] | Mapping[Dimension, tuple[str, ...]]
 
 
@@ -178,6 +184,32 @@ def parse_group(text: str) -> Group:
         code="invalid_dimension",
         hint=f"one of {', '.join(Dimension)}, or {', '.join(f'{each}.KEY' for each in Marking)}",
     )
+
+
+def parse_filter(text: str) -> tuple[Group, str]:
+    """The name and the id of `name=id`. Raises Invalid, also for a period that cannot be."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise Invalid(f"{text[:40]!r} is not name=id", code="invalid_filter", hint="service=6F81")
+    group = parse_group(name)
+    if group is Dimension.WEEK:
+        _check_monday(value)
+    if group in _MONTHS and value and not _MONTHS[group][0].fullmatch(value):
+        raise Invalid(
+            f"{value[:20]!r} is no {group}", code="invalid_filter", hint=_MONTHS[group][1]
+        )
+    return group, value
+
+
+def _check_monday(text: str) -> None:
+    _check_day(text)
+    monday = (day := date.fromisoformat(text)) - timedelta(days=day.weekday())
+    if day != monday:
+        raise Invalid(
+            f"{day} is no Monday, with which a week begins",
+            code="invalid_filter",
+            hint=f"week={monday}",
+        )
 
 
 def _check_day(text: str) -> None:

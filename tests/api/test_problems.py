@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from convergence import errors
 from convergence.api import problems
 from convergence.api.auth import Public
+from convergence.api.middleware import REPEATABLE
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Invalid
 from tests.api.conftest import RUN, Json, Keys
@@ -51,6 +52,21 @@ def test_a_header_of_which_one_counts_is_refused_when_it_comes_twice(
     twice = http.get("/api/v1/tenants/acme", headers=[(name, "one"), (name, "another")])
     problem = check(twice, 400, "duplicate_header")
     assert name in problem["detail"]
+
+
+def test_a_parameter_of_which_one_counts_is_refused_when_it_comes_twice(
+    acme: TestClient,
+) -> None:
+    twice = acme.get("/api/v1/costs?from=2024-11-01&from=2024-11-02")
+    assert "'from'" in check(twice, 422, "duplicate_parameter")["detail"]
+    assert acme.get("/api/v1/costs?filter=service=a&filter=service=b").status_code == 200
+
+
+def test_parameters_that_may_come_twice_are_those_that_are_lists(http: TestClient) -> None:
+    paths = http.get("/openapi.json").json()["paths"].values()
+    given = [each for path in paths for one in path.values() for each in one.get("parameters", ())]
+    lists = {each["name"] for each in given if each["schema"].get("type") == "array"}
+    assert lists == {*REPEATABLE}
 
 
 def test_a_body_that_is_no_json(acme: TestClient) -> None:

@@ -22,6 +22,7 @@ from convergence.model.cost import (
     Group,
     Part,
     Shape,
+    parse_filter,
     parse_group,
 )
 from convergence.model.day import FIRST_DAY, LAST_DAY
@@ -94,12 +95,8 @@ class _Costs(BaseModel):
         """Raises Invalid for what is no day, no name to group by, or no filter."""
         filters: dict[Group, list[str]] = defaultdict(list)
         for text in self.filter:
-            name, found, value = text.partition("=")
-            if not found:
-                raise Invalid(
-                    f"{text[:40]!r} is not name=id", code="invalid_filter", hint="service=6F81"
-                )
-            filters[parse_group(name)].append(value)
+            group, value = parse_filter(text)
+            filters[group].append(value)
         return CostQuery(
             date_from=any_day(self.date_from) or FIRST_DAY,
             date_to=any_day(self.date_to) or LAST_DAY,
