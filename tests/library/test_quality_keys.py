@@ -52,6 +52,10 @@ def refusal(*checks: str, head: str = HEAD) -> list[str]:
         ),
         ("{check: notnull, column: cost}", "expected one of not_null, unique, range"),
         ("{check: regex, column: currency, pattern: '(?=a)'}", "RE2, which has no lookaround"),
+        (
+            "{check: regex, column: currency, pattern: 'a+{1000}'}",
+            "bad repetition operator: +{1000}",
+        ),
         ("{check: custom_sql, expression: cost > 0 FROM x}", "is not a condition"),
         ("{check: custom_sql, expression: 'cost >'}", "t.yml:8:41  "),
         ("{check: custom_sql, expression: READ_CSV('a') > 0}", "READ_CSV is not available"),

@@ -1,6 +1,7 @@
 """What is wrong with quality checks before a row is looked at: columns, conditions, places."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from sqlglot import exp
 
@@ -26,9 +27,24 @@ def _of(check: Check, index: int, schema: TableSchema | None) -> Iterator[Findin
     for key, text in (("where", check.where), ("expression", check.expression)):
         if text is not None:
             yield from _in_sql(check, text, Finding((index, key), ""), schema)
+    if check.pattern is not None and (said := _said_by_re2(check.pattern)):
+        yield Finding((index, "pattern"), f"RE2 cannot read the pattern: {said}")
     if check.check is CheckKind.SUM_MATCHES_SOURCE and not (schema and schema.is_billing):
         message = "sum_matches_source is for a table that holds a bill"
         yield Finding((index, "check"), message, "leave it out")
+
+
+@lru_cache(maxsize=256)
+def _said_by_re2(pattern: str) -> str:
+    """What is wrong with it; empty when nothing is."""
+    import duckdb  # noqa: PLC0415 - takes longer to load than all else that reads a template
+
+    with duckdb.connect() as engine:
+        try:
+            engine.execute("SELECT regexp_matches('', ?)", [pattern])
+        except duckdb.Error as error:
+            return str(error).splitlines()[0].removeprefix("Invalid Input Error: ")
+    return ""
 
 
 def _in_sql(check: Check, text: str, at: Finding, schema: TableSchema | None) -> Iterator[Finding]:
