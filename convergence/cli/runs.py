@@ -155,12 +155,15 @@ def show_run(run: dict[str, Any], form: Format) -> None:
 
 
 def _totals(step: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a step loaded and what the source holds, by invoice month, cost type and currency."""
+    """What a step loaded and what the source holds, by invoice month, cost type and currency.
+    Nothing of a table that is no bill.
+    """
     report = step.get("report") or {}
     axes = ("invoice_month", "cost_type", "currency")
     source = {tuple(row[axis] for axis in axes): row for row in report.get("source_totals", ())}
     lines = []
-    for row in report.get("totals", ()):
+    bill = (row for row in report.get("totals", ()) if any(row[axis] for axis in axes))
+    for row in bill:
         theirs = source.get(tuple(row[axis] for axis in axes), {})
         proof = {f"source_{name}": theirs.get(name) for name in ("rows", "cost", "credits")}
         line = {"step_id": step["step_id"], **row, **proof}

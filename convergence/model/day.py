@@ -26,7 +26,11 @@ def parse_day(text: str, *, today: date) -> date:
         )
     last = today + timedelta(days=1)
     if not FIRST_DAY <= day <= last:
-        raise Invalid(f"Date must be from {FIRST_DAY} to {last} (got: {day})", code="invalid_date")
+        raise Invalid(
+            f"Date must be from {FIRST_DAY} to {last} (got: {day})",
+            code="invalid_date",
+            hint="a day of which a bill can have usage",
+        )
     return day
 
 

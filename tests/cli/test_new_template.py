@@ -15,6 +15,7 @@ def test_new_template_is_good_and_runs(cdp: Cdp, tmp_path: Path) -> None:
     for template in ("gcp/cost/cost_billing", "gcp/cost/by_project"):
         ran = cdp("run", template, "--tenant", "acme", "--date", DAY)
         assert ran.code == 0, ran.err
+        assert ("source_cost" in ran.out) is (template == "gcp/cost/cost_billing")
     found = cdp("sql", "-t", "acme", "SELECT net FROM cost_by_project", "-o", "csv")
     assert found.out.splitlines()[1] == "9.050000001"
 
