@@ -183,7 +183,8 @@ def _verdict(check: Check, measure: Measure, now: datetime) -> tuple[bool, str, 
         case CheckKind.CUSTOM_SQL if actual is not None:
             return bool(actual), "true", str(bool(actual)).lower()
     allowed = measure.checked * (1 - check.mostly)
-    return measure.failed <= allowed, _threshold(check), f"{measure.failed} rows fail"
+    failing = "1 row fails" if measure.failed == 1 else f"{measure.failed} rows fail"
+    return measure.failed <= allowed, _threshold(check), failing
 
 
 def _is_between(check: Check, value: Decimal) -> bool:

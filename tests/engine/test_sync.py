@@ -179,6 +179,8 @@ def test_a_broken_file_fails_and_is_named_until_it_is_mended(
     export((YOUNG, "3", "", "202411"), name=broken.name)
     assert run_sync(service).status is Status.COMPLETED
     assert [*by_day(service)] == [OLD, YOUNG]
+    broken.with_name("c.csv").write_text("what\n1\n")
+    assert "some files not loaded (0 loaded, " in (run_sync(service).error or "")
 
 
 def test_a_broken_day_and_a_late_one_leave_the_others_together(

@@ -178,6 +178,23 @@ def test_a_file_that_lacks_a_column_is_named_with_it(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("adapter", ["duckdb"], indirect=True)
+def test_a_csv_of_another_build_is_told_by_what_is_wrong(
+    tenant: "Tenant", exports: Path, make_row: Rows
+) -> None:
+    path = exports / "day.csv"
+    write_csv(path, [flattened(make_row(), json.dumps)])
+    header, rest = path.read_text().split("\n", 1)
+    for content, said in (
+        (f"{header}\n{rest}".encode("utf-16"), "it is not in UTF-8"),
+        (f"{header.replace(',', ';')}\n{rest}".encode(), "not parted by commas"),
+        (f"{header.upper()}\n{rest}".encode(), "names are in small letters"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(StepFailed, match=said):
+            tenant.load()
+
+
 def test_a_file_of_a_wrong_type_is_named_with_the_column(
     tenant: "Tenant", exports: Path, make_row: Rows
 ) -> None:

@@ -204,10 +204,10 @@ class Sync:
             told.append(general.detail)
         more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
         done = f"{len(self.loaded)} loaded, {len(self.unchanged)} as they were"
+        left = _days_in_words(len(self.failed)) if self.failed else "some files"
         passing = all(isinstance(error, StepInterrupted) for error in errors)
         raise (StepInterrupted if passing else StepFailed)(
-            f"{_days_in_words(len(self.failed))} not loaded ({done}): "
-            f"{'; '.join(told[:TOLD])}{more}",
+            f"{left} not loaded ({done}): {'; '.join(told[:TOLD])}{more}",
             code=errors[0].code,
             hint=errors[0].hint,
         )

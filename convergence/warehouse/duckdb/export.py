@@ -105,7 +105,9 @@ def _misbuilt(columns: tuple[tuple[str, SqlType], ...]) -> str:
     available = _available(columns)
     lacking = sorted(path for path in schema.required if not _has(path, available))
     if lacking:
-        return "it lacks the column " + ", ".join(lacking)
+        said = "it lacks the column " + ", ".join(lacking)
+        is_written_otherwise = {name.lower() for name in available} & {*lacking}
+        return f"{said}: names are in small letters" if is_written_otherwise else said
     try:
         for column in schema.columns:
             convert.pick(column, available)

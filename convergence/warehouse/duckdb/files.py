@@ -303,10 +303,15 @@ def _time_range(
 
 
 def _describe_csv(_: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
-    with _open_text(state.path) as lines:
-        header = next(csv.reader(lines, strict=True), None)
+    try:
+        with _open_text(state.path) as lines:
+            header = next(csv.reader(lines, strict=True), None)
+    except UnicodeDecodeError:
+        raise ValueError("it is not in UTF-8") from None
     if not header:
         raise ValueError("it has no header")
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+        raise ValueError("its fields are not parted by commas")
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise ValueError(f"its header names {', '.join(twice)} twice")
