@@ -167,6 +167,8 @@ def top(
         shares = (share(Decimal(item["net"]), whole) for item in of_currency)
         best += [item | {"share": next(shares)} for item in of_currency[:limit]]
     show_rows(best, [*columns_of(items, [by]), "share"], call.format)
+    if len(best) < len(items):
+        say(f"{len(items) - len(best)} more have less net cost: --limit")
     if not best:
         say(f"{tenant} has no costs there; see what was loaded: cdp runs ls --tenant {tenant}")
 

@@ -50,7 +50,9 @@ def exit_code(error: CdpError) -> int:
 def report(
     error: CdpError, *, debug: bool = False, tenant: str = "TENANT", otherwise: str = ""
 ) -> None:
-    """Say what happened, where, and what to do: `otherwise` where the error does not."""
+    """Say what happened, where, and what to do: `otherwise` where the error says neither what
+    nor at which line of a file.
+    """
     if debug:
         traceback.print_exception(error)
     told_below = [fault for fault in error.faults[:1] if fault.file or fault.pointer]
@@ -62,7 +64,7 @@ def report(
             typer.echo(plain(line), err=True)
     suggested = {fault.suggestion for fault in error.faults if fault.suggestion}
     hint = (error.hint or ADVICE.get(error.code, "")).replace("TENANT", tenant)
-    if not hint and not suggested:
+    if not hint and not suggested and not any(fault.file for fault in error.faults):
         hint = otherwise
     if hint not in suggested:
         advise(hint)

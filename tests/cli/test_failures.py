@@ -40,7 +40,7 @@ def test_fault_is_shown_in_its_source_with_a_caret(
         column=22,
         suggestion="timeout_minutes: 10",
     )
-    report(Invalid("one fault", faults=[fault]))
+    report(Invalid("one fault", faults=[fault]), otherwise="cdp --help")
     assert capsys.readouterr().err.splitlines()[1:] == [
         f'{file}:2:22  expected a number, got "ten"',
         "    2 |   - timeout_minutes: ten",
