@@ -13,7 +13,7 @@ from convergence.engine import costs, reconcile
 from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
 from convergence.errors import Invalid
-from convergence.model.cost import CostQuery, Dimension
+from convergence.model.cost import Calendar, CostQuery, Dimension
 from convergence.model.invoice import MonthState
 from convergence.model.notification import Notification
 from convergence.model.restatement import Reason, Restatement
@@ -178,8 +178,10 @@ def test_the_bill_agrees_with_its_source_and_names_the_runs(
 
 
 def test_rows_lost_in_the_warehouse_show_as_a_difference(service: Service, export: Export) -> None:
+    """A proof is made anew, and never one that was kept."""
     export((OLD, "1", "", "202410"))
     run_sync(service)
+    assert [month.is_equal for month in reconcile.reconciliation(service, "acme", None)] == [True]
     dataset = Path(service.config.home, "warehouse")
     service.warehouse.close()
     (file,) = (path for path in dataset.glob("*.duckdb") if "acme" in path.name)
@@ -187,6 +189,23 @@ def test_rows_lost_in_the_warehouse_show_as_a_difference(service: Service, expor
         connection.execute("DELETE FROM billing_cost_daily")
     (october,) = reconcile.reconciliation(service, "acme", None)
     assert (october.is_equal, october.difference) == (False, Decimal(-1))
+
+
+def test_an_invoice_month_that_is_none_stays_open_and_has_no_name(
+    service: Service, export: Export
+) -> None:
+    odd = ("", "0", "2024-10", "202413", "999912")
+    export(*((OLD, "1", "", month) for month in (*odd, "202410")))
+    run_sync(service)
+    found = reconcile.reconciliation(service, "acme", None)
+    assert sum(month.ours.cost for month in found) == len(odd) + 1
+    assert all(month.is_equal for month in found)
+    states = {month.invoice_month: month.state for month in found}
+    assert {states[month] for month in odd} == {MonthState.OPEN}
+    ever = CostQuery(date_from=date.min, date_to=date.max, calendar=Calendar.INVOICE_MONTH)
+    by_month = replace(ever, group_by=(Dimension.MONTH,))
+    rows = costs.summary(service, "acme", by_month).rows
+    assert {row[0]: row[2] for row in rows} == {None: len(odd), "2024-10": 1}
 
 
 def test_sums_that_differ_from_their_rows_are_no_proof(service: Service, export: Export) -> None:
