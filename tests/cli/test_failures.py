@@ -49,6 +49,14 @@ def test_fault_is_shown_in_its_source_with_a_caret(
     ]
 
 
+def test_an_error_that_points_at_a_line_points_at_no_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fault = Fault(message="is missing", file="t.yml", line=2, column=1)
+    report(Invalid("one fault", faults=[fault]), otherwise="cdp --help")
+    assert "try:" not in capsys.readouterr().err
+
+
 def test_fault_without_a_readable_file_is_still_told(capsys: pytest.CaptureFixture[str]) -> None:
     report(Invalid("bad", faults=[Fault(message="is missing", pointer="/date")]))
     assert capsys.readouterr().err.splitlines()[1:] == ["/date  is missing"]
