@@ -73,7 +73,7 @@ def publish(service: Service) -> int:
             except CdpError as error:
                 _leave(service, tenant_id, error)
                 failed.add(tenant_id)
-        failed |= _publish_central(service, shared, seen_at)
+        failed |= _publish_central(service, shared, seen_at) if shared else set()
         done = [dirty for tenant_id in shared.keys() - failed for dirty in batches[tenant_id]]
         if done:
             with service.database.write() as tx:
