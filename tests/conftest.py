@@ -36,11 +36,20 @@ SHARED = ("ground", "chromium", "started", "bill", "whole", "loaded", "seed")
 """Fixtures that take seconds to make, or that run on beside the tests."""
 
 
+WHOLE = {"api", "bill", "browser", "cli", "engine", "fleet", "journeys", "tools", "web"}
+"""Folders whose tests have a whole service, or processes, around them."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all tests that share such a fixture to one worker, so that it is made once."""
+    """Give all tests that share such a fixture to one worker, so that it is made once, and mark
+    those which the quick run leaves out.
+    """
     for item in items:
-        for name in set(SHARED) & set(getattr(item, "fixturenames", ())):
+        asked = set(getattr(item, "fixturenames", ()))
+        if item.path.parent.name in WHOLE or asked & {"service", "tenant"}:
+            item.add_marker(pytest.mark.whole)
+        for name in set(SHARED) & asked:
             item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{name}"))
 
 

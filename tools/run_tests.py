@@ -18,7 +18,7 @@ CHECKS = {
     "dependencies": ["deptry", "convergence"],
 }
 TIERS = {
-    "--fast": ["-m", "not slow and not postgres and not kills and not browser"],
+    "--fast": ["-m", "not slow and not postgres and not kills and not browser and not whole"],
     "--ordinary": ["-m", "not slow"],
     "--slow": [],
     "--browser": ["-m", "browser"],
@@ -26,7 +26,7 @@ TIERS = {
 USAGE = """usage: ./cdp test [--fast|--slow|--browser] [pytest arguments]
 
 Format, lint, types, imports and dependencies, then the tests:
-  --fast     without PostgreSQL, without a browser, and without killing processes
+  --fast     the rules, the store and the SQL alone: no service, PostgreSQL, browser or program
   --slow     the long forms as well
   --browser  the browser's alone; without Chromium they fail, elsewhere they are skipped
 Everything else goes to pytest: ./cdp test --fast tests/model -k money"""
