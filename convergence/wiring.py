@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from convergence.outside.metrics import Metrics
     from convergence.outside.vault import Vault
     from convergence.warehouse.bigquery.access import Access
-    from convergence.warehouse.duckdb.parquet import ExportWriter
+    from convergence.warehouse.files.parquet import ExportWriter
 
 SPARE_CONNECTIONS = 8
 """Beside one for each run under way: for callers, and for what recurs."""
@@ -156,7 +156,7 @@ def shipped_configs() -> Path:
 
 def export_writer() -> "ExportWriter":
     """Writes the files of a sample export; to be closed, as a context."""
-    from convergence.warehouse.duckdb.parquet import ExportWriter
+    from convergence.warehouse.files.parquet import ExportWriter
 
     return ExportWriter()
 
@@ -245,8 +245,8 @@ def access_of(settings: Settings, service: Service, dataset: str) -> "Access":
 
 def _duckdb(settings: Settings, service: Service) -> Warehouse:
     from convergence.store import fleet, sources
-    from convergence.warehouse.duckdb.export import folder_of
     from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
+    from convergence.warehouse.files.export import folder_of
 
     check_files(service)
 

@@ -10,7 +10,7 @@ from sqlglot.errors import SqlglotError
 
 from convergence.errors import Invalid
 from convergence.model.table import Column
-from convergence.warehouse.duckdb.types import described
+from convergence.warehouse.files.types import described
 from convergence.warehouse.sql.arrays import name_fields, rewrite_arrays
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.infer import annotate

@@ -9,7 +9,7 @@ from sqlglot import parse_one
 from typing_extensions import override
 
 from convergence.model.table import Column
-from convergence.warehouse.duckdb.types import duck_type
+from convergence.warehouse.files.types import duck_type
 from tests.bigquery_rest import wire
 from tests.bigquery_rest.wire import Json
 

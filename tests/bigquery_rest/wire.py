@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from convergence.model.table import Column, Mode
-from convergence.warehouse.duckdb.types import SqlType, bigquery_scalar
+from convergence.warehouse.files.types import SqlType, bigquery_scalar
 from tests.bigquery_rest.faults import invalid
 
 Json = dict[str, Any]

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from convergence.model.table import Column, Mode
-from convergence.warehouse.duckdb.types import described, duck_type
+from convergence.warehouse.files.types import described, duck_type
 from tests.bigquery_rest import wire
 from tests.bigquery_rest.catalog import Catalog, check_type, mismatch
 from tests.bigquery_rest.faults import ApiError, invalid, not_found

@@ -6,8 +6,8 @@ import pytest
 
 from convergence.errors import Invalid
 from convergence.warehouse.base import FileForm, QueryLimits, Scope
-from convergence.warehouse.duckdb.files import without_folders
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
+from convergence.warehouse.files.shapes import without_folders
 from convergence.warehouse.sql.faults import sql_fault
 from convergence.warehouse.sql.names import resolve
 from convergence.warehouse.sql.statement import parse

@@ -2,7 +2,7 @@ import pytest
 
 from convergence.errors import NotFound
 from convergence.model.table import Mode
-from convergence.warehouse.duckdb.types import bigquery_scalar, duck_type
+from convergence.warehouse.files.types import bigquery_scalar, duck_type
 from convergence.warehouse.schemas import all_schemas, central_schemas, gcp_export, load_schema
 
 QUOTA_COLUMNS = """

@@ -21,7 +21,7 @@ from convergence.warehouse.bigquery.places import STAGED
 from convergence.warehouse.bigquery.reading import Look
 from convergence.warehouse.bigquery.sources import FilesRead, Sight
 from convergence.warehouse.bigquery.uploads import Uploads
-from convergence.warehouse.duckdb.source_files import OpenFiles, SourceFiles
+from convergence.warehouse.files.source_files import OpenFiles, SourceFiles
 from convergence.warehouse.sql.names import Resolved, reads_files_alone
 from convergence.warehouse.sql.statement import refused
 

@@ -14,7 +14,7 @@ from convergence.warehouse.bigquery.jobs import Jobs
 from convergence.warehouse.bigquery.places import passing, place
 from convergence.warehouse.bigquery.sources import Export, nothing
 from convergence.warehouse.bigquery.tables import Tables
-from convergence.warehouse.duckdb.source_files import OpenFiles
+from convergence.warehouse.files.source_files import OpenFiles
 from convergence.warehouse.schemas import gcp_export
 
 UPLOAD = "cdp_upload_"

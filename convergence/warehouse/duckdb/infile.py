@@ -13,7 +13,7 @@ from sqlglot import exp
 from convergence.model.table import TableSchema
 from convergence.warehouse.base import FileForm
 from convergence.warehouse.duckdb import derived
-from convergence.warehouse.duckdb.types import duck_type
+from convergence.warehouse.files.types import duck_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,8 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import CdpError, Invalid, NotFound, StepInterrupted, WarehouseError
-from convergence.warehouse.duckdb.files import first_line
+from convergence.warehouse.files.instance import literal, lock_down
+from convergence.warehouse.files.shapes import first_line
 
 Folders = Callable[[str], tuple[Path, ...]]
 
@@ -190,7 +191,7 @@ class Instances:
         connection = duckdb.connect(config={"async_threads": 1})
         try:
             connection.execute(
-                f"ATTACH {_text(path)} AS {_name(dataset)} (STORAGE_VERSION 'v1.5.0')"
+                f"ATTACH {literal(path)} AS {_name(dataset)} (STORAGE_VERSION 'v1.5.0')"
             )
             lock_down(
                 connection,
@@ -203,60 +204,6 @@ class Instances:
             connection.close()
             raise _cannot_open(path, error) from error
         return connection
-
-
-def lock_down(
-    connection: duckdb.DuckDBPyConnection,
-    *,
-    folders: tuple[Path, ...],
-    scratch: Path,
-    memory_limit: str,
-    threads: int,
-) -> None:
-    """Leave the instance `folders` and nothing else of the machine, for good; read it back.
-
-    Raises WarehouseError when DuckDB says another thing than it was told.
-    """
-    directories = ", ".join(_text(folder) for folder in folders)
-    for setting, value in (
-        ("GLOBAL TimeZone", "'UTC'"),
-        ("GLOBAL ieee_floating_point_ops", "false"),
-        ("GLOBAL preserve_insertion_order", "false"),
-        ("threads", str(threads)),
-        ("memory_limit", _text(memory_limit)),
-        ("temp_directory", _text(scratch)),
-        ("max_temp_directory_size", _text("16GB")),
-        ("allowed_directories", f"[{directories}]"),
-        ("autoinstall_known_extensions", "false"),
-        ("autoload_known_extensions", "false"),
-        ("python_enable_replacements", "false"),
-        ("enable_external_access", "false"),
-        ("lock_configuration", "true"),
-    ):
-        connection.execute(f"SET {setting} = {value}")
-    found = dict(
-        connection.execute(
-            "SELECT name, value FROM duckdb_settings() WHERE list_contains(?, name)",
-            [list(_PROVEN)],
-        ).fetchall()
-    )
-    if found != _PROVEN:
-        raise WarehouseError(
-            f"DuckDB is not locked down: {found}",
-            code="warehouse_not_locked",
-            hint="this version of DuckDB is not the one the service was built for: cdp doctor",
-        )
-
-
-_PROVEN = {
-    "enable_external_access": "false",
-    "lock_configuration": "true",
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "python_enable_replacements": "false",
-    "ieee_floating_point_ops": "false",
-    "TimeZone": "UTC",
-}
 
 
 def _wait_idle(slot: _Slot, check: Check | None = None) -> None:
@@ -295,10 +242,6 @@ def _cannot_open(path: Path, error: duckdb.Error) -> WarehouseError:
 
 def _wal(path: Path) -> Path:
     return path.with_name(f"{path.name}.wal")
-
-
-def _text(value: object) -> str:
-    return exp.Literal.string(str(value)).sql("duckdb")
 
 
 def _name(identifier: str) -> str:

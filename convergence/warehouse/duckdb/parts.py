@@ -11,8 +11,8 @@ from convergence.errors import StepFailed
 from convergence.model.table import Column, Mode, TableSchema
 from convergence.warehouse.base import StageRequest, Value, WriteMode
 from convergence.warehouse.duckdb import tables
-from convergence.warehouse.duckdb.files import day_bounds
-from convergence.warehouse.duckdb.types import SqlType, bigquery_type
+from convergence.warehouse.files.shapes import day_bounds
+from convergence.warehouse.files.types import SqlType, bigquery_type
 from convergence.warehouse.sql import exact, fill
 
 Given = Mapping[str, SqlType]

@@ -1,25 +1,18 @@
 """The proof of a load: what was written beside what the source holds, and what it replaces."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-
-import duckdb
-
 from convergence.errors import StepFailed
 from convergence.model.load import SourceState
 from convergence.model.restatement import Change
-from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode
+from convergence.warehouse.base import StagedTotals, WriteMode
 from convergence.warehouse.duckdb import changes, parts
-from convergence.warehouse.duckdb.export import Sight
 from convergence.warehouse.duckdb.sums import (
     Slice,
-    SourceSums,
     TableSums,
-    source_sums,
     table_sums,
 )
-from convergence.warehouse.duckdb.trouble import changed_while_read, check_unchanged
 from convergence.warehouse.duckdb.written import StagedLoad, is_compared
+from convergence.warehouse.files.sums import source_of
+from convergence.warehouse.files.trouble import check_unchanged
 
 
 def totals_of(staged: StagedLoad) -> StagedTotals:
@@ -62,25 +55,6 @@ def _written(staged: StagedLoad) -> TableSums:
     if request.mode is WriteMode.REPLACE_PARTITION:
         _check_day(staged, written)
     return written
-
-
-def source_of(
-    cursor: duckdb.DuckDBPyConnection, sights: Sequence[Sight], request: StageRequest
-) -> SourceSums:
-    """The source's own sums: those of the survey, if its files are the same now.
-
-    Raises StepFailed, StepInterrupted.
-    """
-    surveyed = request.surveyed
-    if surveyed is None:
-        days = (request.key.day,)
-        sights = [replace(sight, days=days if sight.days else ()) for sight in sights]
-        return source_sums(cursor, sights, request.table)
-    there = {shape.state for sight in sights for shape in sight.to_read}
-    held = {replace(file, rows=0) for file in surveyed.state.files}
-    if other := (there - surveyed.files) | (held - there):
-        raise changed_while_read(sorted({file.path for file in other}))
-    return SourceSums(totals=surveyed.totals, state=surveyed.state)
 
 
 def _changes(staged: StagedLoad, written: TableSums) -> tuple[Change, ...]:

@@ -9,7 +9,7 @@ from sqlglot import exp, parse_one
 from convergence.model.drift import is_in_place, same_default
 from convergence.model.table import Column, Mode, TableSchema
 from convergence.warehouse.duckdb import derived
-from convergence.warehouse.duckdb.types import duck_type
+from convergence.warehouse.files.types import duck_type
 
 _NEW = "x_new_{}"
 

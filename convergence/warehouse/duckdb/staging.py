@@ -20,13 +20,9 @@ from convergence.warehouse.base import (
     not_together,
 )
 from convergence.warehouse.duckdb import derived, parts, tables
-from convergence.warehouse.duckdb.files import Shapes
 from convergence.warehouse.duckdb.instances import Instances
-from convergence.warehouse.duckdb.interrupt import interruptible
 from convergence.warehouse.duckdb.proof import totals_of
-from convergence.warehouse.duckdb.reading import Prepared, plain_value, prepare
-from convergence.warehouse.duckdb.trouble import explain_failure
-from convergence.warehouse.duckdb.types import bigquery_columns
+from convergence.warehouse.duckdb.reading import prepare
 from convergence.warehouse.duckdb.written import (
     LOADS,
     StagedLoad,
@@ -36,6 +32,11 @@ from convergence.warehouse.duckdb.written import (
     write,
     write_days,
 )
+from convergence.warehouse.files.interrupt import interruptible
+from convergence.warehouse.files.reading import Prepared, plain_value
+from convergence.warehouse.files.shapes import Shapes
+from convergence.warehouse.files.trouble import explain_failure
+from convergence.warehouse.files.types import bigquery_columns
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.sql import daily, fill, names
 from convergence.warehouse.sql.statement import parse

@@ -15,7 +15,7 @@ from convergence.errors import NotFound
 from convergence.model.table import Column, Mode, TableSchema
 from convergence.warehouse.base import Upsert
 from convergence.warehouse.duckdb import reshape
-from convergence.warehouse.duckdb.types import bigquery_scalar, check_name, stored_type
+from convergence.warehouse.files.types import bigquery_scalar, check_name, stored_type
 
 OWN = "main"
 CENTRAL = "tenants"

@@ -33,18 +33,20 @@ from convergence.warehouse.base import (
     Warehouse,
 )
 from convergence.warehouse.duckdb import derived, infile, parts, reshape, staging, tables
-from convergence.warehouse.duckdb.asking import answer, asked
-from convergence.warehouse.duckdb.faults import told
-from convergence.warehouse.duckdb.files import Shapes
 from convergence.warehouse.duckdb.infile import InFile
 from convergence.warehouse.duckdb.instances import Folders, Instances
-from convergence.warehouse.duckdb.interrupt import interruptible
-from convergence.warehouse.duckdb.outfile import write_answer
-from convergence.warehouse.duckdb.reading import Prepared, explained, prepare
-from convergence.warehouse.duckdb.source_files import alone, files_of, folders_of, kind_by_files
+from convergence.warehouse.duckdb.reading import prepare
 from convergence.warehouse.duckdb.staging import Loads
-from convergence.warehouse.duckdb.survey import survey
 from convergence.warehouse.duckdb.written import StagedLoad
+from convergence.warehouse.files.asking import answer, asked
+from convergence.warehouse.files.faults import told
+from convergence.warehouse.files.instance import alone
+from convergence.warehouse.files.interrupt import interruptible
+from convergence.warehouse.files.outfile import write_answer
+from convergence.warehouse.files.reading import Prepared, explained
+from convergence.warehouse.files.shapes import Shapes
+from convergence.warehouse.files.source_files import files_of, folders_of, kind_by_files
+from convergence.warehouse.files.survey import survey
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import central_schemas, load_schema
 from convergence.warehouse.sql import dialect, fill, names
@@ -328,7 +330,12 @@ class DuckdbWarehouse(Warehouse):
                 place = self._lent(dataset, resolved)
             with (
                 place as (cursor, scratch),
-                asked(cursor, resolved, scope, self._shapes) as prepared,
+                asked(
+                    cursor,
+                    resolved,
+                    scope,
+                    lambda: prepare(cursor, dataset, resolved, shapes=self._shapes),
+                ) as prepared,
             ):
                 yield cursor, prepared, scratch
 

@@ -11,9 +11,9 @@ from convergence.model.load import LoadKey
 from convergence.model.table import Column, TableSchema
 from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode, not_together
 from convergence.warehouse.duckdb import changes, derived, parts, tables
-from convergence.warehouse.duckdb.reading import Prepared
 from convergence.warehouse.duckdb.sums import NOTHING, Slice, TableSums, sums_by, table_sums
-from convergence.warehouse.duckdb.types import described
+from convergence.warehouse.files.reading import Prepared
+from convergence.warehouse.files.types import described
 from convergence.warehouse.schemas import load_schema
 
 LOADS = "x_meta_loads"

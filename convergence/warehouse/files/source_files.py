@@ -3,7 +3,6 @@
 Each act has an instance to itself, which sees the folder of the source and nothing else.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from typing import BinaryIO
 import duckdb
 from sqlglot import exp
 
-from convergence.errors import WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, kind_of
@@ -28,56 +26,23 @@ from convergence.warehouse.base import (
     Scope,
     StageRequest,
 )
-from convergence.warehouse.duckdb import export
-from convergence.warehouse.duckdb.asking import answer, asked
-from convergence.warehouse.duckdb.export import Sight
-from convergence.warehouse.duckdb.faults import told
-from convergence.warehouse.duckdb.files import Shapes, match_files
-from convergence.warehouse.duckdb.instances import lock_down
-from convergence.warehouse.duckdb.interrupt import interruptible
-from convergence.warehouse.duckdb.outfile import write_answer
-from convergence.warehouse.duckdb.proof import source_of
-from convergence.warehouse.duckdb.reading import Prepared, explained, look
-from convergence.warehouse.duckdb.sums import SourceSums
-from convergence.warehouse.duckdb.survey import survey
-from convergence.warehouse.duckdb.trouble import check_unchanged, explain_failure
+from convergence.warehouse.files import export
+from convergence.warehouse.files.asking import answer, asked
+from convergence.warehouse.files.export import Sight
+from convergence.warehouse.files.faults import told
+from convergence.warehouse.files.instance import alone
+from convergence.warehouse.files.interrupt import interruptible
+from convergence.warehouse.files.outfile import write_answer
+from convergence.warehouse.files.reading import Prepared, explained, look, prepare
+from convergence.warehouse.files.shapes import Shapes, match_files
+from convergence.warehouse.files.sums import SourceSums, source_of
+from convergence.warehouse.files.survey import survey
+from convergence.warehouse.files.trouble import check_unchanged, explain_failure
 from convergence.warehouse.schemas import gcp_export
 from convergence.warehouse.sql.names import Resolved
 
 _LOOKED_AT = 5
 """So many of a source's newest files tell its kind."""
-
-
-@contextmanager
-def alone(
-    folders: tuple[Path, ...], *, memory_limit: str = "256MB", threads: int = 1
-) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    """An instance without any dataset that sees `folders` alone, and the folder it may write to."""
-    with _scratch() as name:
-        scratch = Path(name).resolve()
-        connection = duckdb.connect(config={"async_threads": 1})
-        try:
-            lock_down(
-                connection,
-                folders=(*folders, scratch),
-                scratch=scratch,
-                memory_limit=memory_limit,
-                threads=threads,
-            )
-            yield connection, scratch
-        finally:
-            connection.close()
-
-
-def _scratch() -> "tempfile.TemporaryDirectory[str]":
-    try:
-        return tempfile.TemporaryDirectory(prefix="cdp-files-")
-    except OSError as error:
-        raise WarehouseError(
-            f"no folder can be made in {tempfile.gettempdir()}: {error.strerror}",
-            code="warehouse_not_writable",
-            hint="free space there, or name another place by TMPDIR",
-        ) from error
 
 
 def files_of(source: GrantedSource) -> tuple[FileState, ...]:
@@ -174,7 +139,9 @@ class SourceFiles:
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Prepared, Path]]:
         with (
             self._instance(folders_of(resolved)) as (cursor, scratch),
-            asked(cursor, resolved, scope, self._shapes) as prepared,
+            asked(
+                cursor, resolved, scope, lambda: prepare(cursor, resolved, self._shapes)
+            ) as prepared,
         ):
             yield cursor, prepared, scratch
 

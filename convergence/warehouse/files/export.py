@@ -16,10 +16,10 @@ from sqlglot import exp
 from convergence.errors import StepFailed
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column
-from convergence.warehouse.duckdb import convert
-from convergence.warehouse.duckdb.convert import Found, WrongType
-from convergence.warehouse.duckdb.files import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
-from convergence.warehouse.duckdb.types import SqlType
+from convergence.warehouse.files import convert
+from convergence.warehouse.files.convert import Found, WrongType
+from convergence.warehouse.files.shapes import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
+from convergence.warehouse.files.types import SqlType
 from convergence.warehouse.schemas import gcp_export
 
 __all__ = [

@@ -9,7 +9,7 @@ from typing import Any, Self
 import duckdb
 
 from convergence.model.table import Column
-from convergence.warehouse.duckdb.types import duck_type
+from convergence.warehouse.files.types import duck_type
 from convergence.warehouse.schemas import gcp_export
 
 FLOATS = frozenset(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from sqlglot import exp, parse_one
 
 from convergence.model.table import Column, Mode
-from convergence.warehouse.duckdb.types import TEXT, SqlType, duck_type
+from convergence.warehouse.files.types import TEXT, SqlType, duck_type
 from convergence.warehouse.sql import exact
 
 _INTEGERS = frozenset(

@@ -7,8 +7,8 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import StepFailed, StepInterrupted
-from convergence.warehouse.duckdb.export import Sight, relation
-from convergence.warehouse.duckdb.files import FileShape, changed_since, fault_in, first_line
+from convergence.warehouse.files.export import Sight, relation
+from convergence.warehouse.files.shapes import FileShape, changed_since, fault_in, first_line
 
 _FULL = re.compile(
     r"No space left|File too large|disk quota|max_temp_directory_size", re.IGNORECASE

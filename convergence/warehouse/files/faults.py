@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import duckdb
 
 from convergence.errors import Invalid, WarehouseError
-from convergence.warehouse.duckdb.files import first_line
+from convergence.warehouse.files.shapes import first_line
 from convergence.warehouse.sql import names
 from convergence.warehouse.sql.faults import sql_fault
 

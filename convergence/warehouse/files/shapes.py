@@ -20,7 +20,7 @@ import duckdb
 from sqlglot import exp
 
 from convergence.model.load import FileState
-from convergence.warehouse.duckdb.types import TEXT, SqlType, described
+from convergence.warehouse.files.types import TEXT, SqlType, described
 
 FILE_COLUMN = "x_source_file"
 """Each row's file, as a column of what `reader` reads."""

@@ -10,14 +10,14 @@ from sqlglot import exp
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.model.unit import Unit, UnitDay
-from convergence.warehouse.duckdb.export import (
+from convergence.warehouse.files.export import (
     DAY_COLUMN,
     Sight,
     fault_of,
     names_of,
     relation,
 )
-from convergence.warehouse.duckdb.files import (
+from convergence.warehouse.files.shapes import (
     FILE_COLUMN,
     FileShape,
     Format,
@@ -26,8 +26,8 @@ from convergence.warehouse.duckdb.files import (
     digest,
     fault_in,
 )
-from convergence.warehouse.duckdb.sums import CREDITS_OF_ROW
-from convergence.warehouse.duckdb.trouble import changed_while_read
+from convergence.warehouse.files.sums import CREDITS_OF_ROW, or_empty
+from convergence.warehouse.files.trouble import changed_while_read
 from convergence.warehouse.held import ACCOUNT, TIMELESS, Group, Held, held_by_unit
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
@@ -99,7 +99,7 @@ def _sums(
     query = exp.select(
         FILE_COLUMN,
         exp.alias_(exp.cast(exp.column(DAY_COLUMN), "DATE", dialect="duckdb"), "usage_day"),
-        *(exp.alias_(_text(value), f"key_{index}") for index, value in enumerate(keys)),
+        *(exp.alias_(or_empty(value), f"key_{index}") for index, value in enumerate(keys)),
         exp.Count(this=exp.Star()),
         exp.func("SUM", exp.column("cost")),
         exp.func("SUM", CREDITS_OF_ROW.copy()),
@@ -163,7 +163,3 @@ def _columns(shape: FileShape) -> frozenset[str]:
         return frozenset()
     known = {column.name for column in gcp_export().columns}
     return frozenset(name.split(".")[0] for name, _ in shape.columns) & known
-
-
-def _text(value: exp.Expr) -> exp.Expr:
-    return exp.func("COALESCE", value, exp.Literal.string(""))

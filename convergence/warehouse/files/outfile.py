@@ -8,8 +8,8 @@ import duckdb
 from sqlglot import exp
 
 from convergence.warehouse.base import FileForm
-from convergence.warehouse.duckdb.interrupt import growing
-from convergence.warehouse.duckdb.types import SqlType, described
+from convergence.warehouse.files.interrupt import growing
+from convergence.warehouse.files.types import SqlType, described
 
 _OPTIONS = {
     FileForm.CSV: "FORMAT csv, HEADER, PRESERVE_ORDER true",

@@ -1,6 +1,6 @@
 """A question to an instance of DuckDB: it can only read, and errors are told of what was sent."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import duckdb
@@ -8,23 +8,24 @@ import duckdb
 from convergence.errors import Invalid, StepFailed
 from convergence.model.cancel import CancelToken
 from convergence.warehouse.base import QueryLimits, Result, Scope
-from convergence.warehouse.duckdb.faults import told
-from convergence.warehouse.duckdb.files import Shapes, without_folders
-from convergence.warehouse.duckdb.interrupt import interruptible
-from convergence.warehouse.duckdb.reading import Prepared, fetched, plain_value, prepare
-from convergence.warehouse.duckdb.types import bigquery_columns
-from convergence.warehouse.sql import names
+from convergence.warehouse.files.faults import told
+from convergence.warehouse.files.interrupt import interruptible
+from convergence.warehouse.files.reading import Prepared, fetched, plain_value
+from convergence.warehouse.files.shapes import without_folders
+from convergence.warehouse.files.types import bigquery_columns
 from convergence.warehouse.sql.names import Resolved
 
 
 @contextmanager
 def asked(
-    cursor: duckdb.DuckDBPyConnection, resolved: Resolved, scope: Scope, shapes: Shapes
+    cursor: duckdb.DuckDBPyConnection,
+    resolved: Resolved,
+    scope: Scope,
+    prepare: Callable[[], Prepared],
 ) -> Iterator[Prepared]:
     """While inside, the cursor runs the statement, and cannot write. Raises Invalid."""
     try:
-        dataset = names.dataset_of(resolved, scope)
-        prepared = prepare(cursor, dataset, resolved, shapes=shapes)
+        prepared = prepare()
     except StepFailed as failed:
         detail = failed.detail if scope.tenant_id is None else without_folders(failed.detail)
         raise Invalid(detail, code=failed.code, hint=failed.hint) from failed

@@ -1,0 +1,113 @@
+"""A statement over source files as what DuckDB runs, and the answer it gives."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+import duckdb
+from sqlglot import exp
+
+from convergence.errors import Invalid
+from convergence.model.source import GrantedSource, check_kind, kind_of
+from convergence.warehouse.base import Explained, QueryLimits, Read
+from convergence.warehouse.files import export
+from convergence.warehouse.files.export import Sight
+from convergence.warehouse.files.shapes import Shapes, match_files
+from convergence.warehouse.files.types import bigquery_columns
+from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.sql.dialect import to_duckdb
+from convergence.warehouse.sql.names import Resolved
+from convergence.warehouse.sql.notes import notes
+
+FETCHED_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """DuckDB's statement, and the sources it reads, as they were looked at.
+
+    `notes` say what of it is approximate.
+    """
+
+    sql: str
+    notes: tuple[str, ...]
+    sights: tuple[Sight, ...]
+
+
+def prepare(cursor: duckdb.DuckDBPyConnection, resolved: Resolved, shapes: Shapes) -> Prepared:
+    """Translate a statement that reads source files and no table.
+
+    Raises Invalid, and StepFailed that names a file which cannot be read.
+    """
+    sights = sights_of(cursor, resolved, shapes)
+    place = {ref: rows_of(sights[ref.source]) for ref in resolved.refs if ref.source}
+    columns = dict.fromkeys(place, gcp_export().columns)
+    sql = to_duckdb(resolved, place=place.__getitem__, columns=columns.__getitem__)
+    found = notes(resolved, columns=columns.__getitem__)
+    return Prepared(sql=sql, notes=found, sights=tuple(sights.values()))
+
+
+def sights_of(
+    cursor: duckdb.DuckDBPyConnection, resolved: Resolved, shapes: Shapes, days: Sequence[date] = ()
+) -> dict[GrantedSource, Sight]:
+    """The sources that a statement names, by table, at this moment. Raises StepFailed, Invalid."""
+    sources = {ref.source for ref in resolved.refs if ref.source is not None}
+    in_order = sorted(sources, key=lambda source: source.table)
+    return {source: look(cursor, source, shapes, days) for source in in_order}
+
+
+def rows_of(sight: Sight) -> exp.Subquery:
+    """What stands for a source in a statement."""
+    return export.relation(sight).subquery(copy=False)
+
+
+def explained(cursor: duckdb.DuckDBPyConnection, tree: exp.Query, prepared: Prepared) -> Explained:
+    """Let DuckDB check the statement's names and types; no row is read."""
+    nothing = exp.Subquery(this=exp.Var(this=prepared.sql), alias=exp.to_identifier("rows_"))
+    cursor.execute(exp.select("*").from_(nothing).limit(0).sql("duckdb"))
+    return Explained(
+        statement=tree.sql("bigquery", pretty=True),
+        sql=prepared.sql,
+        notes=prepared.notes,
+        columns=tuple(bigquery_columns(cursor)),
+        reads=tuple(_read(sight) for sight in prepared.sights),
+    )
+
+
+def _read(sight: Sight) -> Read:
+    states = [shape.state for shape in sight.to_read]
+    size = sum(state.size for state in states)
+    matched = len(sight.shapes)
+    return Read(source=sight.source.table, files=len(states), bytes=size, matched=matched)
+
+
+def fetched(cursor: duckdb.DuckDBPyConnection, limits: QueryLimits) -> Iterator[tuple[object, ...]]:
+    """The rows, one more than the limit at most. Raises Invalid when they hold too much text."""
+    characters = 0
+    left = limits.rows + 1
+    while left > 0 and (part := cursor.fetchmany(min(left, FETCHED_AT_ONCE))):
+        characters += sum(len(str(value)) for row in part for value in row)
+        if characters > limits.characters:
+            raise Invalid(
+                f"the answer holds more than {limits.characters:,} characters",
+                code="result_too_large",
+                hint="ask for fewer rows or columns",
+            )
+        left -= len(part)
+        yield from part
+
+
+def look(
+    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Shapes, days: Sequence[date]
+) -> Sight:
+    """The source's files at this moment. Raises StepFailed, Invalid."""
+    states = match_files(source.files) if source.files else ()
+    sight = Sight(source=source, shapes=shapes.of(cursor, states), days=tuple(days))
+    check_kind(source, kind_of(source, export.names_of(sight.shapes)))
+    export.check_readable(sight)
+    return sight
+
+
+def plain_value(value: object) -> object:
+    """DuckDB gives times with pytz's UTC: Python's own is what everyone compares with."""
+    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value
