@@ -107,7 +107,7 @@ def summary(
         typer.Option(
             "--as-of",
             metavar="DAY|MOMENT",
-            help="As it was at the end of that day; by day, service, project, invoice_month.",
+            help="As it was at the end of that day; by usage days in UTC or invoice months.",
         ),
     ] = None,
     limit: Annotated[
@@ -126,6 +126,8 @@ def summary(
     }
     answer = asked(call, tenant, question | {"credit_types": credit_types})
     items: list[dict[str, Any]] = answer["items"]
+    if as_of and not items:
+        say(f"no costs then: rows were first loaded at {answer['first_loaded_at'] or '(never)'}")
     if answer["next_cursor"]:
         say(f"the first {limit} groups, more follow; all: leave --limit out, or cdp costs export")
         show_rows(items, columns_of(items, names), call.format)

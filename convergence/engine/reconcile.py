@@ -2,58 +2,36 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from convergence.engine import costs
+from convergence.engine import costs, recall
 from convergence.engine.service import Service
-from convergence.errors import Conflict, Invalid, Unavailable
-from convergence.model.cost import Calendar, CostQuery, Dimension, Group, Part
+from convergence.errors import Conflict, Invalid
+from convergence.model.cost import CostQuery, Dimension, Part
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.money import MoneyKey, Total
-from convergence.model.restatement import Restatement
 from convergence.model.tenant import WarehouseKind
-from convergence.store import loads, restatements, tenants
-from convergence.store.restatements import Wanted
+from convergence.store import loads, restatements
 from convergence.warehouse.base import Result
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_axes import PACIFIC
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 
-TRIES = 5
-KEPT: frozenset[Group] = frozenset(
-    {Dimension.DAY, Dimension.SERVICE, Dimension.PROJECT, Dimension.INVOICE_MONTH}
-)
-"""What restatements tell apart."""
-
-_FIGURES = ("currency", "rows", "cost", "credits", "net")
-_ID: Mapping[Group, str] = {
-    Dimension.DAY: "day",
-    Dimension.SERVICE: "service_id",
-    Dimension.PROJECT: "project_id",
-    Dimension.INVOICE_MONTH: "invoice_month",
-}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bill:
     """Costs, with when their newest row was exported, which of an earlier bill is not known, and
-    the last day taken for complete, None where nothing was loaded; the part that follows, if there
-    is one.
+    the last day taken for complete, None where nothing was loaded; when rows were first loaded at
+    all; the part that follows, if there is one.
     """
 
     result: Result
     fresh_at: datetime | None
     complete_to: date | None
+    first_loaded_at: datetime | None
     following: Part | None = None
-
-
-Key = tuple[object, ...]
-FirstDays = Mapping[str, Sequence[date]]
 
 
 def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[Reconciliation]:
@@ -63,19 +41,19 @@ def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[
     expires = service.config.warehouse is WarehouseKind.BIGQUERY
     kept_from = load_schema(BILLING_TABLE).first_kept(service.clock.now()) if expires else None
     first = kept_from or date.min
-    for _ in range(TRIES):
+    for _ in range(recall.TRIES):
         with service.database.read() as tx:
             before = loads.state(tx, tenant_id)
         ours = _ours(service, tenant_id, first, from_rows=True)
         kept = _ours(service, tenant_id, first)
-        note_published(service, tenant_id)
+        recall.note_published(service, tenant_id)
         with service.database.read() as tx:
             changed = restatements.months(tx, tenant_id, BILLING_TABLE)
             newest = loads.newest(tx, tenant_id, BILLING_TABLE, first=first)
             if loads.state(tx, tenant_id) == before:
                 break
     else:
-        raise _in_motion()
+        raise recall.in_motion()
     theirs: dict[MoneyKey, Total] = {}
     run_ids: dict[MoneyKey, dict[str, None]] = defaultdict(dict)
     for load in newest:
@@ -122,20 +100,18 @@ def bill(
     if past is None:
         result = costs.summary(service, tenant_id, question, rows=rows)
     else:
-        result = summary_as_of(service, tenant_id, question, past)
+        result = recall.summary_as_of(service, tenant_id, question, past)
+    # The last day whose rows have had time to arrive, but none after the last that was loaded.
+    arrived = (past or now).date() - timedelta(days=service.config.arriving_days)
+    with service.database.read() as tx:
+        loaded = loads.last_day(tx, tenant_id, BILLING_TABLE, until=past or now)
+        first_loaded_at = loads.first_published_at(tx, tenant_id, BILLING_TABLE)
     return Bill(
         result=result,
         fresh_at=None if past else costs.newest_export_time(service, tenant_id),
-        complete_to=_complete_to(service, tenant_id, past or now),
+        complete_to=min(loaded, arrived) if loaded else None,
+        first_loaded_at=first_loaded_at,
     )
-
-
-def _complete_to(service: Service, tenant_id: str, moment: datetime) -> date | None:
-    """The last day whose rows have had time to arrive, but none after the last that was loaded."""
-    with service.database.read() as tx:
-        loaded = loads.last_day(tx, tenant_id, BILLING_TABLE, until=moment)
-    arrived = moment.date() - timedelta(days=service.config.arriving_days)
-    return min(loaded, arrived) if loaded else None
 
 
 def bill_in_part(
@@ -193,55 +169,6 @@ def _text_of(state: tuple[int, datetime | None]) -> str:
     return f"{count}@{newest.isoformat() if newest else ''}"
 
 
-def summary_as_of(
-    service: Service, tenant_id: str, question: CostQuery, moment: datetime
-) -> Result:
-    """What `costs.summary` answered at a moment: today's rows without what was published since.
-
-    Raises Invalid for groups and filters that restatements do not tell apart.
-    """
-    asked = {*question.group_by, *(name for name, ids in question.filters.items() if ids)}
-    if question.calendar is not Calendar.USAGE_UTC or question.with_rates:
-        raise Invalid(
-            "an earlier bill is by usage days in UTC, in the currencies it was in",
-            code="invalid_dimension",
-            hint="leave calendar and convert out",
-        )
-    if unknown := asked - KEPT:
-        raise Invalid(
-            f"an earlier bill has no {', '.join(sorted(map(str, unknown)))}",
-            code="invalid_dimension",
-            hint=f"with as_of: {', '.join(sorted(map(str, KEPT)))}",
-        )
-    question = replace(question, with_credit_types=False)
-    for _ in range(TRIES):
-        since, first = _since(service, tenant_id, question, moment)
-        result = costs.summary(service, tenant_id, question, without=first)
-        note_published(service, tenant_id)
-        if _since(service, tenant_id, question, moment) == (since, first):
-            return _taken_back(result, question, since)
-    raise _in_motion()
-
-
-def note_published(service: Service, tenant_id: str) -> None:
-    """Record the loads that readers see already and the store does not know of yet: between the
-    two lies a moment, or a crash.
-    """
-    with service.database.read() as tx:
-        left = loads.left_staged(tx, tenant_id, BILLING_TABLE)
-        dataset = tenants.get(tx, tenant_id).dataset
-    for load in left:
-        if service.warehouse.is_visible(dataset, load.load_id):
-            with service.database.write() as tx:
-                loads.publish(tx, tenant_id, load.load_id, now=service.clock.now())
-
-
-def _in_motion() -> Unavailable:
-    return Unavailable(
-        "loads are being published", code="bill_in_motion", hint="try again in a moment"
-    )
-
-
 def _ours(
     service: Service, tenant_id: str, first: date, *, from_rows: bool = False
 ) -> dict[MoneyKey, Total]:
@@ -254,84 +181,3 @@ def _ours(
         key = MoneyKey(month or "", cost_type or "", currency or "")
         found[key] = found.get(key, Total()) + Total(rows, cost, credits_)
     return found
-
-
-def _since(
-    service: Service, tenant_id: str, question: CostQuery, moment: datetime
-) -> tuple[list[Restatement], FirstDays]:
-    """What was restated after the moment, and the days that were first loaded after it."""
-    wanted = Wanted(date_from=question.date_from, date_to=question.date_to)
-    with service.database.read() as tx:
-        first = loads.first_loaded_after(tx, tenant_id, BILLING_TABLE, moment)
-        found = restatements.after(tx, tenant_id, BILLING_TABLE, moment, wanted)
-        days = {source: set(of_source) for source, of_source in first.items()}
-        return [r for r in found if r.usage_date not in days.get(r.source, set())], first
-
-
-def _taken_back(result: Result, question: CostQuery, since: Sequence[Restatement]) -> Result:
-    """The rows with each restatement taken back; groups that are left without rows are none."""
-    names = [name for name, _ in result.columns]
-    keys = [_ID[group] for group in dict.fromkeys(question.group_by)]
-    groups: dict[Key, dict[str, Any]] = {}
-    for row in result.rows:
-        shown = dict(zip(names, row, strict=True))
-        group = groups.setdefault(_key(shown, keys), shown)
-        if group is not shown:
-            _add(group, _total(shown))
-    for restatement in since:
-        if _is_asked(restatement, question):
-            values = _values(restatement)
-            empty = dict.fromkeys(names) | {name: values[name] or None for name in keys}
-            empty |= {"currency": restatement.currency or None, "rows": 0}
-            group = groups.setdefault(_key(values, keys), empty)
-            _take_back(group, restatement)
-    rows = [tuple(group[name] for name in names) for group in groups.values() if group["rows"]]
-    return replace(result, rows=sorted(rows, key=_order(names)))
-
-
-def _take_back(group: dict[str, Any], restatement: Restatement) -> None:
-    _add(group, restatement.old + restatement.new.negated())
-
-
-def _total(group: Mapping[str, Any]) -> Total:
-    zero = Decimal(0)
-    return Total(group["rows"], group["cost"] or zero, group["credits"] or zero)
-
-
-def _add(group: dict[str, Any], more: Total) -> None:
-    total = _total(group) + more
-    group |= {"rows": total.rows, "cost": total.cost, "credits": total.credits, "net": total.net}
-
-
-def _is_asked(restatement: Restatement, question: CostQuery) -> bool:
-    values = _values(restatement)
-    return all(
-        str(values[_ID[dimension]]) in ids for dimension, ids in question.filters.items() if ids
-    )
-
-
-def _values(restatement: Restatement) -> dict[str, object]:
-    return {
-        "day": restatement.usage_date,
-        "service_id": restatement.service_id,
-        "project_id": restatement.project_id,
-        "invoice_month": restatement.invoice_month,
-        "currency": restatement.currency,
-    }
-
-
-def _key(values: Mapping[str, Any], keys: Sequence[str]) -> Key:
-    return tuple(values[name] or "" for name in (*keys, "currency"))
-
-
-def _order(names: Sequence[str]) -> Any:  # noqa: ANN401 - a key to sort by
-    """By day where there is one, then by net, the largest first."""
-    net = names.index("net")
-    day = names.index("day") if "day" in names else None
-    others = [index for index, name in enumerate(names) if name not in {*_FIGURES[1:], "day"}]
-
-    def order(row: tuple[Any, ...]) -> tuple[Any, ...]:
-        rest = [row[index] or "" for index in others]
-        return ("" if day is None else row[day], -row[net], *rest)
-
-    return order

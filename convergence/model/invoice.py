@@ -1,11 +1,14 @@
 """An invoice month as it ripens: its rows still arrive, may still be corrected, or are final."""
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
 from convergence.model.money import Total
+
+_MONTH = re.compile(r"(2[0-9]{3})(0[1-9]|1[0-2])", re.ASCII)
 
 
 class MonthState(StrEnum):
@@ -51,6 +54,12 @@ def month_state(
         return MonthState.OPEN
     latest = max(end, changed_at.date()) if changed_at else end
     return MonthState.CLOSED if (today - latest).days >= closing_days else MonthState.SETTLING
+
+
+def month_of(invoice_month: str) -> str:
+    """`YYYY-MM`; empty where it is no month."""
+    found = _MONTH.fullmatch(invoice_month)
+    return "-".join(found.groups()) if found else ""
 
 
 def _end(month: str) -> date | None:

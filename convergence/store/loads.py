@@ -220,6 +220,18 @@ def last_day(
     return tx.connection.execute(query.order_by(loads.c.day.desc()).limit(1)).scalar()
 
 
+def first_published_at(tx: ReadTx, tenant_id: str, table: str) -> datetime | None:
+    """When rows of the table, samples apart, were first published."""
+    when = loads.c.published_at
+    query = sa.select(when).where(
+        *_published(tenant_id, table),
+        loads.c.row_count > 0,
+        loads.c.is_sample.is_(sa.false()),
+        when.is_not(None),
+    )
+    return tx.connection.execute(query.order_by(when).limit(1)).scalar()
+
+
 def state(tx: ReadTx, tenant_id: str) -> tuple[int, datetime | None]:
     """Changes with each published load of the tenant: how many there are, and when the last was."""
     when = loads.c.published_at

@@ -9,11 +9,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from convergence.engine import costs, reconcile
+from convergence.engine import costs, recall, reconcile
 from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
 from convergence.errors import Invalid
 from convergence.model.cost import Calendar, CostQuery, Dimension
+from convergence.model.day import FIRST_DAY, LAST_DAY
 from convergence.model.invoice import MonthState
 from convergence.model.notification import Notification
 from convergence.model.restatement import Reason, Restatement
@@ -29,6 +30,20 @@ Export = Callable[..., Path]
 BILLING = "gcp/cost/cost_billing"
 DETAILED = "local.billing.gcp_billing_export_resource_v1_TEST"
 ALL = CostQuery(date_from=date(2024, 1, 1), date_to=date(2025, 1, 1), group_by=(Dimension.DAY,))
+
+_EVER = CostQuery(date_from=FIRST_DAY, date_to=LAST_DAY, calendar=Calendar.INVOICE_MONTH)
+_BY_MONTH = replace(_EVER, group_by=(Dimension.MONTH,))
+EARLIER = [
+    replace(ALL, group_by=tuple(sorted(recall.KEPT[Calendar.USAGE_UTC]))),
+    replace(ALL, group_by=(Dimension.WEEK,), filters={Dimension.MONTH: ("2024-10",)}),
+    replace(_EVER, group_by=tuple(sorted(recall.KEPT[Calendar.INVOICE_MONTH]))),
+    _BY_MONTH,
+    replace(_BY_MONTH, filters={Dimension.MONTH: ("", "2024-11")}),
+    replace(_BY_MONTH, date_from=date(2024, 10, 31), date_to=date(2024, 10, 31)),
+    replace(_BY_MONTH, date_from=date(2024, 11, 1)),
+    replace(_BY_MONTH, date_to=date(2024, 11, 1)),
+]
+"""Questions whose earlier answers are known."""
 
 
 def recorded(service: Service) -> list[Restatement]:
@@ -115,13 +130,13 @@ def test_an_earlier_bill_is_what_was_reported_then(
     service: Service, export: Export, clock: FakeClock
 ) -> None:
     moments: list[datetime] = []
-    reported: list[object] = []
-    question = replace(ALL, group_by=tuple(sorted(reconcile.KEPT)))
+    reported: list[list[object]] = []
     contents = [
         {"a": [(OLD, "1", "", "202410")]},
         {"b": [(OLD, "0.25", "-0.05", "202411"), (YOUNG, "2", "", "202411")]},
         {"a": [(OLD, "3", "", "202410"), ("2024-10-02", "4", "", "202410")]},
-        {"a": [("2024-10-02", "4", "", "202410")], "c": [(OLD, "9", "-9", "202410")]},
+        {"a": [("2024-10-02", "4", "", "")], "c": [(OLD, "9", "-9", "202410")]},
+        {"c": [(OLD, "9", "-9", "202410"), (OLD, "1", "", "2024-1"), (OLD, "1", "", "202412")]},
     ]
     for content in contents:
         for name, rows in content.items():
@@ -130,11 +145,14 @@ def test_an_earlier_bill_is_what_was_reported_then(
         assert run.status is Status.COMPLETED, run.error
         clock.advance(hours=1)
         moments.append(service.clock.now())
-        reported.append(bill(service, question))
+        reported.append([bill(service, question) for question in EARLIER])
         clock.advance(hours=1)
     for moment, then in zip(moments, reported, strict=True):
-        assert bill(service, question, moment) == then
-    assert bill(service, question, datetime.fromisoformat("2024-01-01T00:00:00Z")) == []
+        assert [bill(service, question, moment) for question in EARLIER] == then
+    first = reconcile.bill(service, "acme", ALL, datetime(2024, 1, 1, tzinfo=UTC))
+    assert (first.result.rows, first.complete_to) == ([], None)
+    assert first.first_loaded_at is not None
+    assert first.first_loaded_at < moments[0]
 
 
 def bill(service: Service, question: CostQuery, moment: datetime | None = None) -> object:
@@ -160,6 +178,10 @@ def test_an_earlier_bill_is_filtered_and_knows_no_sku(
     assert bill(service, own, then) == [(date(2024, 10, 1), "EUR", 1, 1, 0, 1)]
     with pytest.raises(Invalid, match="sku"):
         reconcile.bill(service, "acme", replace(ALL, group_by=(Dimension.SKU,)), then)
+    with pytest.raises(Invalid, match="keep the usage day in UTC alone"):
+        reconcile.bill(service, "acme", replace(ALL, calendar=Calendar.USAGE_PACIFIC), then)
+    with pytest.raises(Invalid, match="no day with calendar=invoice_month"):
+        reconcile.bill(service, "acme", replace(ALL, calendar=Calendar.INVOICE_MONTH), then)
 
 
 def test_the_bill_agrees_with_its_source_and_names_the_runs(
@@ -336,7 +358,7 @@ def test_an_empty_id_and_a_missing_one_are_the_same(
     assert (group.group_id, group.rows, group.cost) == ("", 3, Decimal("10.5"))
     only = replace(ALL, filters={Dimension.PROJECT: ("",)})
     assert bill(service, only) == bill(service, ALL)
-    (day,) = reconcile.summary_as_of(service, "acme", only, before).rows
+    (day,) = recall.summary_as_of(service, "acme", only, before).rows
     assert day[:4] == (date(2024, 10, 1), "EUR", 2, Decimal("2.5"))
     assert [item.is_equal for item in reconcile.reconciliation(service, "acme", None)] == [True]
 

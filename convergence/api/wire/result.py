@@ -49,6 +49,8 @@ class BillOfRows(Protocol):
     @property
     def complete_to(self) -> date | None: ...
     @property
+    def first_loaded_at(self) -> datetime | None: ...
+    @property
     def following(self) -> Part | None: ...
 
 
@@ -120,7 +122,7 @@ class CostsQuery(_Costs):
         default=None,
         max_length=40,
         description="What the answer was at the end of a day, or at a moment with its zone; "
-        "by day, service, project and invoice_month",
+        "by usage days in UTC or invoice months, by service, project and invoice_month",
     )
     limit: int | None = Field(
         default=None, ge=1, le=1000, description="Groups in one part; all of them when absent"
@@ -173,11 +175,13 @@ class CostItem(Out):
 
 class CostsOut(Page[CostItem]):
     """`fresh_at` is when the newest row was exported; later days than `complete_to` are still
-    coming in or not loaded, and grouped by day each item says so.
+    coming in or not loaded, and grouped by day each item says so. Before `first_loaded_at` there
+    was no bill.
     """
 
     fresh_at: datetime | None
     complete_to: date | None
+    first_loaded_at: datetime | None
 
 
 class ColumnOut(Out):
@@ -215,6 +219,7 @@ def costs_out(bill: BillOfRows, next_cursor: str | None = None) -> CostsOut:
         items=[CostItem.model_validate(item) for item in items],
         fresh_at=bill.fresh_at,
         complete_to=bill.complete_to,
+        first_loaded_at=bill.first_loaded_at,
         next_cursor=next_cursor,
     )
 

@@ -322,7 +322,8 @@ def _plain(query: CostQuery) -> list[exp.Expr]:
     """Conditions on columns as they are: what is read at all."""
     conditions = [_is_one_of(each, ids) for each, ids in _filters(query) if each.is_plain]
     if query.calendar is Calendar.INVOICE_MONTH:
-        month = column("invoice_month")
+        # Empty or missing, it lies in no period.
+        month = exp.func("NULLIF", column("invoice_month"), exp.Literal.string(""))
         return [*_within(month, _month(query.first), _month(query.last)), *conditions]
     late = timedelta(days=1 if query.calendar is Calendar.USAGE_PACIFIC else 0)
     last = query.last and query.last + late
