@@ -1,9 +1,10 @@
 """The units of a source (files), and what a change of them means for the days of a bill."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import cached_property
 
 from convergence.errors import StepFailed
 from convergence.model.load import FileState, SourceState
@@ -61,7 +62,7 @@ class Unit:
         return file.mtime_ns < seen_ns - RACY_NS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Survey:
     """A source beside what is known of it: files that are other than they were, or gone.
 
@@ -77,7 +78,12 @@ class Survey:
     """Whether nothing was ever settled: then days are loaded, and none is restated."""
     problems: Problems = field(default_factory=dict)
 
-    @property
+    @cached_property
+    def files(self) -> frozenset[FileState]:
+        """All that are there, those without rows of a day included."""
+        return frozenset(unit.file for unit in self.seen.values())
+
+    @cached_property
     def altered(self) -> tuple[Unit, ...]:
         """New files, and those with another content."""
         return tuple(unit for unit in self.seen.values() if not self._is_known(unit))
@@ -99,7 +105,7 @@ class Survey:
                 found[lost].append(unit.path)
         return found
 
-    @property
+    @cached_property
     def changed_days(self) -> frozenset[date]:
         """Days that an altered or vanished file holds, or held."""
         before = [self.known[unit.path] for unit in self.altered if unit.path in self.known]
@@ -112,26 +118,31 @@ class Survey:
 
     def by_day(self, days: Set[date]) -> dict[date, UnitDay]:
         """The totals of each day over all files, oldest first."""
-        found = {day: UnitDay(day=day, totals={}) for day in sorted(days)}
-        for unit in self.seen.values():
-            for part in unit.days:
-                if part.day in found:
-                    found[part.day] = _joined(found[part.day], part)
-        return found
+        return {day: _joined(day, [part for _, part in self._held(day)]) for day in sorted(days)}
 
     def state(self, day: date) -> SourceState:
         """The day's source, as a load that read it would record it."""
-        held = [
-            (replace(unit.file, rows=part.rows, content_hash=unit.content_hash), part)
-            for _, unit in sorted(self.seen.items())
-            for part in unit.days
-            if part.day == day
-        ]
+        held = self._held(day)
         return SourceState(
             max_export_time=_latest(part.max_export_time for _, part in held),
-            files=tuple(file for file, _ in held),
+            files=tuple(
+                replace(unit.file, rows=part.rows, content_hash=unit.content_hash)
+                for unit, part in held
+            ),
             narrowing=self.narrowing,
         )
+
+    def _held(self, day: date) -> Sequence[tuple[Unit, UnitDay]]:
+        """What each file holds of the day, by path."""
+        return self._by_day.get(day, ())
+
+    @cached_property
+    def _by_day(self) -> dict[date, list[tuple[Unit, UnitDay]]]:
+        found: dict[date, list[tuple[Unit, UnitDay]]] = defaultdict(list)
+        for _, unit in sorted(self.seen.items()):
+            for part in unit.days:
+                found[part.day].append((unit, part))
+        return found
 
     def is_whole(self, failed: Set[date]) -> bool:
         """Whether all of the source is as it should be."""
@@ -271,12 +282,13 @@ def mixed(source: str, own: Set[str], path: str, accounts: Set[str], what: str) 
     )
 
 
-def _joined(one: UnitDay, other: UnitDay) -> UnitDay:
-    totals: dict[MoneyKey, Total] = dict(one.totals)
-    for key, total in other.totals.items():
-        totals[key] = totals.get(key, Total()) + total
-    newest = _latest((one.max_export_time, other.max_export_time))
-    return UnitDay(day=one.day, totals=totals, max_export_time=newest)
+def _joined(day: date, parts: Sequence[UnitDay]) -> UnitDay:
+    totals: dict[MoneyKey, Total] = {}
+    for part in parts:
+        for key, total in part.totals.items():
+            totals[key] = totals.get(key, Total()) + total
+    newest = _latest(part.max_export_time for part in parts)
+    return UnitDay(day=day, totals=totals, max_export_time=newest)
 
 
 def _latest(moments: Iterable[datetime | None]) -> datetime | None:

@@ -179,9 +179,8 @@ class Sync:
 
     def _request(self, day: date, held: UnitDay) -> StageRequest:
         survey = self.survey
-        files = frozenset(unit.file for unit in survey.seen.values())
         request = _request(self.settings, self.context, self.schema, source=survey.source, day=day)
-        surveyed = Surveyed(totals=held.totals, state=survey.state(day), files=files)
+        surveyed = Surveyed(totals=held.totals, state=survey.state(day), files=survey.files)
         return replace(request, surveyed=surveyed)
 
     def _tell_of_columns(self) -> None:
