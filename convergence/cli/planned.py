@@ -81,7 +81,7 @@ def _billed(planned: dict[str, Any]) -> Iterator[str]:
     for step in planned["steps"]:
         if step["bytes_billed"] is not None:
             yield (
-                f"{step['step_id']}: its query reads {step['bytes_billed']:,} bytes, "
+                f"{step['step_id']}: {step['bytes_billed']:,} bytes are billed for its query, "
                 f"{step['price_usd']} USD at {planned['price_per_tib']} USD per TiB; "
                 "the proof reads some columns of them again"
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from convergence.api.wire.result import ColumnOut
 from convergence.api.wire.shape import Json, Out
-from convergence.model.price import price_of
+from convergence.model.price import billed, price_of
 from convergence.model.template import StepTrigger
 
 if TYPE_CHECKING:
@@ -147,7 +147,8 @@ def plan_out(plan: "RunPlan") -> PlanOut:
 
 def _step_out(plan: "StepPlan", price_per_tib: Decimal) -> StepPlanOut:
     step, explained = plan.step, plan.explained
-    billed = explained.bytes if explained else None
+    read = explained.bytes if explained else None
+    paid = None if read is None or explained is None else billed(read, len(explained.reads))
     return StepPlanOut(
         step_id=step.step_id,
         name=step.name,
@@ -161,8 +162,8 @@ def _step_out(plan: "StepPlan", price_per_tib: Decimal) -> StepPlanOut:
         sql=explained.sql if explained else None,
         notes=list(explained.notes) if explained else [],
         reads=[ReadOut.model_validate(read) for read in explained.reads] if explained else [],
-        bytes_billed=billed,
-        price_usd=None if billed is None else str(price_of(billed, price_per_tib)),
+        bytes_billed=paid,
+        price_usd=None if paid is None else str(price_of(paid, price_per_tib)),
         rows_last_time=plan.last_rows,
         obstacle=ObstacleOut.model_validate(plan.obstacle) if plan.obstacle else None,
     )
