@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -136,9 +137,11 @@ def _sent_twice(scope: Scope) -> Invalid | None:
                 code="duplicate_header",
                 hint=f"send {name} once",
             )
-    given = QueryParams(scope["query_string"])
-    twice = [name for name in given if name not in REPEATABLE and len(given.getlist(name)) > 1]
-    if twice and scope["path"].startswith("/api/"):
+    if not scope["path"].startswith("/api/"):
+        return None
+    given = Counter(name for name, _ in QueryParams(scope["query_string"]).multi_items())
+    twice = [name for name, times in given.items() if times > 1 and name not in REPEATABLE]
+    if twice:
         return Invalid(
             f"The parameter {twice[0][:40]!r} was sent more than once",
             code="duplicate_parameter",
