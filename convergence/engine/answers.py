@@ -12,7 +12,7 @@ LARGEST = 20_000
 
 
 class Answers:
-    """By key: a question, and the state of the data that it was asked of."""
+    """By key: a question, and the version of the data that it was asked of."""
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -11,7 +11,7 @@ from convergence.errors import Invalid
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostLine, CostQuery, Dimension, FileFormat, Shape
 from convergence.model.money import in_dollars
-from convergence.store import fleet, loads, sources, tenants
+from convergence.store import fleet, sources, tenants, versions
 from convergence.warehouse.base import Explained, FileForm, QueryLimits, Result, Scope
 from convergence.warehouse.sql import cost_queries, lineage_queries
 
@@ -66,7 +66,8 @@ def summary(
     """Rows, gross, credits and net by the question's groups and currency; exact decimals.
 
     `without` are days, by source, whose rows are left out. Where each rate is a group, the
-    amounts in dollars come last. An answer is kept until the tenant's next load. Of its `rows` so
+    amounts in dollars come last. An answer is kept until the tenant's data
+    are others. Of its `rows` so
     many are given, and so many left out before.
     """
 
@@ -80,8 +81,8 @@ def summary(
 
     # Before the question: what is published after this can only be asked again needlessly.
     with service.database.read() as tx:
-        state = loads.state(tx, tenant_id)
-    key = (tenant_id, state, question.key, left_out, rows)
+        version = versions.version(tx, tenant_id)
+    key = (tenant_id, version, question.key, left_out, rows)
     return service.answers.get(key, ask)
 
 

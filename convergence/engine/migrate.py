@@ -20,7 +20,7 @@ from convergence.model.drift import Drift, DriftKind, Verdict, compare
 from convergence.model.table import Mode, TableSchema
 from convergence.model.tenant import Tenant
 from convergence.outside.logs import Log
-from convergence.store import catalogue, fleet, loads, mend, moves, tenants
+from convergence.store import catalogue, fleet, loads, mend, moves, tenants, versions
 from convergence.store import migrate as store_migrations
 from convergence.store.database import Database
 from convergence.warehouse import history
@@ -246,6 +246,8 @@ def _bring_dataset(
         return found
     if any(_is_emptied(service, dataset, each) for each in found):
         _look_anew(service, dataset)
+    elif any(each.statements for each in found):
+        _forget_answers(service, dataset)
     if all(each.state is State.CURRENT for each in found):
         let_tables_go(service, dataset)
     if dataset != CENTRAL_DATASET:
@@ -300,6 +302,14 @@ def _look_anew(service: Service, dataset: str) -> None:
         if tenant is not None:
             moves.look_anew(tx, tenant.tenant_id)
             log.warning("tables were made anew", dataset=dataset, tenant_id=tenant.tenant_id)
+
+
+def _forget_answers(service: Service, dataset: str) -> None:
+    """Those that are kept were of the tables as they were."""
+    with service.database.write() as tx:
+        tenant = fleet.tenant_of_dataset(tx, dataset)
+        if tenant is not None:
+            versions.advance(tx, tenant.tenant_id)
 
 
 def _publish_anew(service: Service, dataset: str) -> None:

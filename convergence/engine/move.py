@@ -20,7 +20,7 @@ from convergence.model.drift import compare
 from convergence.model.table import Column, Mode, TableSchema
 from convergence.model.tenant import Tenant
 from convergence.outside.logs import Log
-from convergence.store import fleet, loads, moves, tenants
+from convergence.store import fleet, loads, moves, tenants, versions
 from convergence.warehouse.base import FileForm, QueryLimits, Scope
 from convergence.warehouse.schemas import tenant_schemas
 from convergence.warehouse.sql import fingerprint
@@ -74,7 +74,7 @@ def move(
     Conflict (already there, busy, not at its schema, changed meanwhile), WarehouseError.
     """
     with source.database.read() as tx:
-        tenant, before = tenants.get(tx, tenant_id), loads.state(tx, tenant_id)
+        tenant, before = tenants.get(tx, tenant_id), versions.version(tx, tenant_id)
     _check_idle(source, target, tenant)
     target.warehouse.check()
     target.warehouse.ensure_dataset(tenant.dataset)
@@ -86,7 +86,7 @@ def move(
         tell(done[-1])
     with source.database.write() as tx:
         tenants.hold(tx, tenant_id)
-        if loads.state(tx, tenant_id) != before or tenant_id in fleet.live_runs(tx).values():
+        if versions.version(tx, tenant_id) != before or tenant_id in fleet.live_runs(tx).values():
             raise _busy(tenant_id, "was loaded meanwhile")
         moves.move(tx, tenant_id, target.config.warehouse, now=source.clock.now())
     return done

@@ -13,7 +13,7 @@ from convergence.model.cost import CostQuery, Dimension, Part
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.money import MoneyKey, Total
 from convergence.model.tenant import WarehouseKind
-from convergence.store import loads, restatements
+from convergence.store import loads, restatements, versions
 from convergence.warehouse.base import Result
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_axes import PACIFIC
@@ -43,14 +43,14 @@ def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[
     first = kept_from or date.min
     for _ in range(recall.TRIES):
         with service.database.read() as tx:
-            before = loads.state(tx, tenant_id)
+            before = versions.version(tx, tenant_id)
         ours = _ours(service, tenant_id, first, from_rows=True)
         kept = _ours(service, tenant_id, first)
         recall.note_published(service, tenant_id)
         with service.database.read() as tx:
             changed = restatements.months(tx, tenant_id, BILLING_TABLE)
             newest = loads.newest(tx, tenant_id, BILLING_TABLE, first=first)
-            if loads.state(tx, tenant_id) == before:
+            if versions.version(tx, tenant_id) == before:
                 break
     else:
         raise recall.in_motion()
@@ -126,7 +126,7 @@ def bill_in_part(
     Raises as `bill` does, and Conflict when something was published since the first part.
     """
     with service.database.read() as tx:
-        state = _text_of(loads.state(tx, tenant_id))
+        version = versions.version(tx, tenant_id)
     asked = _digest(question, moment)
     _, _, of_cursor = part.state.partition("/")
     if part.state and of_cursor != asked:
@@ -135,14 +135,14 @@ def bill_in_part(
             code="invalid_cursor",
             hint="ask for each part with the same parameters; or begin again, without a cursor",
         )
-    state = f"{state}/{asked}"
+    state = f"{version}/{asked}"
     now = service.clock.now()
     is_past = moment is not None and moment < now
     # One more than asked for tells whether a part follows.
     rows = None if is_past else (part.limit + 1, part.position)
     found = bill(service, tenant_id, question, moment, rows=rows)
     with service.database.read() as tx:
-        is_same = state.startswith(f"{_text_of(loads.state(tx, tenant_id))}/")
+        is_same = versions.version(tx, tenant_id) == version
     if not is_same or part.state not in {"", state}:
         raise Conflict(
             "the bill has changed since the first part",
@@ -162,11 +162,6 @@ def bill_in_part(
 def _digest(question: CostQuery, moment: datetime | None) -> str:
     text = f"{question.key} {moment}"
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def _text_of(state: tuple[int, datetime | None]) -> str:
-    count, newest = state
-    return f"{count}@{newest.isoformat() if newest else ''}"
 
 
 def _ours(

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from convergence.errors import Conflict, NotFound
 from convergence.model.load import Load, LoadKey, LoadStatus, SourceState
-from convergence.store import restatements, rows
+from convergence.store import restatements, rows, versions
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.tables import load_leases, loads
 
@@ -102,6 +102,8 @@ def publish(tx: WriteTx, tenant_id: str, load_id: str, *, now: datetime) -> Load
     """STAGED to PUBLISHED; safe to repeat. `published_at` is later than that of the load it
     follows, whatever the clock says. Raises NotFound; Conflict for a load that was discarded.
     """
+    # First of all: of who publishes loads of one tenant, one waits for the other here alone.
+    versions.advance(tx, tenant_id)
     load = _expect(_locked(tx, tenant_id, load_id), LoadStatus.STAGED, LoadStatus.PUBLISHED)
     if load.status is LoadStatus.PUBLISHED:
         return load
@@ -230,14 +232,6 @@ def first_published_at(tx: ReadTx, tenant_id: str, table: str) -> datetime | Non
         when.is_not(None),
     )
     return tx.connection.execute(query.order_by(when).limit(1)).scalar()
-
-
-def state(tx: ReadTx, tenant_id: str) -> tuple[int, datetime | None]:
-    """Changes with each published load of the tenant: how many there are, and when the last was."""
-    when = loads.c.published_at
-    query = sa.select(sa.func.count(when), sa.func.max(when)).where(loads.c.tenant_id == tenant_id)
-    count, newest = tx.connection.execute(query).one()
-    return count, newest
 
 
 def _published(tenant_id: str, table: str) -> tuple[sa.ColumnElement[bool], ...]:

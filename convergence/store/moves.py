@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from convergence.model.load import LoadStatus, SourceState
 from convergence.model.tenant import WarehouseKind
+from convergence.store import versions
 from convergence.store.database import WriteTx, insert_into
 from convergence.store.fleet import mark_dirty
 from convergence.store.tables import (
@@ -32,6 +33,7 @@ def look_anew(tx: WriteTx, tenant_id: str) -> None:
     """The tables are others: everything is published to them again. Where sources were found is
     history: the next sync looks at all of them anew.
     """
+    versions.advance(tx, tenant_id)
     for table in (source_unit_days, source_units, source_watermarks):
         tx.write(sa.delete(table).where(table.c.tenant_id == tenant_id))
     _leave_sources(tx, tenant_id)

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0013"
+REVISION = "0014"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -300,6 +300,14 @@ loads = sa.Table(
     sa.Index(None, "tenant_id", "table_name", "day", "source", "status", "published_at"),
     sa.Index(None, "tenant_id", "published_at"),
     sa.Index(None, "run_id"),
+)
+
+# What tells a tenant's kept answers from those of today's data: see `versions.py`.
+data_versions = sa.Table(
+    "data_versions",
+    metadata,
+    _tenant_id(primary_key=True),
+    _number("version"),
 )
 
 load_leases = sa.Table(

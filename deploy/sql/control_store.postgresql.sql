@@ -95,6 +95,13 @@ CREATE TABLE workers (
 	CONSTRAINT pk_workers PRIMARY KEY (worker)
 );
 
+CREATE TABLE data_versions (
+	tenant_id VARCHAR NOT NULL,
+	version BIGINT NOT NULL,
+	CONSTRAINT pk_data_versions PRIMARY KEY (tenant_id),
+	CONSTRAINT fk_data_versions_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenant_profiles (tenant_id)
+);
+
 CREATE TABLE invoice_months (
 	tenant_id VARCHAR NOT NULL,
 	table_name VARCHAR NOT NULL,
@@ -474,4 +481,4 @@ CREATE TABLE restatements (
 CREATE INDEX ix_restatements_tenant_id_recorded_at_load_id_position ON restatements (tenant_id, recorded_at, load_id, position);
 
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
-INSERT INTO alembic_version (version_num) VALUES ('0013');
+INSERT INTO alembic_version (version_num) VALUES ('0014');

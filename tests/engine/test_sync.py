@@ -14,6 +14,7 @@ from convergence.engine.launch import launch
 from convergence.engine.migrate import State
 from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
+from convergence.model.cost import CostQuery, Dimension
 from convergence.model.event import Level
 from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
@@ -25,6 +26,7 @@ from tests.conftest import EXPORT, export_line
 Export = Callable[..., Path]
 OLD, YOUNG = "2024-10-01", "2024-11-04"
 SYNC = "gcp/cost/cost_sync"
+BY_DAY = CostQuery(date_from=date.min, date_to=date.max, group_by=(Dimension.DAY,))
 
 
 def run_sync(
@@ -85,10 +87,12 @@ def test_rows_that_somebody_deleted_are_missed_and_loaded_again_once_their_table
 ) -> None:
     export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
     run_sync(service)
+    assert len(costs.summary(service, "acme", BY_DAY).rows) == 2
     service.warehouse.drop_dataset("acme")
     lost = run_sync(service)
     assert (lost.status, lost.error_code) == (Status.FAILED, "tables_gone")
     assert {state.state for state in migrate.bring(service, "acme")} == {State.CURRENT}
+    assert costs.summary(service, "acme", BY_DAY).rows == []
     again = run_sync(service)
     assert again.status is Status.COMPLETED, again.error
     assert {day: held[:2] for day, held in by_day(service).items()} == {
