@@ -37,6 +37,15 @@ def test_money_is_exact_to_nine_places(ask: Ask) -> None:
     assert ask(sql) == [(Decimal("232435.614337001"), Decimal("0.000000002"))]
 
 
+def test_json_has_decimals_as_texts_without_zeros_at_their_end(ask: Ask) -> None:
+    sql = "SELECT TO_JSON_STRING([STRUCT(x AS a, 0.5 AS f)]) FROM UNNEST([{}]) AS x"
+    numbers = ("-98765432.1", "0.123456789", "2", "100")
+    written = [text for (text,) in ask(sql.format(", ".join(f"NUMERIC '{n}'" for n in numbers)))]
+    assert written == [
+        f'[{{"a":{said},"f":0.5}}]' for said in ('"-98765432.1"', '"0.123456789"', 2, 100)
+    ]
+
+
 def test_parameters_are_typed(ask: Ask) -> None:
     given = [
         ScalarQueryParameter("day", "DATE", date(2024, 11, 1)),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,13 @@ def told_alike(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def _elements(text: str | None) -> list[object]:
-    return [element for element in json.loads(text or "[]") if element is not None]
+    """With amounts as they are: BigQuery writes a NUMERIC as a text, DuckDB all its places."""
+    found = json.loads(text or "[]", parse_float=Decimal, parse_int=Decimal)
+    return [
+        each | {"amount": Decimal(each["amount"])} if each.get("amount") else each
+        for each in found
+        if each is not None
+    ]
 
 
 @pytest.fixture(scope="module", params=["table", "files"])

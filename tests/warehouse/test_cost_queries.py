@@ -168,3 +168,63 @@ def test_keys_that_differ_in_punctuation_alone_have_columns_of_their_own() -> No
     marks = tuple(map(parse_group, ("label.a-b", "label.a_b", "label.a.b")))
     query = CostQuery(date_from=FIRST, date_to=LAST, group_by=marks)
     assert summary(query).named_selects[:3] == ["label_a_b", "label_a_b_2", "label_a_b_3"]
+
+
+def test_types_of_credits_that_differ_in_punctuation_alone_have_columns_of_their_own() -> None:
+    query = CostQuery(date_from=FIRST, date_to=LAST)
+    names = summary(query, credit_types=("A B", "A_B", "A-B")).named_selects
+    assert names[3:-2] == ["credits_A_B", "credits_A_B_2", "credits_A_B_3"]
+
+
+@pytest.fixture
+def texts() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A bill with nothing but JSON: credits as each warehouse writes them, and labels."""
+    with duckdb.connect(config={"async_threads": 1}) as connection:
+        connection.execute(
+            "CREATE TABLE billing_cost_daily AS SELECT DATE '2024-11-01' AS ingestion_date,"
+            " 'EUR' AS currency, CAST(0 AS DECIMAL(38,9)) AS cost,"
+            " CAST(0 AS DECIMAL(38,9)) AS credits_total, '' AS x_credits_json, '' AS labels_json"
+            " LIMIT 0"
+        )
+        yield connection
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        ("-98765432.100000000", "-98765432.1"),  # DuckDB's NUMERIC
+        ('"-98765432.1"', "-98765432.1"),  # BigQuery's
+        ('"-12345678901234567890"', "-12345678901234567890"),
+        ("-98765432.1", "-98765432.099999994"),  # a float, as it is
+        ("-1.5e-09", "-0.000000001"),  # which is less than that half
+        ("-8", "-8"),
+    ],
+)
+def test_credits_keep_all_places_however_they_are_written(
+    texts: duckdb.DuckDBPyConnection, written: str, amount: str
+) -> None:
+    credits_ = f'[{{"type":"PROMOTION","amount":{written},"name":"a, \\"amount\\":7"}}]'
+    texts.execute(
+        "INSERT INTO billing_cost_daily VALUES ('2024-11-01', 'EUR', 1, ?, ?, NULL)",
+        (Decimal(amount), credits_),
+    )
+    question = CostQuery(date_from=FIRST, date_to=LAST, group_by=(Dimension.CREDIT_TYPE,))
+    found = {item["credit_type"]: item["credits"] for item in ask(texts, question)}
+    assert found == {None: 0, "PROMOTION": Decimal(amount)}
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [(("null", '"b"'), None), (('""', '"b"'), None), (('"a"', "null"), "a")],
+)
+def test_the_first_value_of_a_key_counts_also_where_it_is_none(
+    texts: duckdb.DuckDBPyConnection, values: tuple[str, ...], label: str | None
+) -> None:
+    labels = ",".join(f'{{"key":"env","value":{value}}}' for value in values)
+    texts.execute(
+        "INSERT INTO billing_cost_daily VALUES ('2024-11-01', 'EUR', 1, 0, NULL, ?)",
+        (f"[{labels}]",),
+    )
+    mark = parse_group("label.env")
+    (item,) = ask(texts, CostQuery(date_from=FIRST, date_to=LAST, group_by=(mark,)))
+    assert item["label_env"] == label

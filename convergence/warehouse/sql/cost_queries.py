@@ -40,11 +40,12 @@ _CREDITS = (
 )
 """The texts of its objects as they are: as JSON, their numbers would have a float's digits."""
 _DIGITS = r"""REGEXP_EXTRACT(`credit`, r'"amount"\s*:\s*"?(-?[0-9][-+.0-9eE]*)')"""
+_IS_NUMERIC = r"""REGEXP_CONTAINS(`credit`, r'"amount"\s*:\s*("|-?[0-9]+\.[0-9]{9}\s*[,}])')"""
+"""DuckDB writes all nine places of a NUMERIC, BigQuery quotes one; and floats as numbers."""
 _AMOUNT = (
-    rf"IF(REGEXP_CONTAINS({_DIGITS}, r'\.[0-9]{{9}}$'), CAST({_DIGITS} AS NUMERIC),"
-    rf" CAST(CAST({_DIGITS} AS FLOAT64) AS NUMERIC))"
+    f"IF({_IS_NUMERIC}, CAST({_DIGITS} AS NUMERIC), CAST(CAST({_DIGITS} AS FLOAT64) AS NUMERIC))"
 )
-"""All nine places are those of a NUMERIC; other texts are floats, exact as the rows' money is."""
+"""As it was, or, of a float, exact as the rows' money is."""
 _TYPE = f"COALESCE(JSON_VALUE(`credit`, '$.type'), '{_UNSPECIFIED}')"
 _IS_LIST = f"COALESCE(`{_CREDITS_JSON}`, '') LIKE '[%{{%'"
 
