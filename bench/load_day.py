@@ -28,7 +28,8 @@ from convergence.model.source import GrantedSource, Kind
 from convergence.warehouse.base import LoadRecord, Scope, StageRequest
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 from convergence.warehouse.schemas import load_schema
-from convergence.warehouse.sql.quality_queries import Rows, measures
+from convergence.warehouse.sql.quality_queries import DAY as CHECKED_DAY
+from convergence.warehouse.sql.quality_queries import Place, Question, Rows, measures
 from convergence.warehouse.suites import load_suite
 
 DAY = date(2024, 11, 1)
@@ -221,7 +222,8 @@ def adapter(home: Path, file: Path) -> Times:
     totals = warehouse.totals(staged, CancelToken())
     assert not differences(totals.loaded, totals.source or {})
     proven = time.perf_counter()
-    warehouse.look(staged, checks(request), CancelToken())
+    question = checks(request)
+    warehouse.look(staged, question.sql, CancelToken(), question.parameters)
     checked = time.perf_counter()
     warehouse.publish(staged, record)
     taken = time.perf_counter() - start
@@ -230,17 +232,17 @@ def adapter(home: Path, file: Path) -> Times:
     return Times(taken, proven - written, checked - proven, worked)
 
 
-def checks(request: StageRequest) -> str:
+def checks(request: StageRequest) -> Question:
     """The one query of all default checks of the bill."""
-    rows = Rows(
+    place = Place(
         project="local",
         dataset=request.dataset,
         table=request.table,
         day_column=request.partition_by,
-        day=DAY,
-        stamps={"x_source": TABLE},
+        stamps=("x_source",),
     )
-    return measures(load_suite(request.table), rows, names={}, now=NOW).sql("bigquery")
+    rows = Rows(place=place, parameters={CHECKED_DAY: DAY, "x_source": TABLE})
+    return measures(load_suite(request.table), rows, names={}, now=NOW)
 
 
 def measured(way: Callable[[Path, Path], Times], file: Path) -> Times:

@@ -41,9 +41,9 @@ from convergence.warehouse.base import (
     WriteMode,
 )
 from convergence.warehouse.sql import quality_queries
-from convergence.warehouse.sql.quality_queries import Rows
+from convergence.warehouse.sql.quality_queries import DAY, Place, Question, Rows
 
-Ask = Callable[[str], Result]
+Ask = Callable[[Question], Result]
 MAX_ROWS = 100_000
 PATIENCE = 4
 """A query of checks may take so many times as long as a tenant's question."""
@@ -113,12 +113,12 @@ class Checker:
         return _Look(
             key=request.key,
             rows=_staged_rows(request, self.run),
-            ask=lambda sql: self._ask_staged(proven.staged, sql),
+            ask=lambda question: self._ask_staged(proven.staged, question),
             names=request.names,
             differences=lambda: differences(totals.loaded, totals.source or {}),
         )
 
-    def _ask_staged(self, staged: Staged, sql: str) -> Result:
+    def _ask_staged(self, staged: Staged, question: Question) -> Result:
         seconds = PATIENCE * self.service.config.query_seconds
         late = Cancelled(
             f"a query of the checks took longer than {seconds:g} s",
@@ -126,7 +126,9 @@ class Checker:
             hint="is there a join in a condition? CDP_QUERY_TIMEOUT gives more time",
         )
         with self.cancel.within(seconds, late) as cancel:
-            return self.service.warehouse.look(staged, sql, cancel)
+            return self.service.warehouse.look(
+                staged, question.sql, cancel, parameters=question.parameters
+            )
 
     def _count(
         self, looks: Sequence[_Look], checks: Sequence[Check]
@@ -142,11 +144,11 @@ class Checker:
         }
         days, now = [look.key.day for look in looks], self.service.clock.now()
         try:
-            query = quality_queries.measures_by_day(checks, first.rows, days, names=common, now=now)
+            asked = quality_queries.measures_by_day(checks, first.rows, days, names=common, now=now)
         except Invalid:
             return {}
         with self._broken(first.key):
-            return {row["day"]: row for row in _named(first.ask(query.sql("bigquery")))}
+            return {row["day"]: row for row in _named(first.ask(asked))}
 
     def inspect(self, wanted: Inspection) -> Report:
         """Check rows that are there. Raises StepFailed, code quality_failed."""
@@ -157,13 +159,17 @@ class Checker:
         look = _Look(
             key=LoadKey(table=wanted.table, day=wanted.day, source=NO_SOURCE),
             rows=Rows(
-                project=self.scope.project,
-                dataset=dataset,
-                table=wanted.table,
-                day_column=wanted.day_column,
-                day=wanted.day if wanted.day_column else None,
+                place=Place(
+                    project=self.scope.project,
+                    dataset=dataset,
+                    table=wanted.table,
+                    day_column=wanted.day_column,
+                ),
+                parameters={DAY: wanted.day},
             ),
-            ask=lambda sql: self.service.warehouse.query(self.scope, sql, limits, self.cancel),
+            ask=lambda question: self.service.warehouse.query(
+                self.scope, question.in_full, limits, self.cancel
+            ),
             names=self.names,
             differences=lambda: self._differences(look),
         )
@@ -224,7 +230,7 @@ class Checker:
 
     def _differences(self, look: _Look) -> list[str]:
         """Of the rows that are there and what their loads saw of the source."""
-        found = look.ask(quality_queries.totals(look.rows).sql("bigquery")).rows
+        found = look.ask(quality_queries.totals(look.rows)).rows
         ours = {
             MoneyKey(*row[:3]): Total(row[3], row[4] or Decimal(0), row[5] or Decimal(0))
             for row in found
@@ -233,7 +239,7 @@ class Checker:
             newest = loads.newest(tx, self.run.tenant_id, look.key.table)
         theirs: dict[MoneyKey, Total] = {}
         for load in newest:
-            if look.rows.day in {None, load.key.day}:
+            if not look.rows.place.day_column or load.key.day == look.key.day:
                 theirs = _sum(theirs, load.source_totals)
         return differences(ours, theirs)
 
@@ -258,8 +264,8 @@ def facts_of(result: QualityResult | None) -> dict[str, object]:
 def _results(look: _Look, checks: Sequence[Check], now: datetime) -> tuple[CheckResult, ...]:
     counted = look.counted
     if counted is None:
-        query = quality_queries.measures(checks, look.rows, names=look.names, now=now)
-        (counted,) = _named(look.ask(query.sql("bigquery")))
+        asked = quality_queries.measures(checks, look.rows, names=look.names, now=now)
+        (counted,) = _named(look.ask(asked))
     return tuple(
         _result(look, check, _measure(look, check, number, counted), now)
         for number, check in enumerate(checks)
@@ -282,12 +288,12 @@ def _measure(look: _Look, check: Check, number: int, counted: Mapping[str, Any])
 def _result(look: _Look, check: Check, measure: Measure, now: datetime) -> CheckResult:
     """With rows that fail, when there are some that may be shown."""
     result = judge(check, measure, now=now)
-    query = None
+    asked = None
     if not result.passed:
-        query = quality_queries.samples(check, look.rows, names=look.names, now=now)
-    if query is None:
+        asked = quality_queries.samples(check, look.rows, names=look.names, now=now)
+    if asked is None:
         return result
-    answer = look.ask(query.sql("bigquery"))
+    answer = look.ask(asked)
     names = [name for name, _ in answer.columns]
     samples = tuple(sample_of(names, row, check.read_columns) for row in answer.rows)
     return replace(result, samples=samples)
@@ -296,13 +302,20 @@ def _result(look: _Look, check: Check, measure: Measure, now: datetime) -> Check
 def _staged_rows(request: StageRequest, run: Run) -> Rows:
     """What the load has written: all rows of the day and source where those are replaced."""
     is_day = request.mode is WriteMode.REPLACE_PARTITION
-    return Rows(
+    place = Place(
         project=request.scope.project,
         dataset=request.dataset,
         table=request.table,
-        day_column=request.partition_by,
-        day=request.key.day if is_day else None,
-        stamps={"x_source": request.key.source} | ({} if is_day else {"x_run_id": run.run_id}),
+        day_column=request.partition_by if is_day else "",
+        stamps=("x_source",) if is_day else ("x_source", "x_run_id"),
+    )
+    return Rows(
+        place=place,
+        parameters={
+            DAY: request.key.day,
+            "x_source": request.key.source,
+            "x_run_id": run.run_id,
+        },
     )
 
 

@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from convergence.errors import StepFailed
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState, LoadKey, SourceState
 from convergence.model.money import Totals
@@ -21,6 +20,8 @@ from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
 
 Value = str | int | bool | date | datetime | None
+Parameters = Mapping[str, Value]
+"""The values of `@name` in a statement."""
 Rows = Sequence[Mapping[str, Any]]
 """Of a ledger table, by column."""
 
@@ -206,14 +207,6 @@ class Upsert:
     rows: Rows
 
 
-def not_together(request: StageRequest, why: str) -> StepFailed:
-    return StepFailed(
-        f"{request.table}: its days cannot be staged together: {why}",
-        code="not_together",
-        hint="stage each by itself",
-    )
-
-
 class Warehouse(Protocol):
     """Every adapter passes tests/warehouse/contract.py."""
 
@@ -276,8 +269,15 @@ class Warehouse(Protocol):
 
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals: ...
 
-    def look(self, staged: Staged, sql: str, cancel: CancelToken) -> Result:
-        """Answer a statement of BigQuery SQL that sees the staged rows in their table.
+    def look(
+        self,
+        staged: Staged,
+        sql: str,
+        cancel: CancelToken,
+        parameters: Parameters | None = None,
+    ) -> Result:
+        """Answer a statement of BigQuery SQL that sees the staged rows in their table. A text that
+        says `@name` for what differs each time need not be translated again.
 
         Raises Invalid, and StepFailed for what it does wrong as it runs.
         """

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from functools import partial
+from typing import TypedDict
 
 import pytest
 from sqlglot import exp
@@ -17,7 +18,14 @@ from tests.warehouse.test_named_columns import check
 
 NOW = datetime(2025, 3, 2, tzinfo=UTC)
 question = partial(CostQuery, date_from=date(2025, 2, 1), date_to=date(2025, 2, 28))
-OWN = {"project": "", "dataset": ""}
+
+
+class Own(TypedDict):
+    project: str
+    dataset: str
+
+
+OWN: Own = {"project": "", "dataset": ""}
 GROUPS: tuple[Group, ...] = (*Dimension, *(Mark(each, "team") for each in Marking))
 OF_A_CALENDAR = (Dimension.DAY, Dimension.WEEK, Dimension.MONTH, Dimension.CREDIT_TYPE)
 VIEWS = {**views(), **central_views()}
@@ -52,20 +60,17 @@ def of_costs() -> Iterator[exp.Query]:
 
 
 def of_checks() -> Iterator[exp.Query]:
-    rows = quality_queries.Rows(
-        **OWN,
-        table="billing_cost_daily",
-        day_column="ingestion_date",
-        day=date(2025, 2, 1),
-        stamps={"x_source": "a"},
+    place = quality_queries.Place(
+        **OWN, table="billing_cost_daily", day_column="ingestion_date", stamps=("x_source",)
     )
-    suite = load_suite(rows.table)
-    yield quality_queries.measures(suite, rows, names={}, now=NOW)
-    yield quality_queries.totals(rows)
-    for each in suite:
-        sample = quality_queries.samples(each, rows, names={}, now=NOW)
-        if sample is not None:
-            yield sample
+    rows = quality_queries.Rows(
+        place=place, parameters={quality_queries.DAY: date(2025, 2, 1), "x_source": "a"}
+    )
+    suite = load_suite(place.table)
+    asked = [quality_queries.samples(each, rows, names={}, now=NOW) for each in suite]
+    asked += [quality_queries.measures(suite, rows, names={}, now=NOW)]
+    asked += [quality_queries.totals(rows)]
+    yield from (parse(question.in_full) for question in asked if question is not None)
 
 
 def test_questions_about_costs_name_columns_that_exist() -> None:

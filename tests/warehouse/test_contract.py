@@ -44,6 +44,31 @@ def test_staged_rows_are_seen_only_after_publish(
     assert totals.loaded == totals.source == {KEY: Total(2, Decimal("2.5"), Decimal("-0.5"))}
 
 
+def test_a_look_at_staged_rows_takes_what_differs_each_time_as_parameters(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
+) -> None:
+    deliver([make_row(cost=1), make_row(cost=2)])
+    staged = tenant.stage()
+    asked = (
+        "SELECT COUNT(*), COUNTIF(usage_start_time > CAST(@moment AS TIMESTAMP)) "
+        "FROM billing_cost_daily WHERE ingestion_date = CAST(@day AS DATE) AND x_source = @source"
+    )
+    early, late = (datetime(year, 1, 1, tzinfo=UTC) for year in (2025, 2026))
+    seen = [
+        tenant.warehouse.look(
+            staged, asked, CancelToken(), {"day": day, "moment": moment, "source": source}
+        ).rows
+        for day, moment, source in (
+            (DAY, early, staged.key.source),
+            (DAY, late, staged.key.source),
+            (DAY, late, "it's {other}"),
+            (date(2025, 10, 2), late, staged.key.source),
+        )
+    ]
+    tenant.warehouse.discard(staged)
+    assert seen == [[(2, 2)], [(2, 0)], [(0, 0)], [(0, 0)]]
+
+
 def test_discarded_rows_are_gone_and_the_old_ones_stay(
     tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:

@@ -30,7 +30,14 @@ from convergence.model.load import FileState, LoadKey, SourceState
 from convergence.model.money import Totals
 from convergence.model.restatement import Change
 from convergence.model.table import Column
-from convergence.warehouse.base import QueryLimits, Result, StagedTotals, StageRequest, WriteMode
+from convergence.warehouse.base import (
+    Parameters,
+    QueryLimits,
+    Result,
+    StagedTotals,
+    StageRequest,
+    WriteMode,
+)
 from convergence.warehouse.bigquery import changes, parts
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
@@ -186,7 +193,9 @@ class Staging:
                 self.discard(staged)
         return staged.totals
 
-    def look(self, staged: StagedLoad, sql: str, cancel: CancelToken) -> Result:
+    def look(
+        self, staged: StagedLoad, sql: str, cancel: CancelToken, parameters: Parameters
+    ) -> Result:
         """Answer a statement that sees the staged rows in their table."""
         self.check_open(staged)
         request = staged.request
@@ -198,7 +207,8 @@ class Staging:
             distinct=False,
         )
         with explained(request), self._looking.for_check(request.dataset, cancel) as look_at:
-            resolved = names.resolve(parse(sql), request.scope)
+            tree = fill.put_parameters(parse(sql), parameters)
+            resolved = names.resolve(tree, request.scope)
             instead = {request.table: both.subquery()}
             prepared = prepare(request.dataset, resolved, look_at, instead=instead)
             job = self._jobs.query(request.dataset, prepared.sql, cancel=cancel)

@@ -21,6 +21,7 @@ from convergence.warehouse.base import (
     Explained,
     FileForm,
     LoadRecord,
+    Parameters,
     QueryLimits,
     Read,
     Result,
@@ -31,7 +32,6 @@ from convergence.warehouse.base import (
     StageRequest,
     Upsert,
     Warehouse,
-    not_together,
 )
 from convergence.warehouse.bigquery import looking, sources, survey
 from convergence.warehouse.bigquery.access import Clients
@@ -55,7 +55,7 @@ from convergence.warehouse.bigquery.tables import Tables
 from convergence.warehouse.bigquery.uploads import Uploads
 from convergence.warehouse.files.source_files import SourceFiles, files_of
 from convergence.warehouse.schemas import central_schemas
-from convergence.warehouse.sql import names
+from convergence.warehouse.sql import daily, names
 from convergence.warehouse.sql.names import Resolved
 from convergence.warehouse.sql.statement import parse, pointing
 
@@ -160,15 +160,21 @@ class BigqueryWarehouse(Warehouse):
     def stage_together(
         self, requests: Sequence[StageRequest], cancel: CancelToken
     ) -> Sequence[Staged]:
-        raise not_together(requests[0], "a job publishes one day")
+        raise daily.not_together(requests[0], "a job publishes one day")
 
     @override
     def totals(self, staged: Staged, cancel: CancelToken) -> StagedTotals:
         return self._staging.totals(_own(staged), cancel)
 
     @override
-    def look(self, staged: Staged, sql: str, cancel: CancelToken) -> Result:
-        return self._staging.look(_own(staged), sql, cancel)
+    def look(
+        self,
+        staged: Staged,
+        sql: str,
+        cancel: CancelToken,
+        parameters: Parameters | None = None,
+    ) -> Result:
+        return self._staging.look(_own(staged), sql, cancel, parameters or {})
 
     @override
     def publish(self, staged: Staged, record: LoadRecord) -> None:

@@ -13,11 +13,11 @@ from convergence.model.cancel import CancelToken
 from convergence.model.money import totals_to_json
 from convergence.warehouse.base import (
     LoadRecord,
+    Parameters,
     Result,
     StagedTotals,
     StageRequest,
     WriteMode,
-    not_together,
 )
 from convergence.warehouse.duckdb import derived, parts, tables
 from convergence.warehouse.duckdb.instances import Instances
@@ -39,7 +39,6 @@ from convergence.warehouse.files.trouble import explain_failure
 from convergence.warehouse.files.types import bigquery_columns
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.sql import daily, fill, names
-from convergence.warehouse.sql.statement import parse
 
 
 class Loads:
@@ -65,7 +64,7 @@ class Loads:
         days = [each.key.day for each in requests]
         tree = daily.of_all_days(list(zip(trees, days, strict=True))[:2])
         if tree is None or not parts.differ_in_day_alone(requests):
-            raise not_together(requests[0], "they are not days of one query")
+            raise daily.not_together(requests[0], "they are not days of one query")
         statements = [each.sql("bigquery", pretty=True, copy=False) for each in trees]
         return self._stage(requests, tree, partial(write_days, requests, statements), cancel)
 
@@ -108,13 +107,15 @@ class Loads:
                 self.discard(staged)
         return staged.totals
 
-    def look(self, staged: StagedLoad, sql: str, cancel: CancelToken) -> Result:
+    def look(
+        self, staged: StagedLoad, sql: str, cancel: CancelToken, parameters: Parameters
+    ) -> Result:
         """Answer a statement within the open transaction. After a failure nothing is staged."""
         request, cursor = staged.request, staged.transaction.cursor
-        resolved = names.resolve(parse(sql), request.scope)
+        resolved = names.read(sql, request.scope, parameters=frozenset(parameters))
         with self._going_on(staged, cancel):
             prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes)
-            rows = cursor.execute(prepared.sql).fetchall()
+            rows = cursor.execute(prepared.sql, dict(parameters)).fetchall()
             columns = tuple(bigquery_columns(cursor))
         plain = [tuple(plain_value(value) for value in row) for row in rows]
         return Result(columns=columns, rows=plain, truncated=False, sql=prepared.sql)

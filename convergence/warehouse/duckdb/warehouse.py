@@ -22,6 +22,7 @@ from convergence.warehouse.base import (
     Explained,
     FileForm,
     LoadRecord,
+    Parameters,
     QueryLimits,
     Result,
     Rows,
@@ -161,8 +162,14 @@ class DuckdbWarehouse(Warehouse):
         return self._loads.totals(_own(staged), cancel)
 
     @override
-    def look(self, staged: Staged, sql: str, cancel: CancelToken) -> Result:
-        return self._loads.look(_own(staged), sql, cancel)
+    def look(
+        self,
+        staged: Staged,
+        sql: str,
+        cancel: CancelToken,
+        parameters: Parameters | None = None,
+    ) -> Result:
+        return self._loads.look(_own(staged), sql, cancel, parameters or {})
 
     @override
     def publish(self, staged: Staged, record: LoadRecord) -> None:

@@ -9,12 +9,13 @@ from sqlglot import exp
 
 from convergence.model.load import LoadKey
 from convergence.model.table import Column, TableSchema
-from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode, not_together
+from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode
 from convergence.warehouse.duckdb import changes, derived, parts, tables
 from convergence.warehouse.duckdb.sums import NOTHING, Slice, TableSums, sums_by, table_sums
 from convergence.warehouse.files.reading import Prepared
 from convergence.warehouse.files.types import described
 from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.sql import daily
 
 LOADS = "x_meta_loads"
 
@@ -95,13 +96,13 @@ def write_days(
     days = parts.days_written(requests)
     target = parts.target(first)
     if cursor.execute(exp.select("1").from_(target).where(days).limit(1).sql("duckdb")).fetchall():
-        raise not_together(first, "there are rows of them already")
+        raise daily.not_together(first, "there are rows of them already")
     rows = query.select(*values.values(), append=False)
     count = _insert(first, rows, tuple(values), cursor)
     day = exp.column(first.partition_by, quoted=True)
     sums = sums_by(day, cursor, Slice(table=target, columns=columns, where=days, is_billing=True))
     if sum(each.rows for each in sums.values()) != count:
-        raise not_together(first, "rows fall on other days")
+        raise daily.not_together(first, "rows fall on other days")
     transaction = Transaction(cursor=cursor, prepared=prepared, columns=columns)
     for request, statement in zip(requests, statements, strict=True):
         written = sums.get(request.key.day, NOTHING)

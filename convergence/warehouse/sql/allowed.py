@@ -5,6 +5,7 @@ differ in what no rule mends, docs/reference/sql.md says so.
 """
 
 import re
+from collections.abc import Set
 from difflib import get_close_matches
 
 from sqlglot import exp
@@ -88,8 +89,11 @@ _WRITTEN = {
 """What people write, where SQLGlot has a name of its own for it."""
 
 
-def check_allowed(tree: exp.Query) -> None:
-    """Raise Invalid, with name and place, for the first thing that is not on the lists."""
+def check_allowed(tree: exp.Query, parameters: Set[str] = frozenset()) -> None:
+    """Raise Invalid, with name and place, for the first thing that is not on the lists.
+
+    `parameters` are the `@name`s that have a value.
+    """
     for node in tree.walk():
         function = _function_name(node)
         if function:
@@ -99,6 +103,8 @@ def check_allowed(tree: exp.Query) -> None:
                     at=where(node),
                     hint=_meant(function),
                 )
+        elif isinstance(node, exp.Parameter) and node.name in parameters:
+            continue
         elif type(node).__name__ not in SYNTAX:
             name = type(node).__name__
             raise refused(

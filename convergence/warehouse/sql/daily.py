@@ -5,7 +5,18 @@ from datetime import date
 
 from sqlglot import exp
 
+from convergence.errors import StepFailed
+from convergence.warehouse.base import StageRequest
+
 USAGE = "usage_start_time"
+
+
+def not_together(request: StageRequest, why: str) -> StepFailed:
+    return StepFailed(
+        f"{request.table}: its days cannot be staged together: {why}",
+        code="not_together",
+        hint="stage each by itself",
+    )
 
 
 def of_all_days(queries: Iterable[tuple[exp.Query, date]]) -> exp.Select | None:

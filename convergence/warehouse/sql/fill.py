@@ -9,7 +9,7 @@ from functools import lru_cache
 from sqlglot import exp
 
 from convergence.errors import Invalid
-from convergence.warehouse.base import Value
+from convergence.warehouse.base import Parameters, Value
 from convergence.warehouse.sql.statement import VARIABLE_MARK, parse, refused
 
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -18,9 +18,10 @@ _PATH = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\*?")
 
 
 def fill(
-    template: str | exp.Query, names: Mapping[str, Value], parameters: Mapping[str, Value]
+    template: str | exp.Query, names: Mapping[str, Value], parameters: Parameters | None
 ) -> exp.Query:
     """The query with every `{name}` and `@name` in place; a tree that is given is not changed.
+    Without `parameters` each `@name` stays.
 
     `{name}` inside quotes is text, inside backticks part of an identifier, bare a typed value or,
     where a table stands, its path. Values are never read as SQL nor filled again. Raises Invalid,
@@ -29,13 +30,22 @@ def fill(
     tree = (_parsed(template) if isinstance(template, str) else template).copy()
     for node in list(tree.walk()):
         if isinstance(node, exp.Parameter):
-            node.replace(literal(_value(node.name, parameters, node, sign="@"), node))
+            if parameters is not None:
+                node.replace(literal(_value(node.name, parameters, node, sign="@"), node))
         elif isinstance(node, exp.Identifier):
             _fill_identifier(node, names)
         elif isinstance(node, exp.Literal | exp.RawString) and _VARIABLE.search(node.name):
             node.replace(exp.Literal.string(_fill_text(node, names)))
         else:
             _check_no_variable(node)
+    return tree
+
+
+def put_parameters(query: exp.Query, parameters: Parameters) -> exp.Query:
+    """A copy with each `@name` in place, and no other text looked at. Raises Invalid."""
+    tree = query.copy()
+    for node in list(tree.find_all(exp.Parameter)):
+        node.replace(literal(_value(node.name, parameters, node, sign="@"), node))
     return tree
 
 

@@ -68,19 +68,26 @@ class Resolved:
         return None if number is None else self.refs[number]
 
 
-def read(sql: str, scope: Scope, *, most: int | None = None) -> Resolved:
-    """The statement, checked; `most` limits its rows where it has no LIMIT itself.
+def read(
+    sql: str,
+    scope: Scope,
+    *,
+    most: int | None = None,
+    parameters: frozenset[str] = frozenset(),
+) -> Resolved:
+    """The statement, checked; `most` limits its rows where it has no LIMIT itself. It may name
+    `@parameters`, whose values the engine is given.
 
     What was asked lately is not read again. Raises Invalid.
     """
     if len(sql) > KEPT_CHARACTERS:
-        return _limited(resolve(parse(sql), scope), most)
-    return _read(sql, scope, most)
+        return _limited(resolve(parse(sql), scope, parameters), most)
+    return _read(sql, scope, most, parameters)
 
 
 @lru_cache(maxsize=512)
-def _read(sql: str, scope: Scope, most: int | None) -> Resolved:
-    resolved = _limited(resolve(parse(sql), scope), most)
+def _read(sql: str, scope: Scope, most: int | None, parameters: frozenset[str]) -> Resolved:
+    resolved = _limited(resolve(parse(sql), scope, parameters), most)
     return replace(resolved, text=f"{sql}\nLIMIT {most}")
 
 
@@ -90,14 +97,14 @@ def _limited(resolved: Resolved, most: int | None) -> Resolved:
     return replace(resolved, tree=resolved.tree.limit(most))
 
 
-def resolve(tree: exp.Query, scope: Scope) -> Resolved:
+def resolve(tree: exp.Query, scope: Scope, parameters: frozenset[str] = frozenset()) -> Resolved:
     """Check the whole statement and every table in it. `tree` is not changed.
 
     Raises Invalid: sql_refused, or table_not_readable, which tells nothing about whether the
     table exists.
     """
     tree = tree.copy()
-    check_allowed(tree)
+    check_allowed(tree, parameters)
     refs = number_tables(tree, lambda table: _ref(table, scope))
     if scope.tenant_id is None:
         _check_one_dataset(refs)

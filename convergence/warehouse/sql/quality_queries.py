@@ -8,48 +8,83 @@ statement passes the same gate as any other.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from sqlglot import exp
 
+from convergence.errors import Invalid
 from convergence.model.check import Check, CheckKind
 from convergence.model.quality import MAX_SAMPLES
-from convergence.warehouse.base import Value
+from convergence.warehouse.base import Parameters, Value
 from convergence.warehouse.sql import fill
-from convergence.warehouse.sql.statement import condition
+from convergence.warehouse.sql.statement import condition, parse
 
+DAY, NOW = "checked_day", "checked_at"
+"""Parameters: of which day rows are checked, and when."""
 _Numbered = dict[int, Check]
 _MONEY_KEYS = ("invoice_month", "cost_type", "currency")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """Rows of a table of a dataset: those of `day`, if there is one, with these `stamps`."""
+class Question:
+    """BigQuery SQL, the same for each day; what differs are the values of `@name` in it."""
+
+    sql: str
+    parameters: Parameters
+
+    @property
+    def in_full(self) -> str:
+        """The statement with its values."""
+        return fill.put_parameters(parse(self.sql), self.parameters).sql("bigquery")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Rows of a table of a dataset: those whose `day_column`, if one is named, is of `@DAY`, and
+    whose columns `stamps` are as the parameters of their names.
+    """
 
     project: str
     dataset: str
     table: str
     day_column: str = ""
-    day: date | None = None
-    stamps: Mapping[str, str] = field(default_factory=dict)
+    stamps: tuple[str, ...] = ()
+    days: tuple[date, ...] = ()
+    """Each of these by itself, instead of `@DAY`."""
 
     def select(self, *expressions: exp.Expr) -> exp.Select:
         place = exp.table_(self.table, db=self.dataset, catalog=self.project, quoted=True)
-        conditions = [_column(name).eq(_text(value)) for name, value in self.stamps.items()]
-        if self.day is not None:
-            day = exp.cast(_column(self.day_column), exp.DType.DATE)
-            conditions.append(day.eq(fill.literal(self.day, day)))
+        conditions: list[exp.Expr] = [_column(name).eq(_given(name)) for name in self.stamps]
+        if self.days:
+            days = [fill.literal(day, exp.null()) for day in self.days]
+            conditions.append(exp.In(this=self.day, expressions=days))
+        elif self.day_column:
+            conditions.append(self.day.eq(exp.cast(_given(DAY), exp.DType.DATE)))
         query = exp.select(*expressions).from_(place)
         return query.where(*conditions, copy=False) if conditions else query
+
+    @property
+    def day(self) -> exp.Expr:
+        return exp.cast(_column(self.day_column), exp.DType.DATE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows of a place that the parameters tell."""
+
+    place: Place
+    parameters: Parameters
 
 
 def measures(
     checks: Sequence[Check], rows: Rows, *, names: Mapping[str, Value], now: datetime
-) -> exp.Query:
+) -> Question:
     """One row: the number of rows, then of each check `checked_N`, `failed_N` or `actual_N`."""
-    return fill.fill(_measures(checks, rows, now), names, {})
+    said = _said(tuple(checks), rows.place)
+    return _question(said, {**rows.parameters, NOW: now}, names)
 
 
 def measures_by_day(
@@ -59,35 +94,38 @@ def measures_by_day(
     *,
     names: Mapping[str, Value],
     now: datetime,
-) -> exp.Query:
+) -> Question:
     """A row of the same for each of the days that has rows, with its `day`."""
-    return fill.fill(_measures(checks, replace(rows, day=None), now, days=days), names, {})
+    place = replace(rows.place, days=tuple(days))
+    return measures(checks, replace(rows, place=place), names=names, now=now)
 
 
 def samples(
     check: Check, rows: Rows, *, names: Mapping[str, Value], now: datetime
-) -> exp.Query | None:
+) -> Question | None:
     """Some rows that fail; None for a check that is true or false of all rows together."""
     if check.check is CheckKind.SUM_MATCHES_SOURCE or _actual(check) is not None:
         return None
     if check.check is CheckKind.UNIQUE:
         columns = [_column(name) for name in check.read_columns]
         count = exp.alias_(exp.Count(this=exp.Star()), "row_count")
-        query = rows.select(*columns, count).where(_given(columns))
+        query = rows.place.select(*columns, count).where(_are_there(columns))
         if check.where:
             query = query.where(condition(check.where))
         query = query.group_by(*columns).having("COUNT(*) > 1")
     else:
-        query = rows.select(exp.Star()).where(_failing(check, now))
-    return fill.fill(query.limit(MAX_SAMPLES), names, {})
+        query = rows.place.select(exp.Star()).where(_failing(check))
+    said = _Said(tree=query.limit(MAX_SAMPLES))
+    return _question(said, {**rows.parameters, NOW: now}, names)
 
 
-def totals(rows: Rows) -> exp.Select:
+def totals(rows: Rows) -> Question:
     """Rows, cost and credits by the axes along which a bill must equal its source."""
     keys = [exp.func("COALESCE", _column(name), _text("")) for name in _MONEY_KEYS]
     sums = [exp.func("SUM", _column(name)) for name in ("cost", "credits_total")]
-    query = rows.select(*keys, exp.Count(this=exp.Star()), *sums)
-    return query.group_by(*(key.copy() for key in keys))
+    query = rows.place.select(*keys, exp.Count(this=exp.Star()), *sums)
+    query = query.group_by(*(key.copy() for key in keys))
+    return _question(_Said(tree=query), rows.parameters, {})
 
 
 def is_of_all_rows(expression: str) -> bool:
@@ -96,48 +134,65 @@ def is_of_all_rows(expression: str) -> bool:
     return any(aggregate.find_ancestor(exp.Query) is None for aggregate in found)
 
 
-def _measures(
-    checks: Sequence[Check], rows: Rows, now: datetime, *, days: Sequence[date] = ()
-) -> exp.Select:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Said:
+    """A query, and its text where that hangs on no variable."""
+
+    tree: exp.Query
+    sql: str = ""
+
+
+def _question(said: _Said, parameters: Parameters, names: Mapping[str, Value]) -> Question:
+    sql = said.sql or fill.fill(said.tree, names, None).sql("bigquery")
+    used = {node.name for node in said.tree.find_all(exp.Parameter)}
+    return Question(sql=sql, parameters={name: parameters[name] for name in sorted(used)})
+
+
+@lru_cache(maxsize=128)
+def _said(checks: tuple[Check, ...], place: Place) -> _Said:
+    """Kept: it takes longer to write than a small day to be checked."""
+    tree = _measures(checks, place)
+    try:
+        return _Said(tree=tree, sql=fill.fill(tree, {}, None).sql("bigquery"))
+    except Invalid:
+        return _Said(tree=tree)
+
+
+def _measures(checks: Sequence[Check], place: Place) -> exp.Select:
     numbered = dict(enumerate(checks))
     of_values: dict[str, _Numbered] = defaultdict(dict)
     for number, check in list(numbered.items()):
         if check.check is CheckKind.REGEX and not check.where:
             of_values[check.column or ""][number] = numbered.pop(number)
-    query = _of_days(rows.select(*_counts(numbered, now)), rows, days)
+    query = _by_day(place.select(*_counts(numbered)), place)
     if not of_values:
         return query
     together = exp.select("*").from_(query.subquery("of_rows", copy=False))
     for column, those in of_values.items():
-        values = _of_values(column, those, rows, now, days)
-        sums = values.subquery(f"of_{column}", copy=False)
-        if days:
+        sums = _of_values(column, those, place).subquery(f"of_{column}", copy=False)
+        if place.days:
             together.join(sums, using="day", copy=False)
         else:
             together.join(sums, join_type="cross", copy=False)
     return together
 
 
-def _of_days(query: exp.Select, rows: Rows, days: Sequence[date]) -> exp.Select:
+def _by_day(query: exp.Select, place: Place) -> exp.Select:
     """The same of each of the days, if there are any."""
-    if not days:
+    if not place.days:
         return query
-    day = exp.cast(_column(rows.day_column), exp.DType.DATE)
-    within = exp.In(this=day, expressions=[fill.literal(each, day) for each in days])
-    query.select(exp.alias_(day.copy(), "day"), copy=False)
-    return query.where(within, copy=False).group_by(day.copy(), copy=False)
+    query.select(exp.alias_(place.day, "day"), copy=False)
+    return query.group_by(place.day, copy=False)
 
 
-def _of_values(
-    column: str, checks: _Numbered, rows: Rows, now: datetime, days: Sequence[date]
-) -> exp.Select:
+def _of_values(column: str, checks: _Numbered, place: Place) -> exp.Select:
     """The rows that fail checks of one column alone, added up over its values."""
     value = _column(column)
     count = exp.alias_(exp.Count(this=exp.Star()), "rows_of_value")
-    values = _of_days(rows.select(value, count), rows, days).group_by(value.copy(), copy=False)
+    values = _by_day(place.select(value, count), place).group_by(value.copy(), copy=False)
     zero, held = exp.Literal.number(0), exp.column("rows_of_value")
     failing = {
-        number: exp.Sum(this=exp.If(this=_failing(check, now), true=held, false=zero))
+        number: exp.Sum(this=exp.If(this=_failing(check), true=held, false=zero))
         for number, check in checks.items()
     }
     query = exp.select(
@@ -146,10 +201,12 @@ def _of_values(
             for number, sum_ in failing.items()
         )
     ).from_(values.subquery("of_value", copy=False))
-    return query.select("day", copy=False).group_by("day", copy=False) if days else query
+    if not place.days:
+        return query
+    return query.select("day", copy=False).group_by("day", copy=False)
 
 
-def _counts(checks: _Numbered, now: datetime) -> list[exp.Expr]:
+def _counts(checks: _Numbered) -> list[exp.Expr]:
     columns: list[exp.Expr] = [exp.alias_(exp.Count(this=exp.Star()), "row_count")]
     for number, check in checks.items():
         if check.where:
@@ -161,7 +218,7 @@ def _counts(checks: _Numbered, now: datetime) -> list[exp.Expr]:
         elif check.check is CheckKind.UNIQUE:
             columns.append(exp.alias_(_repeated(check), f"failed_{number}"))
         elif check.check is not CheckKind.SUM_MATCHES_SOURCE:
-            failing = exp.CountIf(this=_failing(check, now))
+            failing = exp.CountIf(this=_failing(check))
             columns.append(exp.alias_(failing, f"failed_{number}"))
     return columns
 
@@ -181,7 +238,7 @@ def _actual(check: Check) -> exp.Expr | None:
     return None
 
 
-def _failing(check: Check, now: datetime) -> exp.Expr:
+def _failing(check: Check) -> exp.Expr:
     """True of the rows that fail; a NULL is unknown, and fails `not_null` alone."""
     column = _column(check.column or "")
     match check.check:
@@ -200,7 +257,7 @@ def _failing(check: Check, now: datetime) -> exp.Expr:
             found = exp.not_(exp.RegexpLike(this=column, expression=_text(check.pattern or "")))
         case CheckKind.NO_FUTURE_DATES:
             moment = exp.cast(column, exp.DType.TIMESTAMPTZ)
-            found = moment > fill.literal(now, moment)
+            found = moment > exp.cast(_given(NOW), exp.DType.TIMESTAMPTZ)
         case _:
             found = exp.not_(exp.paren(condition(check.expression or "")))
     return exp.and_(condition(check.where), found) if check.where else found
@@ -213,12 +270,12 @@ def _repeated(check: Check) -> exp.Expr:
     if len(columns) > 1:
         struct = exp.Struct(expressions=columns)
         said = exp.func("TO_JSON_STRING", struct, dialect="bigquery")
-        key = exp.If(this=_given(columns), true=said)
+        key = exp.If(this=_are_there(columns), true=said)
     key = _asked(check, key)
     return exp.Count(this=key) - exp.Count(this=exp.Distinct(expressions=[key.copy()]))
 
 
-def _given(columns: Sequence[exp.Column]) -> exp.Expr:
+def _are_there(columns: Sequence[exp.Column]) -> exp.Expr:
     return exp.and_(
         *(exp.not_(exp.Is(this=each.copy(), expression=exp.null())) for each in columns)
     )
@@ -230,6 +287,11 @@ def _asked(check: Check, value: exp.Expr | None = None) -> exp.Expr:
     if not check.where:
         return value
     return exp.If(this=condition(check.where), true=value, false=exp.null())
+
+
+def _given(name: str) -> exp.Parameter:
+    """What a parameter says."""
+    return exp.Parameter(this=exp.var(name))
 
 
 def _column(name: str) -> exp.Column:
