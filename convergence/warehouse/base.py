@@ -303,7 +303,7 @@ class Warehouse(Protocol):
         ...
 
     def is_visible(self, dataset: str, load_id: str) -> bool:
-        """Whether readers see a load by now. Only looks, and waits for nothing."""
+        """Whether readers see a load by now, and then its record. Waits for no publish."""
         ...
 
     def query(

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from typing import Any
 
 from google.cloud import bigquery
-from google.cloud.bigquery.job import LoadJobConfig
+from google.cloud.bigquery.job import LoadJobConfig, QueryJob
 from sqlglot import exp
 
 from convergence.errors import WarehouseError
@@ -75,16 +75,24 @@ class Publishing:
         The job is the truth: its id is the load's. A record that a crash left out is written.
         """
         job = self._jobs.use_up(dataset, _job_id(PUBLISH, dataset, load_id))
+        return self._has_effect(dataset, job)
+
+    def is_visible(self, dataset: str, load_id: str) -> bool:
+        """Whether the load has taken effect by now; its job may be on its way.
+
+        Who is told so asks no more: here, too, a record that a crash left out is written.
+        """
+        job = self._jobs.done(dataset, _job_id(PUBLISH, dataset, load_id))
+        return self._has_effect(dataset, job)
+
+    def _has_effect(self, dataset: str, job: QueryJob | None) -> bool:
+        """Whether there is a job that published, with its record."""
         if job is None:
             return False
         kept = _KEPT.search(job.query or "")
         if kept is not None:
             self._record(dataset, json.loads(kept[1]))
         return True
-
-    def is_visible(self, dataset: str, load_id: str) -> bool:
-        """Whether the load has taken effect by now; its job may be on its way."""
-        return self._jobs.done(dataset, _job_id(PUBLISH, dataset, load_id)) is not None
 
     def _partitioned(self, staged: StagedLoad) -> TableSchema | None:
         """The shape of the table, when the load is one partition of it and can replace it."""
