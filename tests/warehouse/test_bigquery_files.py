@@ -124,7 +124,8 @@ def test_a_question_about_files_is_answered_where_they_are(
     before = len(bigquery_rest.fake.requests)
     sql = f"SELECT SUM(cost) AS total FROM `{table}`"  # noqa: S608 - a name of ours
     assert tenant.rows(sql) == [(Decimal("1.250000001"),)]
-    assert tenant.warehouse.explain(tenant.scope, sql).bytes is None
+    told = tenant.warehouse.explain(tenant.scope, sql)
+    assert (told.bytes, table in told.statement) == (None, True)
     limits = QueryLimits()
     with tenant.warehouse.export(tenant.scope, sql, FileForm.JSONL, limits) as file:
         assert json.loads(file.read()) == {"total": "1.250000001"}

@@ -215,7 +215,7 @@ class BigqueryWarehouse(Warehouse):
         with pointing(sql):
             resolved = names.read(sql, scope)
             if looking.is_of_files(resolved):
-                return self._files.explain(resolved, scope)
+                return self._files.explain(resolved, scope, parse(sql))
             with self._asked(resolved, scope) as (dataset, prepared):
                 estimate = self._jobs.estimate(dataset, prepared.sql)
         statement = parse(sql).sql("bigquery", pretty=True)

@@ -129,9 +129,10 @@ class SourceFiles:
         ):
             return write_answer(cursor, prepared.sql, form, scratch, limits.file_bytes)
 
-    def explain(self, resolved: Resolved, scope: Scope) -> Explained:
+    def explain(self, resolved: Resolved, scope: Scope, statement: exp.Query) -> Explained:
+        """`statement` is how the question was put."""
         with self._asked(resolved, scope) as (cursor, prepared, _):
-            return explained(cursor, resolved.tree, prepared)
+            return explained(cursor, statement, prepared)
 
     @contextmanager
     def _asked(
