@@ -24,7 +24,7 @@ from convergence.engine.service import Service
 from convergence.model.run import LaunchRequest
 from convergence.model.source import Grant, Kind, Source
 from convergence.model.tenant import Limits
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import sources, tenants
 from convergence.wiring import build
 

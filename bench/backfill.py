@@ -30,7 +30,7 @@ from convergence.engine.launch import launch
 from convergence.engine.onboard import Application, onboard
 from convergence.model.run import LaunchRequest, Status
 from convergence.model.source import Grant, Kind, Source
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import runs, sources
 from convergence.wiring import build
 

@@ -26,7 +26,7 @@ from convergence.engine.service import Service
 from convergence.model.run import LaunchRequest
 from convergence.model.source import Grant, Kind, Source
 from convergence.server import create_app
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import sources
 from convergence.warehouse.duckdb.derived import filled
 from convergence.warehouse.schemas import load_schema

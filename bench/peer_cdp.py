@@ -18,7 +18,7 @@ from convergence.engine.service import Service
 from convergence.library import Library
 from convergence.model.run import LaunchRequest
 from convergence.model.tenant import Limits
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.steps.base import Report, StepContext, StepType, step_models
 from convergence.steps.base import Settings as StepSettings
 from convergence.store import fleet, tenants

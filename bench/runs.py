@@ -37,7 +37,7 @@ from convergence.engine.service import Service
 from convergence.engine.work import BUSY_POLL_SECONDS
 from convergence.library import Library
 from convergence.model.run import LaunchRequest, Run
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.steps import base
 from convergence.store import fleet, runs
 from convergence.store.database import Database, ReadTx

@@ -17,7 +17,7 @@ from convergence.outside.clock import SystemClock
 from convergence.outside.home import Home
 from convergence.outside.notify import Mailer, NoMailer, SmtpMailer
 from convergence.outside.secrets import Secrets
-from convergence.settings import Settings, text_of
+from convergence.settings.fields import Settings, text_of
 from convergence.steps.base import StepType, step_models
 from convergence.store.database import Database
 from convergence.warehouse.base import Warehouse

@@ -15,7 +15,7 @@ from convergence.engine import ledger
 from convergence.engine.onboard import Application, Onboarded, onboard
 from convergence.engine.service import Service
 from convergence.model.source import Grant, Kind, Source
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import sources
 from convergence.wiring import build
 from tests.fakes import FakeClock

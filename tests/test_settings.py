@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from convergence.errors import Invalid
-from convergence.settings import OTHERS, Settings, origins, text_of, variable
+from convergence.settings.fields import Settings, origins, text_of
+from convergence.settings.places import OTHERS, variable
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 

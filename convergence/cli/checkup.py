@@ -23,7 +23,7 @@ from convergence.library import Library
 from convergence.model.run import RunFilter
 from convergence.outside.home import Holder, Home
 from convergence.outside.smtp import parse_server
-from convergence.settings import Settings, origins
+from convergence.settings.fields import Settings, origins
 from convergence.store import fleet, workers
 from convergence.warehouse.base import Warehouse
 

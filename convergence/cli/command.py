@@ -19,7 +19,7 @@ from convergence.errors import CdpError
 
 if TYPE_CHECKING:
     from convergence.client import Client
-    from convergence.settings import Settings
+    from convergence.settings.fields import Settings
 
 Verb = Callable[..., None]
 """Takes a Call, then its own arguments and options."""

@@ -25,7 +25,8 @@ def show(
     ] = False,
 ) -> None:
     """Show the settings; secrets are masked."""
-    from convergence.settings import origins, variable
+    from convergence.settings.fields import origins
+    from convergence.settings.places import variable
 
     settings = call.settings()
     values = settings.model_dump(mode="json")
@@ -64,7 +65,7 @@ def change(
     value: Annotated[str, typer.Argument(metavar="VALUE")],
 ) -> None:
     """Set a setting in the cdp.toml of this folder. Its other lines stay as they are."""
-    from convergence.settings import check_setting, origins
+    from convergence.settings.fields import check_setting, origins
 
     name = name.lower().removeprefix("cdp_")
     checked = check_setting(name, value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from convergence.errors import Invalid
 from convergence.outside.home import Home
-from convergence.settings import Settings, text_of
+from convergence.settings.fields import Settings, text_of
 
 if TYPE_CHECKING:
     from convergence.client import Client

@@ -15,7 +15,7 @@ from convergence.errors import Invalid, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from convergence.engine.migrate import TableState
-    from convergence.settings import Settings
+    from convergence.settings.fields import Settings
     from convergence.store.database import Database
 
 COLUMNS = ("place", "table", "state", "detail")

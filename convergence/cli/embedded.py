@@ -20,7 +20,7 @@ from convergence.errors import Cancelled, NotFound
 from convergence.model.run import Trigger
 from convergence.outside.home import HomeLock
 from convergence.outside.logs import Logs
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import events, fleet, runs, schedules, tenants
 
 if TYPE_CHECKING:

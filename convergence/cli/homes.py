@@ -8,7 +8,7 @@ from convergence.engine.service import Service
 from convergence.errors import Conflict, Unavailable
 from convergence.model.tenant import WarehouseKind
 from convergence.outside.home import Home, HomeLock
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 
 HOME_SECONDS = 30
 """How long a busy home is waited for."""

@@ -84,7 +84,7 @@ def _files() -> Iterator[tuple[str, str]]:
 
 def _toml() -> str:
     """Every setting with its meaning and its default as a comment, but for the templates' place."""
-    from convergence.settings import SECRETS, Settings
+    from convergence.settings.fields import SECRETS, Settings
 
     lines = [
         "# Settings of cdp for this folder. The environment (CDP_HOME …) and .env are stronger.",
@@ -103,7 +103,8 @@ def _toml() -> str:
 
 def _dotenv() -> str:
     """The secrets, which are never in cdp.toml."""
-    from convergence.settings import SECRETS, Settings, variable
+    from convergence.settings.fields import SECRETS, Settings
+    from convergence.settings.places import variable
 
     lines = ["# Copy to .env, which must never be committed, and fill in what is needed."]
     for name, field in Settings.model_fields.items():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from convergence.engine.service import Service
-    from convergence.settings import Settings
+    from convergence.settings.fields import Settings
 
 DRAIN_SECONDS = 10
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where a wildcard is reached
@@ -64,7 +64,7 @@ def serve(
 def _check_start(settings: "Settings") -> None:
     """What would end the start, so that a refused one leaves no home behind."""
     from convergence.outside.secrets import check_given
-    from convergence.settings import text_of
+    from convergence.settings.fields import text_of
 
     check_given(
         pepper=text_of(settings.pepper),

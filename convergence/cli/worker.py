@@ -11,7 +11,7 @@ from convergence.cli.command import Call, command
 from convergence.cli.output import say
 
 if TYPE_CHECKING:
-    from convergence.settings import Settings
+    from convergence.settings.fields import Settings
 
 
 def add_to(app: typer.Typer) -> None:

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from convergence.engine import costs, ledger
 from convergence.engine.service import Service
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import fleet
 from convergence.wiring import access_of
 from tests.api.conftest import Keys

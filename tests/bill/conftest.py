@@ -11,7 +11,7 @@ from convergence.engine import costs
 from convergence.engine.onboard import onboard
 from convergence.engine.service import Service
 from convergence.model.run import Status
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.wiring import build
 from tests.bill.killers import LATE, NEW, NEW_COLUMNS, Row, killers
 from tests.conftest import application, grant_export

@@ -18,7 +18,7 @@ from convergence.engine.launch import launch
 from convergence.engine.onboard import onboard
 from convergence.engine.service import Service
 from convergence.model.run import LaunchRequest, Run, RunFilter, Status
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import loads, runs, units
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_queries import SUMMARY_TABLE

@@ -12,7 +12,7 @@ from convergence import wiring
 from convergence.engine import reconcile
 from convergence.engine.onboard import onboard
 from convergence.model.run import Status
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from tests.bigquery_rest.fixtures import bigquery_server
 from tests.bigquery_rest.server import Running
 from tests.bill import oracle

@@ -11,7 +11,7 @@ from convergence.engine import costs, reconcile
 from convergence.engine.onboard import onboard
 from convergence.model.restatement import Reason
 from convergence.model.run import Status
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import restatements
 from convergence.store.restatements import Wanted
 from convergence.wiring import build

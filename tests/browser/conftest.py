@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response, sync_playwright
 
 from convergence.engine.onboard import onboard
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.wiring import build
 from tests.cli.conftest import Server, serve
 from tests.conftest import HEADER, application, grant_export

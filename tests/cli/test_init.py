@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from convergence.settings import Settings, origins
+from convergence.settings.fields import Settings, origins
 from tests.cli.conftest import Cdp
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from convergence.engine import serve
 from convergence.engine.service import Service
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import loads, units
 from convergence.wiring import build
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convergence.engine import migrate
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.warehouse.duckdb.instances import Instances
 from convergence.wiring import build
 

@@ -19,7 +19,7 @@ from convergence.engine.work import DurableQueue
 from convergence.errors import Conflict, NotFound
 from convergence.library import Library
 from convergence.model.run import LaunchRequest, Run, Status, StepRun
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.steps.base import step_models
 from convergence.store import runs, usage
 from convergence.store.tables import load_leases

@@ -14,7 +14,7 @@ from convergence.engine.service import Service
 from convergence.errors import NotFound, Unavailable
 from convergence.model.event import Event, EventKind, Level
 from convergence.model.run import Status
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import events, fleet, runs
 from convergence.store.database import ReadTx
 from convergence.wiring import build

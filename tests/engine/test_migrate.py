@@ -14,7 +14,7 @@ from convergence.engine import adopt, costs, migrate
 from convergence.engine.migrate import State
 from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.wiring import build
 from tests.conftest import application
 

@@ -23,7 +23,7 @@ from convergence.errors import Conflict, WarehouseError
 from convergence.model.run import LaunchRequest, Status
 from convergence.model.table import TableSchema
 from convergence.model.tenant import WarehouseKind
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import tenants
 from convergence.warehouse.base import FileForm
 from convergence.wiring import build

@@ -12,7 +12,7 @@ from convergence.engine.execute import Executor
 from convergence.engine.onboard import onboard
 from convergence.engine.service import Service
 from convergence.model.run import Status
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import fleet, runs
 from convergence.warehouse.bigquery.publishing import Publishing
 from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server

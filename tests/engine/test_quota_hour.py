@@ -13,7 +13,7 @@ from convergence.engine import attempt, costs
 from convergence.engine.onboard import onboard
 from convergence.engine.service import Service
 from convergence.model.run import Status
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.warehouse.bigquery import faults, jobs
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server

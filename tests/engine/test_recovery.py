@@ -19,7 +19,7 @@ from convergence.engine.service import Service
 from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.outside.clock import SystemClock
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import loads, runs
 from convergence.wiring import build
 from tests.conftest import EXPORT

@@ -19,7 +19,7 @@ from convergence.model.load import LoadKey
 from convergence.model.run import Run, Status
 from convergence.model.table import TableSchema
 from convergence.model.tenant import WarehouseKind
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import loads, moves
 from convergence.wiring import build
 from tests.conftest import HEADER, export_line, grant_export

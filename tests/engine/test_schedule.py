@@ -22,7 +22,7 @@ from convergence.errors import Invalid
 from convergence.model.run import Run, RunFilter, Trigger
 from convergence.model.schedule import Miss, Schedule, ScheduleRequest
 from convergence.model.tenant import TenantStatus
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import fleet, notifications, runs, schedules, tenants
 from convergence.store.database import WriteTx
 from convergence.wiring import build

@@ -24,7 +24,7 @@ from convergence.errors import Unavailable
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.schedule import ScheduleRequest
 from convergence.outside.clock import SystemClock
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import runs, schedules, workers
 from convergence.wiring import build
 from tests.conftest import HEADER, application, export_line, grant_export, postgres_url

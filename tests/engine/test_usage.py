@@ -22,7 +22,7 @@ from convergence.engine.service import Service
 from convergence.errors import Conflict, QuotaExceeded
 from convergence.library import Library
 from convergence.model.run import LaunchRequest, RetryRequest, Run, RunFilter, Status
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.steps.base import step_models
 from convergence.store import runs, tenants, usage
 from convergence.wiring import build

@@ -13,7 +13,8 @@ import yaml
 from sqlglot import exp, parse
 
 from convergence.cli.app import app
-from convergence.settings import ALIASES, Settings
+from convergence.settings.fields import Settings
+from convergence.settings.places import ALIASES
 from tests.house.conftest import ROOT
 from tools.write_sql import files
 

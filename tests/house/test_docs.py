@@ -13,7 +13,8 @@ from fastapi.routing import APIRoute
 
 from convergence import api
 from convergence.cli.app import app
-from convergence.settings import ALIASES, Settings
+from convergence.settings.fields import Settings
+from convergence.settings.places import ALIASES
 from tests.house.conftest import ROOT, Module
 
 PLACE = re.compile(r"\{[^}/]*\}")

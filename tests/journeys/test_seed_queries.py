@@ -17,7 +17,7 @@ from convergence.engine.launch import launch
 from convergence.engine.onboard import Application, onboard
 from convergence.model.run import LaunchRequest
 from convergence.server import create_app
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.wiring import build
 from tests.conftest import HEADER, export_line, grant_export
 from tests.warehouse.test_seed_queries import PRINTED, TENANT

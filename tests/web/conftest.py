@@ -15,7 +15,7 @@ from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
 from convergence.model.run import LaunchRequest, Run
 from convergence.server import create_app
-from convergence.settings import Settings
+from convergence.settings.fields import Settings
 from convergence.store import runs
 from convergence.wiring import build
 from tests.conftest import HEADER, application, grant_export

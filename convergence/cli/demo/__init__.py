@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from convergence.engine.sample import Made
     from convergence.engine.service import Service
     from convergence.model.sample.export import Sample
-    from convergence.settings import Settings
+    from convergence.settings.fields import Settings
 
 
 def add_to(app: typer.Typer) -> None:

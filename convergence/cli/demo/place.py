@@ -13,7 +13,7 @@ from convergence.engine.demo import GUESTS, KEYS
 from convergence.errors import Conflict, Invalid
 from convergence.model.sample.export import Sample
 from convergence.outside.home import Home, HomeLock
-from convergence.settings import Settings, origins
+from convergence.settings.fields import Settings, origins
 from convergence.store import fleet
 
 MARK = "demo.json"

@@ -1,18 +1,12 @@
-"""The settings: read once at the edge, each from the strongest place that names it.
-
-flag > environment > `.env` > `cdp.toml` > default. Only `wiring` and `cli` import this.
-"""
+"""The settings of one process: what each is, and which values it takes."""
 
 import os
-import tomllib
-from collections.abc import Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from dotenv import dotenv_values
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,19 +19,9 @@ from pydantic import (
 )
 
 from convergence.errors import Fault, Invalid
+from convergence.settings import places
+from convergence.settings.places import invalid, unknown, variable
 
-ALIASES = {
-    "GCP_PROJECT_ID": "project_id",
-    "DISABLE_AUTH": "disable_auth",
-    "ADMIN_API_KEY": "admin_key",
-    "ENVIRONMENT": "environment",
-    "BIGQUERY_EMULATOR_HOST": "bigquery_endpoint",
-}
-"""Names without the prefix; CDP_ADMIN_KEY wins over ADMIN_API_KEY in the same place."""
-VARIABLES = {"project_id": "GCP_PROJECT_ID", "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST"}
-"""Settings that are read under another name alone."""
-OTHERS = frozenset({"CDP_TENANT", "CDP_API_KEY", "CDP_SERVER", "CDP_VENV"})
-"""Read from the environment by the command line and its bootstrap; no settings of the service."""
 POSTGRES = "postgresql+psycopg"
 SECRETS = frozenset({"database_url", "admin_key", "pepper", "credentials_key", "smtp_url"})
 """Their values are never repeated."""
@@ -223,18 +207,16 @@ class Settings(BaseModel):
         Raises Invalid with every fault; the value of a secret is never repeated in it.
         """
         folder = folder or Path.cwd()
-        places = {
-            "cdp.toml": _from_toml(folder / "cdp.toml"),
-            ".env": _from_dotenv(folder / ".env"),
-            "environment": _from_environment(os.environ if variables is None else variables),
-            "flag": {name: value for name, value in flags.items() if value is not None},
-        }
-        values = {name: value for place in places.values() for name, value in place.items()}
-        origins = {name: origin for origin, place in places.items() for name in place}
+        found = places.read(
+            cls.model_fields, os.environ if variables is None else variables, folder
+        )
+        found["flag"] = {name: value for name, value in flags.items() if value is not None}
+        values = {name: value for place in found.values() for name, value in place.items()}
+        origins = {name: origin for origin, place in found.items() for name in place}
         try:
             settings = cls(**values)
         except ValidationError as error:
-            raise _invalid([_fault(each, origins) for each in error.errors()]) from None
+            raise invalid([_fault(each, origins) for each in error.errors()]) from None
         settings._origins = origins
         return settings
 
@@ -300,15 +282,10 @@ def origins(settings: Settings) -> dict[str, str]:
     return {name: settings._origins.get(name, "default") for name in Settings.model_fields}
 
 
-def variable(name: str) -> str:
-    """The environment variable of a setting."""
-    return VARIABLES.get(name, f"CDP_{name.upper()}")
-
-
 def check_setting(name: str, text: str) -> str | float | bool:
     """The value as `cdp.toml` would have it. Raises Invalid for a name, a secret or a value."""
     if name not in Settings.model_fields:
-        raise _invalid([_unknown(name, "cdp.toml", Settings.model_fields)])
+        raise invalid([unknown(name, "cdp.toml", Settings.model_fields)])
     if name in SECRETS:
         raise Invalid(
             f"{name} is a secret: it does not belong in cdp.toml",
@@ -318,54 +295,6 @@ def check_setting(name: str, text: str) -> str | float | bool:
     flags: dict[str, Any] = {name: text}
     value = getattr(Settings.load(**flags), name)
     return value if isinstance(value, int | float) else text
-
-
-def _variables() -> dict[str, str]:
-    return ALIASES | {variable(name): name for name in Settings.model_fields}
-
-
-def _from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    known = _variables()
-    ours = {name for name in variables if name.upper().startswith("CDP_")} - OTHERS
-    ours = {name for name in ours if not name.startswith("CDP_TEST_")}
-    unknown = sorted(ours - known.keys())
-    if unknown:
-        raise _invalid([_unknown(name, "environment", known.keys() | OTHERS) for name in unknown])
-    return {field: variables[name] for name, field in known.items() if variables.get(name)}
-
-
-def _from_dotenv(path: Path) -> dict[str, Any]:
-    """A `.env` file may hold more than ours; but what begins with CDP_ must be a setting."""
-    try:
-        found = dotenv_values(path, interpolate=False) if path.is_file() else {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(f"cannot read {path}: {error}", code="invalid_settings") from error
-    known = _variables()
-    unknown = [name for name in found if name.upper().startswith("CDP_") and name not in known]
-    if unknown:
-        raise _invalid([_unknown(name, ".env", known.keys()) for name in unknown])
-    return {field: found[name] for name, field in known.items() if found.get(name)}
-
-
-def _from_toml(path: Path) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise Invalid(f"cannot read {path}: {error}", code="invalid_settings") from error
-    known = Settings.model_fields.keys()
-    unknown = [name for name in found if name not in known]
-    if unknown:
-        raise _invalid([_unknown(name, "cdp.toml", known) for name in unknown])
-    return {name: value for name, value in found.items() if value != ""}
-
-
-def _unknown(name: str, place: str, known: Collection[str]) -> Fault:
-    if name in OTHERS:
-        return Fault(message=f"{name} is read from the environment alone", pointer=place)
-    close = get_close_matches(name, known, n=1) or get_close_matches(name.upper(), known, n=1)
-    return Fault(
-        message=f"{name} is not a setting", pointer=place, suggestion=close[0] if close else ""
-    )
 
 
 def _fault(error: Any, origins: Mapping[str, str]) -> Fault:  # noqa: ANN401 - pydantic's ErrorDetails
@@ -378,15 +307,6 @@ def _fault(error: Any, origins: Mapping[str, str]) -> Fault:  # noqa: ANN401 - p
     name = str(error["loc"][0])
     seen = "" if name in SECRETS else f" {str(error['input'])[:80]!r}"
     return Fault(message=f"{variable(name)}{seen}: {message}", pointer=origins.get(name, "default"))
-
-
-def _invalid(faults: list[Fault]) -> Invalid:
-    return Invalid(
-        "; ".join(map(str, faults)),
-        code="invalid_settings",
-        hint="docs/reference/settings.md lists every setting",
-        faults=faults,
-    )
 
 
 def _is_local(host: str) -> bool:
