@@ -118,8 +118,13 @@ class Checker:
             differences=lambda: differences(totals.loaded, totals.source or {}),
         )
 
+    @property
+    def _patience(self) -> float:
+        """Seconds that a query of checks may take."""
+        return PATIENCE * self.service.config.query_seconds
+
     def _ask_staged(self, staged: Staged, question: Question) -> Result:
-        seconds = PATIENCE * self.service.config.query_seconds
+        seconds = self._patience
         late = Cancelled(
             f"a query of the checks took longer than {seconds:g} s",
             code="query_timeout",
@@ -153,7 +158,7 @@ class Checker:
     def inspect(self, wanted: Inspection) -> Report:
         """Check rows that are there. Raises StepFailed, code quality_failed."""
         (dataset,) = self.scope.datasets
-        limits = QueryLimits(seconds=self.service.config.query_seconds, rows=MAX_ROWS)
+        limits = QueryLimits(seconds=self._patience, rows=MAX_ROWS)
         columns = [column.name for column in self.service.warehouse.columns(dataset, wanted.table)]
         _check_columns(wanted, columns)
         look = _Look(

@@ -65,7 +65,13 @@ def test_a_parameter_of_which_one_counts_is_refused_when_it_comes_twice(
 def test_parameters_that_may_come_twice_are_those_that_are_lists(http: TestClient) -> None:
     paths = http.get("/openapi.json").json()["paths"].values()
     given = [each for path in paths for one in path.values() for each in one.get("parameters", ())]
-    lists = {each["name"] for each in given if each["schema"].get("type") == "array"}
+    schemas = [(each["name"], each["schema"]) for each in given]
+    lists = {
+        name
+        for name, schema in schemas
+        for form in [schema, *schema.get("anyOf", ())]
+        if form.get("type") == "array"
+    }
     assert lists == {*REPEATABLE}
 
 

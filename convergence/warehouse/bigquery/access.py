@@ -71,7 +71,8 @@ class Clients:
         asked = {"permissions": [permission]}
         answer = self.of("")._http.post(url, json=asked, timeout=_SECONDS)
         if answer.status_code != HTTPStatus.OK:
-            return f"whether it has {permission} is not told: {_PROJECTS} is not enabled"
+            why = f"{_PROJECTS} answers {answer.status_code}"
+            return f"whether it has {permission} is not told: {why}; is that API enabled?"
         if permission not in answer.json().get("permissions", ()):
             raise WarehouseError(
                 f"the service account lacks {permission} in the project {self.project}",
