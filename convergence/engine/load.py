@@ -17,7 +17,7 @@ from convergence.engine.onboard import catch_up
 from convergence.engine.overlap import check_overlaps
 from convergence.engine.quality import Checker, Proven, facts_of
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Conflict, StepFailed
+from convergence.errors import CdpError, Conflict, StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.event import Level, rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
@@ -65,7 +65,7 @@ class Loader:
                 return None
             try:
                 return self._load_together(requests, options)
-            except StepFailed as error:
+            except (StepFailed, WarehouseError) as error:
                 log.info("days not loaded together", error=error.detail)
                 return None
 

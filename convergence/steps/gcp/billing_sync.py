@@ -1,6 +1,8 @@
 """`gcp.billing_sync`: load every usage day of an export whose rows changed, whatever its age."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import ClassVar
@@ -8,7 +10,14 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
-from convergence.errors import StepFailed, StepInterrupted
+from convergence.errors import (
+    Cancelled,
+    CdpError,
+    StepFailed,
+    StepInterrupted,
+    Unavailable,
+    WarehouseError,
+)
 from convergence.model.event import Level
 from convergence.model.load import LoadKey
 from convergence.model.source import GrantedSource
@@ -31,7 +40,7 @@ from convergence.warehouse.sql import fill, names
 BATCH_ROWS, BATCH_DAYS = 1_000_000, 31
 EXPIRED = "day_expired"
 TOLD = 20
-"""So many days that failed are told one by one."""
+"""So many errors are told, each with its days."""
 
 
 class SyncSource(BaseModel):
@@ -82,7 +91,7 @@ class Sync:
     survey: Survey
     loaded: list[date] = field(default_factory=list)
     unchanged: list[date] = field(default_factory=list)
-    failed: dict[date, StepFailed] = field(default_factory=dict)
+    failed: dict[date, CdpError] = field(default_factory=dict)
     expired: list[date] = field(default_factory=list)
     """Older than the table keeps."""
     rows: int = 0
@@ -108,18 +117,31 @@ class Sync:
                 self.unchanged.append(held.day)
             else:
                 stale.append(held)
+        try:
+            self._load_all(stale)
+        except (Cancelled, Unavailable):
+            # What was loaded until then need not be looked at again.
+            with suppress(CdpError):
+                self._settle()
+            raise
+        self._settle()
+        if self.expired:
+            self.context.log(f"{len(self.expired)} days are older than the table keeps: left out")
+        self._check()
+        return Report(rows=self.rows, facts=self._facts())
+
+    def _load_all(self, stale: Sequence[UnitDay]) -> None:
         fresh, others = self._parted(stale)
         for batch in _batches(fresh):
             self.context.cancel.check()
             if not self._load_together(batch):
                 self._load_each(batch)
         self._load_each(others)
-        left_out = self.survey.changed_days - by_day.keys()
-        self.context.watch.settle(self.survey, self.failed.keys() | left_out)
-        if self.expired:
-            self.context.log(f"{len(self.expired)} days are older than the table keeps: left out")
-        self._check()
-        return Report(rows=self.rows, facts=self._facts())
+
+    def _settle(self) -> None:
+        """Remember the source, but for what touches changed days that are not as it is now."""
+        done = {*self.loaded, *self.unchanged, *self.expired}
+        self.context.watch.settle(self.survey, self.failed.keys() | self.survey.changed_days - done)
 
     def _parted(self, stale: Sequence[UnitDay]) -> tuple[list[UnitDay], list[UnitDay]]:
         """Days that can be loaded together; and those that have rows already, or a problem."""
@@ -167,7 +189,8 @@ class Sync:
             return
         try:
             report = self.context.load(self._request(day, held), self._options)
-        except StepFailed as error:
+        except (StepFailed, WarehouseError, Cancelled) as error:
+            self.context.cancel.check()
             if error.code == EXPIRED:
                 self.expired.append(day)
             else:
@@ -197,9 +220,12 @@ class Sync:
         errors = [*self.failed.values(), *self.survey.problems.values()]
         if not errors:
             return
-        told = [f"{day}: {error.detail}" for day, error in sorted(self.failed.items())]
+        days: dict[str, list[date]] = defaultdict(list)
+        for day, error in sorted(self.failed.items()):
+            days[error.detail].append(day)
+        told = [f"{_few(alike)}: {detail}" for detail, alike in days.items()]
         general = self.survey.problems.get(None)
-        if general is not None and general not in self.failed.values():
+        if general is not None and general.detail not in days:
             told.append(general.detail)
         more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
         done = f"{len(self.loaded)} loaded, {len(self.unchanged)} as they were"
@@ -223,6 +249,10 @@ class Sync:
             "watermark": watermark.isoformat() if watermark else None,
             **({"days_expired": len(self.expired)} if self.expired else {}),
         }
+
+
+def _few(days: Sequence[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{days[0]} and {len(days) - 1} more"
 
 
 def _days_in_words(count: int) -> str:
