@@ -16,6 +16,8 @@ DOLLARS = ("cost_usd", "credits_usd", "net_usd")
 RATE = "currency_conversion_rate"
 
 COMPLETE = "is_complete"
+TOLD = 5
+"""So many days that lack rows are told."""
 CREDIT_TYPE = "credit_type"
 RESTATED = (
     "recorded_at",
@@ -128,6 +130,7 @@ def summary(
     items: list[dict[str, Any]] = answer["items"]
     if as_of and not items:
         say(f"no costs then: rows were first loaded at {answer['first_loaded_at'] or '(never)'}")
+    _tell_of_incomplete(answer["incomplete_days"], items)
     if answer["next_cursor"]:
         say(f"the first {limit} groups, more follow; all: leave --limit out, or cdp costs export")
         show_rows(items, columns_of(items, names), call.format)
@@ -267,6 +270,16 @@ def _few(run_ids: Sequence[str]) -> str:
     """As a cell holds it: one id, or the first of many."""
     more = len(run_ids) - 1
     return ", ".join(run_ids[:1]) + (f" and {more} more" if more > 0 else "")
+
+
+def _tell_of_incomplete(lacking: Sequence[Row], items: Sequence[Row]) -> None:
+    """Of days whose rows were refused; of those that are shown, where days are."""
+    shown = {item.get("day") for item in items} - {None}
+    for each in [each for each in lacking if each["day"] in {None, *shown} or not shown][:TOLD]:
+        say(
+            f"{each['day'] or 'any day'} lacks rows of {each['source']} ({each['code']}): "
+            f"cdp runs show {each['run_id']}"
+        )
 
 
 def _show(items: Sequence[Row], names: Sequence[str], form: Format) -> None:

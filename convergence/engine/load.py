@@ -17,16 +17,16 @@ from convergence.engine.onboard import catch_up
 from convergence.engine.overlap import check_overlaps
 from convergence.engine.quality import Checker, Proven, facts_of
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Conflict, StepFailed, WarehouseError
+from convergence.errors import CdpError, Conflict, StepFailed, Unavailable, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.event import Level, rows_in_words
-from convergence.model.load import NO_SOURCE, Load, LoadKey, LoadStatus
+from convergence.model.load import EXPIRED, NO_SOURCE, Load, LoadKey, LoadStatus
 from convergence.model.money import differences, totals_to_json
 from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import LoadOptions, Report, StepLog
-from convergence.store import loads, restatements, tenants, usage
+from convergence.store import incomplete, loads, restatements, tenants, usage
 from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
 GIGABYTE = 10**9
@@ -51,7 +51,12 @@ class Loader:
         self._check_place(request)
         with self._leases.hold(request.key):
             finished = self._settle(request)
-            return finished or self._load(request, options)
+            try:
+                return finished or self._load(request, options)
+            except (StepFailed, WarehouseError) as error:
+                if request.limit is None and error.code != EXPIRED:
+                    self._note_failed(request.key, error)
+                raise
 
     def load_together(
         self, requests: Sequence[StageRequest], options: LoadOptions
@@ -68,6 +73,17 @@ class Loader:
             except (StepFailed, WarehouseError) as error:
                 log.info("days not loaded together", error=error.detail)
                 return None
+
+    def _note_failed(self, key: LoadKey, error: CdpError) -> None:
+        """The day lacks rows now. When the store is away, the run's failure says so alone."""
+        now = self.service.clock.now()
+        try:
+            with self.service.database.write() as tx:
+                incomplete.note(
+                    tx, self.run.tenant_id, key, run_id=self.run.run_id, code=error.code, now=now
+                )
+        except Unavailable as away:
+            log.warning("incomplete day not noted", day=key.day.isoformat(), error=away.detail)
 
     def _check_place(self, request: StageRequest) -> None:
         """Whether the tenant's tables are here, and as they should be. Raises StepFailed."""
@@ -212,8 +228,9 @@ class Loader:
 
     def _confirm(self, key: LoadKey, totals: StagedTotals, before: Load | None) -> Report:
         """The day is as the source is; where it is found now replaces where it was found."""
-        if before is not None:
-            with self.service.database.write() as tx:
+        with self.service.database.write() as tx:
+            incomplete.clear(tx, self.run.tenant_id, key)
+            if before is not None:
                 loads.confirm(tx, self.run.tenant_id, before.load_id, totals.state)
         load_id = before.load_id if before else None
         return Report(rows=0, facts={"day": key.day.isoformat(), "unchanged": load_id})

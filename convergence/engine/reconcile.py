@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -11,9 +12,10 @@ from convergence.engine.service import Service
 from convergence.errors import Conflict, Invalid
 from convergence.model.cost import CostQuery, Dimension, Part
 from convergence.model.invoice import Reconciliation, month_state
+from convergence.model.load import IncompleteDay
 from convergence.model.money import MoneyKey, Total
 from convergence.model.tenant import WarehouseKind
-from convergence.store import loads, restatements, versions
+from convergence.store import incomplete, loads, restatements, versions
 from convergence.warehouse.base import Result
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_axes import PACIFIC
@@ -24,13 +26,14 @@ from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 class Bill:
     """Costs, with when their newest row was exported, which of an earlier bill is not known, and
     the last day taken for complete, None where nothing was loaded; when rows were first loaded at
-    all; the part that follows, if there is one.
+    all; days that lack rows; the part that follows, if there is one.
     """
 
     result: Result
     fresh_at: datetime | None
     complete_to: date | None
     first_loaded_at: datetime | None
+    incomplete: Sequence[IncompleteDay]
     following: Part | None = None
 
 
@@ -106,11 +109,13 @@ def bill(
     with service.database.read() as tx:
         loaded = loads.last_day(tx, tenant_id, BILLING_TABLE, until=past or now)
         first_loaded_at = loads.first_published_at(tx, tenant_id, BILLING_TABLE)
+        lacking = incomplete.find(tx, tenant_id, BILLING_TABLE, until=past)
     return Bill(
         result=result,
         fresh_at=None if past else costs.newest_export_time(service, tenant_id),
-        complete_to=min(loaded, arrived) if loaded else None,
+        complete_to=min(loaded, arrived) if loaded and all(d.day for d in lacking) else None,
         first_loaded_at=first_loaded_at,
+        incomplete=lacking,
     )
 
 

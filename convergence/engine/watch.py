@@ -9,14 +9,14 @@ from typing_extensions import override
 from convergence.engine.migrate import check_tables
 from convergence.engine.onboard import catch_up
 from convergence.engine.service import Service
-from convergence.errors import StepFailed
+from convergence.errors import CdpError, StepFailed
 from convergence.model.cancel import CancelToken
-from convergence.model.load import FileState, LoadKey
+from convergence.model.load import FileState, IncompleteDay, LoadKey
 from convergence.model.run import Run
 from convergence.model.source import GrantedSource
 from convergence.model.unit import Survey, Unit, find_problems
 from convergence.steps.base import SourceWatch, Span
-from convergence.store import loads, tenants, units
+from convergence.store import incomplete, loads, tenants, units
 from convergence.store.units import Watermark
 from convergence.warehouse.schemas import tenant_schemas
 
@@ -88,8 +88,12 @@ class Watch(SourceWatch):
             )
 
     @override
-    def settle(self, survey: Survey, failed: Set[date]) -> None:
-        keep, forget = survey.settled(failed)
+    def settle(self, survey: Survey, failed: Mapping[date, CdpError], left_out: Set[date]) -> None:
+        stale, now = failed.keys() | left_out, self.service.clock.now()
+        keep, forget = survey.settled(stale)
+        codes = {day: error.code for day, error in failed.items()}
+        if (general := survey.problems.get(None)) is not None:
+            codes[IncompleteDay.EVERY_DAY] = general.code
         with self.service.database.write() as tx:
             units.settle(
                 tx,
@@ -97,9 +101,19 @@ class Watch(SourceWatch):
                 survey,
                 keep=keep,
                 forget=forget,
-                is_whole=survey.is_whole(failed),
+                is_whole=survey.is_whole(stale),
                 run_id=self.run.run_id,
-                now=self.service.clock.now(),
+                now=now,
+            )
+            incomplete.settle(
+                tx,
+                self.run.tenant_id,
+                survey.table,
+                survey.source,
+                failed=codes,
+                left_out=left_out,
+                run_id=self.run.run_id,
+                now=now,
             )
 
     def _known(

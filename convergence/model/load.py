@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from convergence.model.money import Totals
 
 NO_SOURCE = "query"
 """The source of rows that a query takes from no export."""
+EXPIRED = "day_expired"
+"""Why a day is not loaded that is older than its table keeps."""
 
 
 class LoadStatus(StrEnum):
@@ -25,6 +27,22 @@ class LoadKey:
     table: str
     day: date
     source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IncompleteDay:
+    """A day that lacks rows of a source: run `run_id` could not load it, for the reason `code`.
+
+    None stands for every day: rows were refused whose days cannot be told.
+    """
+
+    EVERY_DAY: ClassVar[date] = date.min
+
+    day: date | None
+    source: str
+    run_id: str
+    code: str
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
+from convergence.errors import CdpError
 from convergence.model.cancel import CancelToken
 from convergence.model.check import Check
 from convergence.model.event import Level
@@ -90,8 +91,10 @@ class SourceWatch(Protocol):
         """The days with published rows of the source."""
         ...
 
-    def settle(self, survey: Survey, failed: Set[date]) -> None:
-        """Remember what was surveyed, but for what touches the days that failed."""
+    def settle(self, survey: Survey, failed: Mapping[date, CdpError], left_out: Set[date]) -> None:
+        """Remember what was surveyed, but for what touches the days that failed or were left out;
+        and which failed.
+        """
         ...
 
 

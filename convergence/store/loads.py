@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from convergence.errors import Conflict, NotFound
 from convergence.model.load import Load, LoadKey, LoadStatus, SourceState
-from convergence.store import restatements, rows, versions
+from convergence.store import incomplete, restatements, rows, versions
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.tables import load_leases, loads
 
@@ -112,6 +112,8 @@ def publish(tx: WriteTx, tenant_id: str, load_id: str, *, now: datetime) -> Load
         now = max(now, before.published_at + TICK)
     _set(tx, load_id, LoadStatus.PUBLISHED, published_at=now)
     restatements.record(tx, load, at=now)
+    if not load.is_sample:
+        incomplete.clear(tx, tenant_id, load.key)
     return get(tx, tenant_id, load_id)
 
 

@@ -16,7 +16,12 @@ from convergence.model.schedule import Miss, Schedule
 from convergence.model.source import Grant, Kind, Source
 from convergence.model.subscription import Subscription, SubscriptionStatus
 from convergence.model.tenant import Limits, Plan, Tenant, TenantStatus, WarehouseKind
-from convergence.store.tables import load_leases, loads, tenant_subscriptions
+from convergence.store.tables import (
+    incomplete_days,
+    load_leases,
+    loads,
+    tenant_subscriptions,
+)
 
 Row = sa.Row[Any]
 LIMIT_NAMES = (
@@ -278,8 +283,8 @@ def key_values(of: LoadKey) -> dict[str, Any]:
 
 
 def has_key(table: sa.Table, tenant_id: str, of: LoadKey) -> sa.ColumnElement[bool]:
-    """The rows of `loads` or `load_leases` of one tenant and key."""
-    if table not in (loads, load_leases):
+    """The rows of one tenant and key, of a table that has some of each."""
+    if table not in (loads, load_leases, incomplete_days):
         raise ValueError(f"{table.name} has no load keys")
     values = {"tenant_id": tenant_id, **key_values(of)}
     return sa.and_(*(table.c[name] == value for name, value in values.items()))

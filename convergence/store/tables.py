@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0014"
+REVISION = "0015"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -299,6 +299,21 @@ loads = sa.Table(
     _json("source_state"),
     sa.Index(None, "tenant_id", "table_name", "day", "source", "status", "published_at"),
     sa.Index(None, "tenant_id", "published_at"),
+    sa.Index(None, "run_id"),
+)
+
+# The newest load of the day failed; `since` the first that did. A day that cannot be told is every
+# day: 0001-01-01.
+incomplete_days = sa.Table(
+    "incomplete_days",
+    metadata,
+    _tenant_id(primary_key=True),
+    sa.Column("table_name", sa.String, primary_key=True),
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("run_id", sa.String, sa.ForeignKey("pipeline_runs.run_id"), nullable=False),
+    sa.Column("code", sa.String, nullable=False),
+    _moment("since"),
     sa.Index(None, "run_id"),
 )
 

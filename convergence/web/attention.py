@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from itertools import groupby
 from typing import Protocol
 
 from convergence.engine.service import Service
+from convergence.model.load import IncompleteDay
 from convergence.model.quota import WARNING_SHARE, Use
 from convergence.model.tenant import Limits
 from convergence.store import runs
@@ -33,6 +35,8 @@ class Known(Protocol):
 
     @property
     def last_day(self) -> date | None: ...
+    @property
+    def incomplete(self) -> Sequence[IncompleteDay]: ...
     @property
     def used(self) -> Use: ...
     @property
@@ -67,6 +71,7 @@ def concerns(
     return [
         *_unproven(proofs),
         *_failed(service, tenant_id, now),
+        *_incomplete(known.incomplete),
         *_late(known.last_day, now.date()),
         *_unusual(money),
         *_quota(known.used, known.limits),
@@ -95,6 +100,24 @@ def _failed(service: Service, tenant_id: str, now: datetime) -> Iterator[Concern
             action="See why",
             path=f"/runs/{run.run_id}",
         )
+
+
+def _incomplete(lacking: Sequence[IncompleteDay]) -> Iterator[Concern]:
+    """Of each run that could not load days: the first of these, and how many more."""
+    for run_id, of_run in groupby(sorted(lacking, key=_of_run), _of_run):
+        first, *others = of_run
+        more = f" and {len(others)} more" if others else ""
+        yield Concern(
+            kind="bad",
+            text=f"Costs of {words.day(first.day) if first.day else 'any day'}{more} may lack rows "
+            f"of {first.source}: {first.code}",
+            action="See why",
+            path=f"/runs/{run_id}",
+        )
+
+
+def _of_run(lacking: IncompleteDay) -> str:
+    return lacking.run_id
 
 
 def _late(last: date | None, today: date) -> Iterator[Concern]:

@@ -11,9 +11,11 @@ from convergence.engine import costs
 from convergence.engine.service import Service
 from convergence.model import spend
 from convergence.model.cost import CostLine, Dimension
+from convergence.model.load import IncompleteDay
 from convergence.model.money import add_up, quotient
 from convergence.model.spend import Group
 from convergence.model.spreadsheet import to_csv
+from convergence.store import incomplete
 from convergence.web.charts import Chart, chart
 from convergence.web.choice import LEVELS, Choice, Chosen
 from convergence.web.problems import PageRoute
@@ -68,6 +70,7 @@ def show(visitor: Looking, chosen: Choice, request: Request) -> Response:
         chosen_costs=chosen,
         sections=_sections(visitor.service, tenant.tenant_id, chosen),
         names=_names(visitor.service, tenant.tenant_id, chosen),
+        incomplete=_incomplete(visitor.service, tenant.tenant_id, chosen),
         levels=LEVELS,
         periods=_periods(chosen),
     )
@@ -84,6 +87,13 @@ def download(visitor: Looking, chosen: Choice) -> Response:
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
+
+
+def _incomplete(service: Service, tenant_id: str, chosen: Chosen) -> list[IncompleteDay]:
+    """Days of the period that lack rows."""
+    with service.database.read() as tx:
+        found = incomplete.find(tx, tenant_id, costs.BILLING_TABLE)
+    return [each for each in found if not each.day or chosen.first <= each.day <= chosen.last]
 
 
 def _sections(service: Service, tenant_id: str, chosen: Chosen) -> list[Section]:

@@ -11,14 +11,14 @@ from convergence.engine import costs
 from convergence.engine.service import Service
 from convergence.model import spend
 from convergence.model.cost import CostLine, CostQuery, Dimension
-from convergence.model.load import Load
+from convergence.model.load import IncompleteDay, Load
 from convergence.model.money import Total
 from convergence.model.quota import Use
 from convergence.model.spend import Move
 from convergence.model.tenant import Limits
 from convergence.model.trend import same_days_before
 from convergence.model.usage import UsageRow
-from convergence.store import loads, tenants, usage
+from convergence.store import incomplete, loads, tenants, usage
 from convergence.web.attention import concerns
 from convergence.web.charts import Chart, chart
 from convergence.web.problems import PageRoute
@@ -71,6 +71,7 @@ class State:
 
     last_day: date | None
     loads: Sequence[Load]
+    incomplete: Sequence[IncompleteDay]
     used: Use
     limits: Limits
     today: UsageRow | None
@@ -123,6 +124,7 @@ def _state(service: Service, tenant_id: str) -> State:
             )
             if last
             else (),
+            incomplete=incomplete.find(tx, tenant_id, costs.BILLING_TABLE),
             used=usage.use(tx, tenant_id, today),
             limits=tenants.limits(tx, tenant_id),
             today=usage.row(tx, tenant_id, today),

@@ -389,6 +389,21 @@ CREATE INDEX ix_dq_results_tenant_id_day ON dq_results (tenant_id, day);
 
 CREATE INDEX ix_dq_results_tenant_id_executed_at_dq_result_id ON dq_results (tenant_id, executed_at, dq_result_id);
 
+CREATE TABLE incomplete_days (
+	tenant_id VARCHAR NOT NULL,
+	table_name VARCHAR NOT NULL,
+	day DATE NOT NULL,
+	source VARCHAR NOT NULL,
+	run_id VARCHAR NOT NULL,
+	code VARCHAR NOT NULL,
+	since TIMESTAMP WITH TIME ZONE NOT NULL,
+	CONSTRAINT pk_incomplete_days PRIMARY KEY (tenant_id, table_name, day, source),
+	CONSTRAINT fk_incomplete_days_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenant_profiles (tenant_id),
+	CONSTRAINT fk_incomplete_days_run_id FOREIGN KEY(run_id) REFERENCES pipeline_runs (run_id)
+);
+
+CREATE INDEX ix_incomplete_days_run_id ON incomplete_days (run_id);
+
 CREATE TABLE loads (
 	load_id VARCHAR NOT NULL,
 	run_id VARCHAR NOT NULL,
@@ -481,4 +496,4 @@ CREATE TABLE restatements (
 CREATE INDEX ix_restatements_tenant_id_recorded_at_load_id_position ON restatements (tenant_id, recorded_at, load_id, position);
 
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
-INSERT INTO alembic_version (version_num) VALUES ('0014');
+INSERT INTO alembic_version (version_num) VALUES ('0015');

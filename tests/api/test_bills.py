@@ -74,7 +74,22 @@ def test_costs_say_how_far_they_go(synced: TestClient) -> None:
     answer = synced.get("/api/v1/costs?group_by=day").json()
     assert (answer["fresh_at"], answer["complete_to"]) == ("2024-11-04T05:00:00Z", "2024-11-02")
     assert [item["is_complete"] for item in answer["items"]] == [True, False]
-    assert synced.get("/api/v1/costs?as_of=2024-11-04").json()["items"] == []
+    assert answer["incomplete_days"] == []
+    earlier = synced.get("/api/v1/costs?as_of=2024-11-04").json()
+    assert (earlier["items"], earlier["first_loaded_at"]) == ([], answer["first_loaded_at"])
+
+
+def test_a_day_that_could_not_be_loaded_is_incomplete(
+    synced: TestClient, service: Service, tmp_path: Path
+) -> None:
+    (tmp_path / "export" / "b.csv").unlink()
+    run_id = synced.post(RUN, json={"date": "2024-11-05"}).json()["pipeline_logging_id"]
+    Executor(service=service, worker="test").walk("acme", run_id)
+    answer = synced.get("/api/v1/costs?group_by=day").json()
+    assert [item["is_complete"] for item in answer["items"]] == [False, False]
+    assert [(day["day"], day["code"], day["run_id"]) for day in answer["incomplete_days"]] == [
+        (day, "source_shrank", run_id) for day in (OLD, YOUNG)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,22 @@ def test_the_bill_agrees_with_its_source_and_tells_what_was_restated(
     assert (earlier.json, "rows were first loaded at 20" in earlier.err) == ([], True)
 
 
+def test_costs_name_a_day_that_could_not_be_loaded(acme: Cdp, export: Path) -> None:
+    sync = ("run", "gcp/cost/cost_sync", "-t", "acme", "--date", "2024-11-05")
+    file = export / "a.csv"
+    file.write_text("\n".join([HEADER, export_line(DAY, "1", "", "202411")]) + "\n")
+    assert acme(*sync).code == 0
+    for path in export.iterdir():
+        path.unlink()
+    (export / "b.csv").write_text(
+        "\n".join([HEADER, export_line("2024-11-02", "1", "", "")]) + "\n"
+    )
+    assert acme(*sync).code == 1
+    shown = acme("costs", "summary", "-t", "acme", "--group-by", "day", "-o", "csv")
+    assert f"{DAY} lacks rows of " in shown.err
+    assert "(source_shrank): cdp runs show" in shown.err
+
+
 def test_a_bill_is_exported_whole_to_a_file_or_to_stdout(acme: Cdp, tmp_path: Path) -> None:
     acme("run", TEMPLATE, "-t", "acme", "--date", DAY)
     file = tmp_path / "bill.parquet"

@@ -13,7 +13,6 @@ from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.migrate import State
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Unavailable, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostQuery, Dimension
 from convergence.model.event import Level
@@ -390,65 +389,6 @@ def test_a_file_that_arrives_while_days_are_loaded_is_found_by_the_next_attempt(
     run = run_sync(service)
     assert run.status is Status.COMPLETED, run.error
     assert by_day(service)[OLD][:2] == (2, Decimal("1.5"))
-
-
-DAYS = (OLD, "2024-10-02", YOUNG)
-
-
-def export_days(export: Export, cost: str) -> None:
-    for number, day in enumerate(DAYS):
-        export((day, cost, "", "202411"), name=f"{number}.csv")
-
-
-@pytest.fixture
-def staging_breaks(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets the warehouse break when it stages one of the days."""
-    stage = service.warehouse.stage
-
-    def let_break(error: CdpError, *days: str) -> None:
-        def staged(request: StageRequest, *arguments: object) -> object:
-            if request.key.day.isoformat() in days:
-                raise error
-            return stage(request, *arguments)  # type: ignore[arg-type]  # as they came
-
-        monkeypatch.setattr(service.warehouse, "stage", staged)
-        monkeypatch.setattr(attempt, "_pause", lambda *_: None)
-
-    return let_break
-
-
-def test_what_breaks_days_is_told_once_and_keeps_no_other_day(
-    service: Service, export: Export, staging_breaks: Callable[..., None]
-) -> None:
-    export_days(export, "1")
-    run_sync(service)
-    export_days(export, "2")
-    staging_breaks(WarehouseError("the disk is full"), *DAYS[:2])
-    run = run_sync(service)
-    assert (run.status, run.error_code) == (Status.FAILED, "warehouse_error")
-    assert "2 days not loaded (1 loaded, 0 as they were): 2024-10-01 and 1 more: the disk" in (
-        run.error or ""
-    )
-    assert {day: net for day, (_, net, _) in by_day(service).items()} == {
-        OLD: Decimal(1),
-        DAYS[1]: Decimal(1),
-        YOUNG: Decimal(2),
-    }
-    staging_breaks(WarehouseError("nothing"))
-    assert facts(service, run_sync(service))["days_loaded"] == list(DAYS[:2])
-
-
-def test_what_ends_a_sync_leaves_the_days_before_settled(
-    service: Service, export: Export, staging_breaks: Callable[..., None]
-) -> None:
-    export_days(export, "1")
-    run_sync(service)
-    export_days(export, "2")
-    staging_breaks(Unavailable("nobody answers"), *DAYS[1:])
-    assert run_sync(service).status is Status.FAILED
-    staging_breaks(Unavailable("nothing"))
-    again = facts(service, run_sync(service))
-    assert (again["days_loaded"], again["days_unchanged"]) == (list(DAYS[1:]), [])
 
 
 def warnings(service: Service, run: Run) -> list[str]:

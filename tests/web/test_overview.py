@@ -4,7 +4,9 @@ import re
 
 from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
-from tests.web.conftest import Bill, Browser
+from convergence.model.load import NO_SOURCE, LoadKey
+from convergence.store import incomplete
+from tests.web.conftest import DAYS, Bill, Browser
 
 
 def text_of(page: str) -> str:
@@ -38,6 +40,21 @@ def test_unusual_day_needs_attention(bill: Bill) -> None:
     page = bill.browser.get("/").text
     assert "29.00 USD on 4 Nov, +107.1 % against the median of the week before" in text_of(page)
     assert 'href="/costs?from=2024-11-04&amp;to=2024-11-04"' in page
+
+
+def test_a_day_that_lacks_rows_needs_attention(bill: Bill) -> None:
+    key = LoadKey(table="billing_cost_daily", day=DAYS[-1], source=NO_SOURCE)
+    run_id, now = bill.runs[0].run_id, bill.service.clock.now()
+    with bill.service.database.write() as tx:
+        incomplete.note(tx, "acme", key, run_id=run_id, code="source_shrank", now=now)
+    try:
+        overview, costs = (bill.browser.get(path).text for path in ("/", "/costs"))
+    finally:
+        with bill.service.database.write() as tx:
+            incomplete.clear(tx, "acme", key)
+    assert "Costs of 4 Nov 2024 may lack rows of query: source_shrank" in text_of(overview)
+    assert "could not be loaded: 4 Nov 2024 (source_shrank)" in text_of(costs)
+    assert all(f'href="/runs/{run_id}"' in page for page in (overview, costs))
 
 
 def test_chart_has_its_figures_in_a_table_and_in_a_sentence(bill: Bill) -> None:

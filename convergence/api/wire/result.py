@@ -4,7 +4,7 @@ import base64
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 from convergence.api.wire.bill import moment
-from convergence.api.wire.shape import In, Json, Out, Page, any_day
+from convergence.api.wire.shape import In, Out, Page, any_day
 from convergence.errors import Invalid
 from convergence.model.cost import (
     Calendar,
@@ -26,6 +26,7 @@ from convergence.model.cost import (
     parse_group,
 )
 from convergence.model.day import FIRST_DAY, LAST_DAY
+from convergence.model.load import IncompleteDay
 
 
 class Rows(Protocol):
@@ -50,6 +51,8 @@ class BillOfRows(Protocol):
     def complete_to(self) -> date | None: ...
     @property
     def first_loaded_at(self) -> datetime | None: ...
+    @property
+    def incomplete(self) -> Sequence[IncompleteDay]: ...
     @property
     def following(self) -> Part | None: ...
 
@@ -173,15 +176,28 @@ class CostItem(Out):
     net: str | None
 
 
+class IncompleteDayOut(Out):
+    """A usage day that lacks rows of a source: the run could not load it. `day` is null where the
+    days of the rows cannot be told: it may be any.
+    """
+
+    day: date | None
+    source: str
+    code: str
+    run_id: str
+    since: datetime
+
+
 class CostsOut(Page[CostItem]):
     """`fresh_at` is when the newest row was exported; later days than `complete_to` are still
-    coming in or not loaded, and grouped by day each item says so. Before `first_loaded_at` there
-    was no bill.
+    coming in or not loaded, `incomplete_days` lack rows, and grouped by day each item says so.
+    Before `first_loaded_at` there was no bill.
     """
 
     fresh_at: datetime | None
     complete_to: date | None
     first_loaded_at: datetime | None
+    incomplete_days: list[IncompleteDayOut]
 
 
 class ColumnOut(Out):
@@ -211,24 +227,20 @@ def costs_out(bill: BillOfRows, next_cursor: str | None = None) -> CostsOut:
     """Each group by its columns. Raises Invalid when there are too many for an answer."""
     check_whole(bill.result)
     names = [name for name, _ in bill.result.columns]
-    items = [
-        dict(zip(names, map(json_value, row), strict=True)) | _completeness(names, row, bill)
-        for row in bill.result.rows
-    ]
+    lacking = {each.day for each in bill.incomplete}
+    items = [dict(zip(names, map(json_value, row), strict=True)) for row in bill.result.rows]
+    for item, row in zip(items, bill.result.rows, strict=True):
+        if "day" in item:
+            day, last = row[names.index("day")], bill.complete_to
+            item["is_complete"] = last is not None and day <= last and day not in lacking
     return CostsOut(
         items=[CostItem.model_validate(item) for item in items],
         fresh_at=bill.fresh_at,
         complete_to=bill.complete_to,
         first_loaded_at=bill.first_loaded_at,
+        incomplete_days=[IncompleteDayOut.model_validate(asdict(each)) for each in bill.incomplete],
         next_cursor=next_cursor,
     )
-
-
-def _completeness(names: Sequence[str], row: Sequence[Any], bill: BillOfRows) -> Json:
-    if "day" not in names:
-        return {}
-    last = bill.complete_to
-    return {"is_complete": last is not None and row[names.index("day")] <= last}
 
 
 def check_stored(*, is_stored: bool) -> None:

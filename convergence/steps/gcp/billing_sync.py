@@ -19,7 +19,7 @@ from convergence.errors import (
     WarehouseError,
 )
 from convergence.model.event import Level
-from convergence.model.load import LoadKey
+from convergence.model.load import EXPIRED, LoadKey
 from convergence.model.source import GrantedSource
 from convergence.model.table import TableSchema
 from convergence.model.unit import Survey, UnitDay
@@ -38,7 +38,6 @@ from convergence.warehouse.schemas import billing_query
 from convergence.warehouse.sql import fill, names
 
 BATCH_ROWS, BATCH_DAYS = 1_000_000, 31
-EXPIRED = "day_expired"
 TOLD = 20
 """So many errors are told, each with its days."""
 
@@ -119,8 +118,9 @@ class Sync:
                 stale.append(held)
         try:
             self._load_all(stale)
-        except (Cancelled, Unavailable):
+        except (Cancelled, Unavailable) as ended:
             # What was loaded until then need not be looked at again.
+            self.failed |= {held.day: ended for held in stale if held.day not in self._done}
             with suppress(CdpError):
                 self._settle()
             raise
@@ -138,10 +138,14 @@ class Sync:
                 self._load_each(batch)
         self._load_each(others)
 
+    @property
+    def _done(self) -> set[date]:
+        """Days that are as the source is, as far as the table keeps them."""
+        return {*self.loaded, *self.unchanged, *self.expired}
+
     def _settle(self) -> None:
-        """Remember the source, but for what touches changed days that are not as it is now."""
-        done = {*self.loaded, *self.unchanged, *self.expired}
-        self.context.watch.settle(self.survey, self.failed.keys() | self.survey.changed_days - done)
+        left_out = self.survey.changed_days - self._done - self.failed.keys()
+        self.context.watch.settle(self.survey, self.failed, left_out)
 
     def _parted(self, stale: Sequence[UnitDay]) -> tuple[list[UnitDay], list[UnitDay]]:
         """Days that can be loaded together; and those that have rows already, or a problem."""

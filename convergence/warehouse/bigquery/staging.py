@@ -26,7 +26,7 @@ from convergence.errors import (
     WarehouseError,
 )
 from convergence.model.cancel import CancelToken
-from convergence.model.load import FileState, LoadKey, SourceState
+from convergence.model.load import EXPIRED, FileState, LoadKey, SourceState
 from convergence.model.money import Totals
 from convergence.model.restatement import Change
 from convergence.model.table import Column
@@ -244,7 +244,7 @@ class Staging:
         if request.key.day <= (self._now() - timedelta(days=days)).date():
             raise StepFailed(
                 f"{request.table} {request.key.day}: the table keeps {days} days",
-                code="day_expired",
+                code=EXPIRED,
                 hint="older days are not kept in BigQuery: ask the export itself for them",
             )
 
