@@ -63,7 +63,13 @@ def export(
 
 def _form_of(file: Path | None) -> FileFormat:
     ending = file.suffix.lower().removeprefix(".") if file else ""
-    return FileFormat(ending) if ending in list(FileFormat) else FileFormat.CSV
+    if ending and ending not in list(FileFormat):
+        raise Invalid(
+            f"{file}: .{ending} is no form of a file",
+            code="invalid_format",
+            hint=f"end its name with {', '.join(f'.{form}' for form in FileFormat)}, or add -o",
+        )
+    return FileFormat(ending) if ending else FileFormat.CSV
 
 
 def _write(parts: Iterable[bytes], file: Path) -> None:

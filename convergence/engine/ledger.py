@@ -5,7 +5,7 @@ a place in a log: a run that changes while it is published stays in the set.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from itertools import chain
@@ -53,11 +53,12 @@ Tables = dict[str, list[Row]]
 log = Log(__name__)
 
 
-def publish(service: Service) -> int:
+def publish(service: Service, *, is_over: Callable[[], bool] = lambda: False) -> int:
     """Publish what is missing; how many runs and tenants were. One bad tenant holds up no other.
 
     What changes meanwhile is left to the next time: a busy service would never come to an end.
-    Tenants in another warehouse wait for a process that works with it.
+    Tenants in another warehouse wait for a process that works with it. Once it `is_over`, the
+    tenants that are left wait for the next time.
     """
     published = 0
     with service.database.read() as tx:
@@ -68,6 +69,9 @@ def publish(service: Service) -> int:
         is_more = sum(map(len, batches.values())) == BATCH
         shared: dict[str, Tables] = {}
         for tenant_id, batch in batches.items():
+            if is_over():
+                is_more = False
+                break
             try:
                 shared[tenant_id] = _publish_tenant(service, tenant_id, batch, seen_at)
             except CdpError as error:

@@ -1,6 +1,7 @@
 """Run the service in this process: the worker, and what recurs by itself."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -49,6 +50,10 @@ class Serving:
         """Whether what recurs should come to its end."""
         return self._stopping.is_set()
 
+    def is_drained(self) -> bool:
+        """Whether the runs have come to their end, or were handed over."""
+        return self._drained.is_set()
+
     def stop(self) -> None:
         if self._stopping.is_set():
             return
@@ -58,15 +63,25 @@ class Serving:
         try:
             if self.worker is not None:
                 self.worker.stop(seconds=DRAIN_SECONDS)
-            if self.has_files:
-                ledger.publish(self.service)
         except CdpError as error:
             log.warning("not everything was written before the end", error=error.detail)
         finally:
             self._drained.set()
             for thread in self._to_the_end:
                 thread.join()
+            self._publish_last()
             self.service.close()
+
+    def _publish_last(self) -> None:
+        """Copies of what ended while the service stopped, as far as a moment suffices: the next
+        start publishes the others.
+        """
+        end = time.monotonic() + LEDGER_SECONDS
+        try:
+            if self.has_files:
+                ledger.publish(self.service, is_over=lambda: time.monotonic() > end)
+        except CdpError as error:
+            log.warning("not all copies were published before the end", error=error.detail)
 
     def sweep(self) -> list[str]:
         """Put back the runs that nobody executes, of all processes; whose each was."""
@@ -153,6 +168,6 @@ def _keep_days(serving: Serving) -> None:
 
 def _keep_datasets(serving: Serving) -> None:
     def publish_ledger() -> None:
-        ledger.publish(serving.service)
+        ledger.publish(serving.service, is_over=serving.is_drained)
 
-    serving.every(LEDGER_SECONDS, publish_ledger)
+    serving.every(LEDGER_SECONDS, publish_ledger, while_draining=True)

@@ -202,8 +202,10 @@ class Worker:
         try:
             DBOS.destroy(workflow_completion_timeout_sec=patience, destroy_registry=True)
         finally:
-            # A timer that went on would hold the process for as long.
+            # A timer that went on would hold the process for as long; what the queue gave out at
+            # the last moment began after it was looked whether there are any.
             timer.cancel()
+            self._executor.break_off()
 
 
 def _check_engine(database: Database) -> None:

@@ -229,6 +229,9 @@ def test_a_bill_is_exported_whole_to_a_file_or_to_stdout(acme: Cdp, tmp_path: Pa
     assert ended.code == 0, ended.err
     assert file.read_bytes()[:4] == b"PAR1"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("bill")] == [file.name]
+    packed = acme("costs", "export", str(tmp_path / "bill.csv.gz"), "-t", "acme")
+    assert (packed.code, list(tmp_path.glob("*.gz"))) == (2, [])
+    assert ".gz is no form of a file" in packed.err
     nowhere = acme("costs", "export", str(tmp_path / "no" / "bill.csv"), "-t", "acme")
     assert (nowhere.code, "cannot be written" in nowhere.err) == (2, True)
 

@@ -138,3 +138,19 @@ def test_rows_that_the_operators_dataset_refuses_hold_up_no_other(
     assert ("globex",) in costs.query(service, None, CENTRAL_TENANTS).rows
     with service.database.read() as tx:
         assert {dirty.tenant_id for dirty in fleet.dirty(tx, 10)} == {"refused"}
+
+
+def test_a_publishing_that_is_over_leaves_the_others_to_the_next_one(
+    service: Service, tenant: Onboarded
+) -> None:
+    for name in ("globex", "initech"):
+        onboard(service, application(name))
+    answers = iter([False, True])
+    ledger.publish(service, is_over=lambda: next(answers))
+    with service.database.read() as tx:
+        left = {dirty.tenant_id for dirty in fleet.dirty(tx, 10)}
+    assert len(left) == 1
+    assert left < {"globex", "initech"}
+    ledger.publish(service)
+    with service.database.read() as tx:
+        assert not list(fleet.dirty(tx, 10))

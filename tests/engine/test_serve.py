@@ -1,10 +1,11 @@
 """A started service: runs pass from start to start, and end whatever breaks."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from convergence.engine import workers as engine_workers
 from convergence.engine.arrange import add_schedule
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
-from convergence.engine.onboard import onboard
+from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.serve import Serving
 from convergence.engine.service import Service
 from convergence.engine.work import Worker
@@ -25,7 +26,8 @@ from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.schedule import ScheduleRequest
 from convergence.outside.clock import SystemClock
 from convergence.settings.fields import Settings
-from convergence.store import runs, schedules, workers
+from convergence.store import fleet, runs, schedules, workers
+from convergence.warehouse.base import Upsert
 from convergence.wiring import build
 from tests.conftest import HEADER, application, export_line, grant_export, postgres_url
 from tests.engine.conftest import Act, now, wait_for, wait_for_diary
@@ -226,6 +228,44 @@ def test_a_worker_whose_new_beginning_failed_begins_once_more(
     assert wait_for(service, run, Status.COMPLETED, Status.FAILED).status is Status.COMPLETED
     assert len(failures) == 1
     assert serving.worker.name not in failures
+
+
+@pytest.mark.kills
+def test_a_stop_hands_runs_over_before_it_waits_for_copies(
+    service: Service,
+    tenant: Onboarded,
+    start: Callable[[], Serving],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A warehouse that does not answer keeps whoever publishes to it for a minute."""
+    monkeypatch.setattr(serve, "LEDGER_SECONDS", 0.05)
+    asked, answer, stopped = Event(), Event(), Event()
+
+    def away(dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
+        asked.set()
+        assert answer.wait(60)
+        raise Unavailable("away", code="warehouse_unreachable")
+
+    serving = start()
+    assert serving.worker is not None
+    monkeypatch.setattr(serving.service.warehouse, "upsert_all", away)
+    with service.database.write() as tx:
+        fleet.mark_dirty(tx, "acme", None)
+    assert asked.wait(60)
+    stop = serving.worker.stop
+
+    def stop_worker(*, seconds: int) -> None:
+        stop(seconds=seconds)
+        stopped.set()
+
+    monkeypatch.setattr(serving.worker, "stop", stop_worker)
+    ending = Thread(target=serving.stop)
+    ending.start()
+    assert stopped.wait(60)
+    assert ending.is_alive()
+    answer.set()
+    ending.join(60)
+    assert not ending.is_alive()
 
 
 def test_a_server_without_a_worker_publishes_what_it_owns(service: Service) -> None:
