@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from convergence.engine.ensure import ensure_central
 from convergence.engine.service import Service
 from convergence.errors import Conflict, NotFound
 from convergence.model.retired import DATASET, no_place, present_name, retired_name
@@ -48,7 +49,7 @@ def adopt(service: Service, old: str, schema: TableSchema) -> int:
     """Move the rows of one old table; how many were. Raises Conflict, and then moves none."""
     names = [column.name for column in service.warehouse.columns(DATASET, old)]
     _check(old, schema, {present_name(name) for name in names})
-    service.warehouse.ensure_dataset(CENTRAL_DATASET)
+    ensure_central(service)
     key = schema.column_names[0]
     known = {row[key] for row in _rows(service, CENTRAL_DATASET, schema.name, [key])}
     order = (retired_name("tenant_id"), retired_name(key))

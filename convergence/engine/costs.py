@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any, BinaryIO
 
 from convergence.engine.agree import check_warehouse
+from convergence.engine.ensure import catch_up_central
 from convergence.engine.service import Service
 from convergence.errors import Invalid
 from convergence.model.cancel import CancelToken
@@ -215,6 +216,8 @@ def _in_dollars(result: Result) -> Result:
 
 
 def _scope(service: Service, tenant_id: str | None) -> Scope:
+    if tenant_id is None and not service.config.is_warehouse_shared:
+        catch_up_central(service)
     with service.database.read() as tx:
         if tenant_id is None:
             datasets = fleet.datasets(tx, service.config.warehouse)

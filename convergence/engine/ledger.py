@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
+from convergence.engine import ensure
 from convergence.engine.agree import check_warehouse
-from convergence.engine.onboard import catch_up
+from convergence.engine.ensure import catch_up
 from convergence.engine.service import Service
-from convergence.errors import CdpError
+from convergence.errors import CdpError, NotFound
 from convergence.model.credential import Credential
 from convergence.model.key import ApiKeyRecord
 from convergence.model.quality import QualityResult
@@ -151,13 +152,21 @@ def _publish_tenant(
 
 
 def _put(service: Service, dataset: str, tables: Tables, seen_at: datetime) -> None:
-    """The first column of a ledger table is its key."""
+    """The first column of a ledger table is its key. A table that is lost is made again, but in a
+    tenant's dataset of a warehouse which others reach, too: there it stays for the operator.
+    """
     schemas = {name: load_schema(name) for name in tables}
     upserts = [
         Upsert(schema=schema, key=schema.column_names[:1], rows=tables[name])
         for name, schema in schemas.items()
     ]
-    service.warehouse.upsert_all(dataset, upserts, seen_at=seen_at)
+    try:
+        service.warehouse.upsert_all(dataset, upserts, seen_at=seen_at)
+    except NotFound:
+        if dataset != CENTRAL_DATASET and service.config.is_warehouse_shared:
+            raise
+        ensure.make_again(service, dataset, schemas.values())
+        service.warehouse.upsert_all(dataset, upserts, seen_at=seen_at)
 
 
 def _usage(service: Service, tx: ReadTx, tenant_id: str, changed: Iterable[Run]) -> list[UsageRow]:

@@ -11,9 +11,8 @@ from decimal import Decimal
 from uuid import uuid4
 
 from convergence.engine.agree import check_warehouse
+from convergence.engine.ensure import catch_up, check_tables
 from convergence.engine.hold import Leases, copies_others, settle
-from convergence.engine.migrate import check_tables
-from convergence.engine.onboard import catch_up
 from convergence.engine.overlap import check_overlaps
 from convergence.engine.quality import Checker, Proven, facts_of
 from convergence.engine.service import Service

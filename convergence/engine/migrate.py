@@ -5,20 +5,19 @@ again: what is reported is what was seen afterwards. What was done to a dataset 
 `x_meta_schema_migrations`. A broken dataset does not stop the others.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 
-from convergence.engine import adopt
+from convergence.engine import adopt, ensure
 from convergence.engine.hold import hold_table, let_tables_go
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Conflict, NotFound, StepFailed, Unavailable
+from convergence.errors import CdpError, Conflict, NotFound, Unavailable
 from convergence.model import retired
 from convergence.model.drift import Drift, DriftKind, Verdict, compare
 from convergence.model.table import Mode, TableSchema
-from convergence.model.tenant import Tenant
 from convergence.outside.logs import Log
 from convergence.store import catalogue, fleet, loads, mend, moves, tenants, versions
 from convergence.store import migrate as store_migrations
@@ -30,6 +29,10 @@ from convergence.warehouse.sql.names import CENTRAL_DATASET
 STORE = "store"
 
 log = Log(__name__)
+
+
+_WITHOUT_ROWS = {DriftKind.TABLE, DriftKind.COLUMN}
+"""What is made has nothing yet of what was published."""
 
 
 class State(StrEnum):
@@ -78,40 +81,6 @@ def check_store(database: Database) -> None:
             code="schema_drifted",
             hint="cdp db check tells what differs; cdp db migrate mends it",
         )
-
-
-def check_tables(service: Service, tenant: Tenant, schema: TableSchema | None) -> None:
-    """Raise StepFailed when a load could not write its table, or its record; absent, they are
-    made, unless they were there: then rows are lost, and somebody should know.
-    """
-    dataset = tenant.dataset
-    for wanted in filter(None, (schema, load_schema("x_meta_loads"))):
-        try:
-            live = service.warehouse.live(dataset, wanted)
-        except NotFound as gone:
-            raise _gone(f"the dataset {dataset} is gone: {gone.detail}") from gone
-        if live is None:
-            with service.database.read() as tx:
-                is_lost = loads.last_day(tx, tenant.tenant_id, wanted.name) is not None
-            if is_lost:
-                raise _gone(f"the table {dataset}.{wanted.name} is gone, and rows were in it")
-        found = compare(wanted, live) if live is not None else ()
-        first = next((drift for drift in found if not drift.is_harmless), None)
-        if first is not None:
-            raise StepFailed(
-                f"{dataset}.{wanted.name} is not at its schema: {first.kind} {first.column}",
-                code="schema_blocked",
-                hint="cdp db check tells all that differs; cdp db migrate mends it",
-            )
-
-
-def _gone(what: str) -> StepFailed:
-    return StepFailed(
-        what,
-        code="tables_gone",
-        hint="restore it (BigQuery undeletes for seven days; a backup), or make it anew, empty, "
-        "with cdp db migrate: the next cost_sync then loads what the source still has",
-    )
 
 
 def store_states(database: Database) -> list[TableState]:
@@ -168,7 +137,7 @@ def bootstrap(service: Service) -> tuple[bool, list[TableState]]:
 
     Whether it was made now, and its tables; safe to repeat.
     """
-    is_new = service.warehouse.ensure_dataset(CENTRAL_DATASET)
+    is_new = ensure.ensure_central(service)
     return is_new, [_look(service, CENTRAL_DATASET, each) for each in _schemas(CENTRAL_DATASET)]
 
 
@@ -312,14 +281,6 @@ def _forget_answers(service: Service, dataset: str) -> None:
             versions.advance(tx, tenant.tenant_id)
 
 
-def _publish_anew(service: Service, dataset: str) -> None:
-    """What is published while its table is written anew may go to the old one."""
-    with service.database.write() as tx:
-        tenant = fleet.tenant_of_dataset(tx, dataset)
-        if tenant is not None:
-            moves.publish_anew(tx, tenant.tenant_id)
-
-
 def _record(service: Service, dataset: str, found: Sequence[TableState]) -> None:
     """What was done, and what is at its schema now and was not recorded so. What a crash leaves
     out is recorded the next time, without its statements: those are in the log.
@@ -341,15 +302,15 @@ def _record(service: Service, dataset: str, found: Sequence[TableState]) -> None
 
 
 def _datasets(service: Service, tenant_id: str | None) -> list[str]:
-    """The operator's dataset has copies alone; it is there once something was published."""
+    """The operator's dataset has copies alone; it should be there once something was published."""
     with service.database.read() as tx:
         if tenant_id is not None:
             return [tenants.get(tx, tenant_id).dataset]
         found = sorted(fleet.datasets(tx, service.config.warehouse))
+        has_published = fleet.has_published(tx, service.config.warehouse)
     try:
-        service.warehouse.live(CENTRAL_DATASET, next(iter(central_schemas().values())))
-    except NotFound:
-        return found
+        if not (has_published or ensure.is_central_there(service)):
+            return found
     except CdpError as error:
         log.warning("the operator's dataset cannot be read", error=error.detail)
     return [*found, CENTRAL_DATASET]
@@ -380,19 +341,36 @@ def _bring(
         return seen
     if is_plan and seen.is_gone:
         return replace(seen, statements=(f"CREATE TABLE {schema.name}",))
+    evolve = partial(service.warehouse.evolve, dataset, schema, approved=approved)
     try:
-        if seen.is_gone:
-            service.warehouse.ensure_dataset(dataset)
-        evolve = partial(service.warehouse.evolve, dataset, schema, approved=approved)
-        with nullcontext() if is_plan else _held(service, dataset, schema, seen):
-            statements = tuple(evolve(is_plan=is_plan))
+        if is_plan:
+            return replace(seen, statements=tuple(evolve(is_plan=True)))
+        statements = _reshape(service, dataset, schema, seen, evolve)
     except CdpError as error:
         return replace(seen, error=error.detail, hint=error.hint)
-    if is_plan:
-        return replace(seen, statements=statements)
     for statement in statements:
         log.info("schema changed", dataset=dataset, statement=statement)
-    if schema.key and _is_rewritten(schema, seen):
-        _publish_anew(service, dataset)
     was_absent = seen.drifts[0].kind is DriftKind.TABLE
     return replace(_look(service, dataset, schema), statements=statements, was_absent=was_absent)
+
+
+def _reshape(
+    service: Service,
+    dataset: str,
+    schema: TableSchema,
+    seen: TableState,
+    evolve: Callable[[], Sequence[str]],
+) -> tuple[str, ...]:
+    """The statements that were run. What the store publishes to the table is due again before it
+    is made: a crash between loses none of it.
+    """
+    if schema.key and any(drift.kind in _WITHOUT_ROWS for drift in seen.drifts):
+        ensure.publish_anew(service, dataset)
+    if seen.is_gone:
+        service.warehouse.ensure_dataset(dataset)
+    with _held(service, dataset, schema, seen):
+        statements = tuple(evolve())
+    if schema.key and _is_rewritten(schema, seen):
+        # What was published meanwhile may have gone to the old one.
+        ensure.publish_anew(service, dataset)
+    return statements

@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlglot import exp
 
+from convergence.engine.ensure import ensure_tables
 from convergence.engine.hold import settle
-from convergence.engine.onboard import ensure_tables
 from convergence.engine.service import Service
 from convergence.errors import Conflict, WarehouseError
 from convergence.model.drift import compare

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from convergence.engine.agree import holds_files
+from convergence.engine.ensure import ensure_tables
 from convergence.engine.inspect import look_at
 from convergence.engine.mint import mint_key
 from convergence.engine.service import Service
@@ -15,7 +16,6 @@ from convergence.model.source import GrantedSource, Kind, check_table
 from convergence.model.tenant import PLAN_LIMITS, Plan, Tenant, TenantStatus, check_tenant_id
 from convergence.outside.notify import is_address
 from convergence.store import fleet, keys, tenants, usage
-from convergence.warehouse.schemas import tenant_schemas
 
 KEY_DAYS = 365
 NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,200}")
@@ -127,26 +127,6 @@ def _make_dataset(service: Service, tenant: Tenant) -> tuple[bool, tuple[str, ..
         _undo_dataset(service, tenant, made=made)
         raise
     return made, tables
-
-
-def catch_up(service: Service, dataset: str) -> None:
-    """Make the dataset of a tenant that was onboarded where the files are not; else nothing: one
-    that is gone is not made anew behind anybody's back.
-    """
-    is_made_elsewhere = not service.database.is_sqlite and not service.config.is_warehouse_shared
-    if not is_made_elsewhere or dataset in service.caught_up:
-        return
-    if service.warehouse.ensure_dataset(dataset):
-        ensure_tables(service, dataset)
-    service.caught_up.add(dataset)
-
-
-def ensure_tables(service: Service, dataset: str) -> tuple[str, ...]:
-    """Make the tables that a tenant's dataset lacks; their names."""
-    schemas = tenant_schemas().values()
-    return tuple(
-        schema.name for schema in schemas if service.warehouse.ensure_table(dataset, schema)
-    )
 
 
 def _undo_dataset(service: Service, tenant: Tenant, *, made: bool) -> None:

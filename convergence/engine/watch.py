@@ -6,8 +6,7 @@ from datetime import date, datetime
 
 from typing_extensions import override
 
-from convergence.engine.migrate import check_tables
-from convergence.engine.onboard import catch_up
+from convergence.engine.ensure import catch_up, check_tables
 from convergence.engine.service import Service
 from convergence.errors import CdpError, StepFailed
 from convergence.model.cancel import CancelToken

@@ -71,6 +71,13 @@ def datasets(tx: ReadTx, warehouse: WarehouseKind) -> frozenset[str]:
     return frozenset(tx.connection.execute(query).scalars())
 
 
+def tenants_in(tx: ReadTx, warehouse: WarehouseKind) -> frozenset[str]:
+    """The tenants whose tables a warehouse has."""
+    profiles = t.tenant_profiles.c
+    query = sa.select(profiles.tenant_id).where(profiles.warehouse == warehouse.value)
+    return frozenset(tx.connection.execute(query).scalars())
+
+
 def elsewhere(tx: ReadTx, warehouse: WarehouseKind) -> frozenset[str]:
     """The tenants whose tables another warehouse has."""
     profiles = t.tenant_profiles.c
@@ -288,6 +295,16 @@ def dirty(tx: ReadTx, limit: int, *, but: Collection[str] = ()) -> list[Dirty]:
         )
         for row in tx.connection.execute(query.limit(limit))
     ]
+
+
+def has_published(tx: ReadTx, warehouse: WarehouseKind) -> bool:
+    """Whether a tenant whose tables a warehouse has was published: none of it is left to do."""
+    profiles, marks = t.tenant_profiles.c, t.ledger_dirty.c
+    waiting = sa.select(marks.tenant_id).where(marks.run_id == "")
+    query = sa.select(profiles.tenant_id).where(
+        profiles.warehouse == warehouse.value, profiles.tenant_id.not_in(waiting)
+    )
+    return tx.connection.execute(query.limit(1)).first() is not None
 
 
 def clean(tx: WriteTx, published: Collection[Dirty]) -> None:

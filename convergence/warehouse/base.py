@@ -358,9 +358,9 @@ class Warehouse(Protocol):
 
     def upsert_all(self, dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
         """Put rows of several tables, as the store had them not before `seen_at`, by its own
-        clock, into a tenant's dataset or the operator's, which is made when it is not there; a
-        warehouse that can shows them all at once. Where many processes publish, rows that were
-        seen later hold, whatever order they arrive in.
+        clock, into a tenant's dataset or the operator's; a warehouse that can shows them all at
+        once. Where many processes publish, rows that were seen later hold, whatever order they
+        arrive in. Raises NotFound for the dataset and for a table.
         """
         ...
 

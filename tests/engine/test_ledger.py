@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from convergence.engine import costs, ledger
+from convergence.engine import costs, ledger, migrate
 from convergence.engine.arrange import add_schedule, remove_schedule
+from convergence.engine.migrate import State
 from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
 from convergence.errors import WarehouseError
@@ -19,6 +20,7 @@ from convergence.warehouse.base import Upsert
 from convergence.warehouse.sql.names import CENTRAL_DATASET
 from tests.conftest import application
 from tests.engine.test_loads import DAY, run_day
+from tests.engine.test_migrate import harm
 
 Export = Callable[..., Path]
 CENTRAL_TENANTS = "SELECT tenant_id FROM tenants.tenant_profiles ORDER BY 1"
@@ -116,8 +118,51 @@ def test_a_broken_dataset_of_the_operator_holds_up_no_tenant(
     ((seen,),) = costs.query(service, "globex", "SELECT api_key FROM x_meta_api_keys").rows
     assert seen in key
     file.unlink()
-    assert ledger.publish(service) > 0
-    assert costs.query(service, None, CENTRAL_TENANTS).rows == [("globex",)]
+    while ledger.publish(service):
+        pass
+    assert costs.query(service, None, CENTRAL_TENANTS).rows == [("acme",), ("globex",)]
+
+
+def test_copies_that_were_lost_are_made_again_whole(service: Service, export: Export) -> None:
+    lost = "SELECT COUNT(*) FROM x_meta_pipeline_runs", "SELECT COUNT(*) FROM x_meta_api_keys"
+    usage = "SELECT SUM(pipelines_run_today) FROM tenants.tenant_usage_quotas"
+    export((DAY, "1", "", "202411"))
+    run_day(service)
+    ledger.publish(service)
+    service.close()
+    harm(service.home.path, "acme", "DROP TABLE x_meta_pipeline_runs", "DROP TABLE x_meta_api_keys")
+    (service.home.path / "warehouse" / f"{CENTRAL_DATASET}.duckdb").unlink()
+    assert State.DRIFTED in {state.state for state in migrate.status(service)}
+    assert {state.state for state in migrate.bring(service)} == {State.CURRENT}
+    ledger.publish(service)
+    assert [costs.query(service, "acme", sql).rows for sql in lost] == [[(1,)], [(1,)]]
+    assert costs.query(service, None, CENTRAL_TENANTS).rows == [("acme",)]
+    assert costs.query(service, None, usage).rows == [(1,)]
+
+
+def test_a_question_to_the_operators_dataset_that_is_lost_lets_it_be_filled_again(
+    service: Service, tenant: Onboarded
+) -> None:
+    service.close()
+    (service.home.path / "warehouse" / f"{CENTRAL_DATASET}.duckdb").unlink()
+    assert costs.query(service, None, CENTRAL_TENANTS).rows == []
+    ledger.publish(service)
+    assert costs.query(service, None, CENTRAL_TENANTS).rows == [("acme",)]
+
+
+def test_a_copy_that_is_missing_is_made_again_with_what_was_published_before(
+    service: Service, export: Export
+) -> None:
+    export((DAY, "1", "", "202411"))
+    run_day(service)
+    ledger.publish(service)
+    service.close()
+    harm(service.home.path, "acme", "DROP TABLE x_meta_pipeline_runs")
+    run_day(service)
+    while ledger.publish(service):
+        pass
+    sql = "SELECT COUNT(*) FROM x_meta_pipeline_runs"
+    assert costs.query(service, "acme", sql).rows == [(2,)]
 
 
 def test_rows_that_the_operators_dataset_refuses_hold_up_no_other(

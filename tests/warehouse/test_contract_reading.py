@@ -13,6 +13,7 @@ from convergence.model.table import TableSchema
 from convergence.warehouse.base import QueryLimits, Scope, Upsert, Warehouse
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.names import CENTRAL_DATASET
+from tests.warehouse.on_bigquery import NOW
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
@@ -171,7 +172,11 @@ def test_central_rows_are_seen_by_their_tenant_and_by_the_operator(
         }
         upsert = Upsert(schema=schema, key=("tenant_id",), rows=[row])
         for dataset in (name, CENTRAL_DATASET):
-            warehouse.upsert_all(dataset, [upsert], seen_at=datetime(2025, 1, 1, tzinfo=UTC))
+            if name == "acme" and dataset == CENTRAL_DATASET:
+                with pytest.raises(NotFound):
+                    warehouse.upsert_all(dataset, [upsert], seen_at=NOW)
+                warehouse.ensure_dataset(dataset)
+            warehouse.upsert_all(dataset, [upsert], seen_at=NOW)
     sql = "SELECT tenant_id FROM `local.tenants.tenant_profiles` ORDER BY 1"
     assert acme.rows(sql) == [("acme",)]
     assert other.rows(sql) == [("other",)]

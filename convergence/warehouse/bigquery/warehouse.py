@@ -269,12 +269,12 @@ class BigqueryWarehouse(Warehouse):
         key: tuple[str, ...],
         rows: Rows,
     ) -> None:
-        self._append(dataset, Upsert(schema=schema, key=key, rows=rows), self._now())
+        self._events.append(dataset, Upsert(schema=schema, key=key, rows=rows), self._now())
 
     @override
     def upsert_all(self, dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
         for each in upserts:
-            self._append(dataset, each, seen_at)
+            self._events.append(dataset, each, seen_at)
 
     @override
     def files_of(self, source: GrantedSource) -> tuple[FileState, ...]:
@@ -326,15 +326,6 @@ class BigqueryWarehouse(Warehouse):
     @override
     def close(self) -> None:
         self._clients.close()
-
-    def _append(self, dataset: str, upsert: Upsert, seen_at: datetime) -> None:
-        try:
-            self._events.append(dataset, upsert, seen_at)
-        except NotFound:
-            if dataset != OPERATOR:
-                raise
-            self.ensure_dataset(OPERATOR)
-            self._events.append(OPERATOR, upsert, seen_at)
 
     @contextmanager
     def _asked(self, resolved: Resolved, scope: Scope) -> Iterator[tuple[str, Prepared]]:

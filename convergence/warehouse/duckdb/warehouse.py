@@ -11,7 +11,7 @@ import duckdb
 from sqlglot import exp
 from typing_extensions import override
 
-from convergence.errors import WarehouseError
+from convergence.errors import NotFound, WarehouseError
 from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
@@ -45,7 +45,7 @@ from convergence.warehouse.files.instance import alone
 from convergence.warehouse.files.interrupt import interruptible
 from convergence.warehouse.files.outfile import write_answer
 from convergence.warehouse.files.reading import Prepared, explained
-from convergence.warehouse.files.shapes import Shapes
+from convergence.warehouse.files.shapes import Shapes, first_line
 from convergence.warehouse.files.source_files import files_of, folders_of, kind_by_files
 from convergence.warehouse.files.survey import survey
 from convergence.warehouse.locks import Part, PartLocks
@@ -53,7 +53,6 @@ from convergence.warehouse.schemas import central_schemas, load_schema
 from convergence.warehouse.sql import dialect, fill, names
 from convergence.warehouse.sql.statement import parse, pointing
 
-OPERATOR = names.CENTRAL_DATASET
 """The dataset whose file holds the published copies of all tenants."""
 
 
@@ -250,14 +249,7 @@ class DuckdbWarehouse(Warehouse):
 
     @override
     def upsert_all(self, dataset: str, upserts: Sequence[Upsert], *, seen_at: datetime) -> None:
-        if dataset == OPERATOR:
-            self.ensure_operator()
         self._put(dataset, upserts)
-
-    def ensure_operator(self) -> None:
-        """Make the file that holds all tenants' published copies, if it is not there."""
-        if not self._instances.exists(OPERATOR):
-            self.ensure_dataset(OPERATOR)
 
     @override
     def source_kind(self, source: GrantedSource) -> GrantedSource:
@@ -292,18 +284,19 @@ class DuckdbWarehouse(Warehouse):
         self._instances.close()
 
     def _put(self, dataset: str, upserts: Sequence[Upsert]) -> None:
-        """All in one transaction. Tables that are not there are made, and it is tried again."""
+        """All in one transaction. Raises NotFound where a table is not there."""
         puts = [(_place(dataset, each.schema.name), each) for each in upserts if each.rows]
         held = [Part(dataset, place.name) for place, _ in puts]
         with self._instances.lend(dataset) as cursor, told():
             try:
                 with self._locks.hold_all(held):
                     tables.upsert(cursor, puts)
-            except duckdb.CatalogException:
-                for _, each in puts:
-                    self._ensure(cursor, dataset, each.schema)
-                with self._locks.hold_all(held):
-                    tables.upsert(cursor, puts)
+            except duckdb.CatalogException as gone:
+                raise NotFound(
+                    f"{dataset} lacks a table: {first_line(gone)}",
+                    code="table_not_found",
+                    hint="cdp db migrate makes it again",
+                ) from gone
 
     def _ensure(self, cursor: duckdb.DuckDBPyConnection, dataset: str, schema: TableSchema) -> bool:
         place = _place(dataset, schema.name)
@@ -329,8 +322,6 @@ class DuckdbWarehouse(Warehouse):
         with pointing(sql):
             resolved = names.read(sql, scope, most=most)
             dataset = names.dataset_of(resolved, scope)
-            if dataset == OPERATOR:
-                self.ensure_operator()
             if names.reads_files_alone(resolved) and not self._instances.exists(dataset):
                 place = alone(folders_of(resolved))
             else:

@@ -1,0 +1,113 @@
+"""Datasets and tables are there: made where they are not, then filled anew with copies; or not."""
+
+from collections.abc import Iterable
+
+from convergence.engine.service import Service
+from convergence.errors import NotFound, StepFailed
+from convergence.model.drift import compare
+from convergence.model.table import TableSchema
+from convergence.model.tenant import Tenant
+from convergence.store import fleet, loads, moves
+from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas
+from convergence.warehouse.sql.names import CENTRAL_DATASET
+
+
+def catch_up(service: Service, dataset: str) -> None:
+    """Make the dataset of a tenant that was onboarded where the files are not; else nothing: one
+    that is gone is not made anew behind anybody's back.
+    """
+    is_made_elsewhere = not service.database.is_sqlite and not service.config.is_warehouse_shared
+    if not is_made_elsewhere or dataset in service.caught_up:
+        return
+    if service.warehouse.ensure_dataset(dataset):
+        ensure_tables(service, dataset)
+    service.caught_up.add(dataset)
+
+
+def ensure_tables(service: Service, dataset: str) -> tuple[str, ...]:
+    """Make the tables that a tenant's dataset lacks; their names."""
+    schemas = tenant_schemas().values()
+    return tuple(
+        schema.name for schema in schemas if service.warehouse.ensure_table(dataset, schema)
+    )
+
+
+def check_tables(service: Service, tenant: Tenant, schema: TableSchema | None) -> None:
+    """Raise StepFailed when a load could not write its table, or its record; absent, they are
+    made, unless they were there: then rows are lost, and somebody should know.
+    """
+    dataset = tenant.dataset
+    for wanted in filter(None, (schema, load_schema("x_meta_loads"))):
+        try:
+            live = service.warehouse.live(dataset, wanted)
+        except NotFound as gone:
+            raise _gone(f"the dataset {dataset} is gone: {gone.detail}") from gone
+        if live is None:
+            with service.database.read() as tx:
+                is_lost = loads.last_day(tx, tenant.tenant_id, wanted.name) is not None
+            if is_lost:
+                raise _gone(f"the table {dataset}.{wanted.name} is gone, and rows were in it")
+        found = compare(wanted, live) if live is not None else ()
+        first = next((drift for drift in found if not drift.is_harmless), None)
+        if first is not None:
+            raise StepFailed(
+                f"{dataset}.{wanted.name} is not at its schema: {first.kind} {first.column}",
+                code="schema_blocked",
+                hint="cdp db check tells all that differs; cdp db migrate mends it",
+            )
+
+
+def _gone(what: str) -> StepFailed:
+    return StepFailed(
+        what,
+        code="tables_gone",
+        hint="restore it (BigQuery undeletes for seven days; a backup), or make it anew, empty, "
+        "with cdp db migrate: the next cost_sync then loads what the source still has",
+    )
+
+
+def ensure_central(service: Service) -> bool:
+    """Make the operator's dataset where it is not there; whether it was made now."""
+    if is_central_there(service):
+        return False
+    make_again(service, CENTRAL_DATASET)
+    return True
+
+
+def catch_up_central(service: Service) -> None:
+    """The same; what this process has seen to be there is not looked at again."""
+    if CENTRAL_DATASET not in service.caught_up:
+        ensure_central(service)
+        service.caught_up.add(CENTRAL_DATASET)
+
+
+def is_central_there(service: Service) -> bool:
+    first = next(iter(central_schemas().values()))
+    try:
+        service.warehouse.live(CENTRAL_DATASET, first)
+    except NotFound:
+        return False
+    return True
+
+
+def make_again(service: Service, dataset: str, copies: Iterable[TableSchema] = ()) -> None:
+    """Make those tables of copies that are missing, the operator's all. What was published is due
+    again before: a crash between loses none. Raises NotFound for a tenant's dataset that is gone.
+    """
+    publish_anew(service, dataset)
+    if dataset == CENTRAL_DATASET:
+        service.warehouse.ensure_dataset(dataset)
+    for schema in copies:
+        service.warehouse.ensure_table(dataset, schema)
+
+
+def publish_anew(service: Service, dataset: str) -> None:
+    """What was published to a dataset shall be again; to the operator's: of all tenants."""
+    with service.database.write() as tx:
+        if dataset == CENTRAL_DATASET:
+            due = fleet.tenants_in(tx, service.config.warehouse)
+        else:
+            tenant = fleet.tenant_of_dataset(tx, dataset)
+            due = frozenset([tenant.tenant_id] if tenant else [])
+        for tenant_id in sorted(due):
+            moves.publish_anew(tx, tenant_id)
