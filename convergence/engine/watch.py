@@ -10,13 +10,12 @@ from convergence.engine.ensure import catch_up, check_tables
 from convergence.engine.service import Service
 from convergence.errors import CdpError, StepFailed
 from convergence.model.cancel import CancelToken
-from convergence.model.load import FileState, IncompleteDay, LoadKey
+from convergence.model.load import FileState, IncompleteDay
 from convergence.model.run import Run
 from convergence.model.source import GrantedSource
 from convergence.model.unit import Survey, Unit, find_problems
 from convergence.steps.base import SourceWatch, Span
 from convergence.store import incomplete, loads, tenants, units
-from convergence.store.units import Watermark
 from convergence.warehouse.schemas import tenant_schemas
 
 
@@ -47,7 +46,11 @@ class Watch(SourceWatch):
                 code="source_missing",
                 hint="check the glob: cdp sources ls; has the export arrived?",
             )
-        known, mark = self._known(table, source, files, with_days=afresh is not None)
+        tenant_id, name = self.run.tenant_id, source.table
+        with self.service.database.read() as tx:
+            mark = units.watermark(tx, tenant_id, table, name)
+            known = units.known(tx, tenant_id, table, name)
+            published = loads.read_from(tx, tenant_id, table, name)
         if mark is not None and mark.narrowing != source.narrowing:
             known = {path: replace(unit, content_hash="") for path, unit in known.items()}
         survey = Survey(
@@ -56,6 +59,7 @@ class Watch(SourceWatch):
             narrowing=source.narrowing,
             known=known,
             seen=self._seen(source, files, _without(known, afresh), now),
+            published=published,
             is_first=mark is None or mark.watermark is None,
         )
         allow = allow_shrink or self.run.allow_shrink
@@ -68,16 +72,6 @@ class Watch(SourceWatch):
             tenant = tenants.get(tx, self.run.tenant_id)
         catch_up(self.service, self.dataset)
         check_tables(self.service, tenant, tenant_schemas().get(table))
-
-    @override
-    def is_current(self, survey: Survey, day: date) -> bool:
-        key = LoadKey(table=survey.table, day=day, source=survey.source)
-        with self.service.database.read() as tx:
-            load = loads.published(tx, self.run.tenant_id, key)
-        if load is None or load.is_sample or load.source_state.is_elsewhere:
-            return False
-        there, read = survey.state(day), load.source_state
-        return set(there.files) == set(read.files) and there.narrowing == read.narrowing
 
     @override
     def published_days(self, table: str, source: str, first: date, last: date) -> set[date]:
@@ -115,21 +109,6 @@ class Watch(SourceWatch):
                 now=now,
             )
 
-    def _known(
-        self, table: str, source: GrantedSource, files: tuple[FileState, ...], *, with_days: bool
-    ) -> tuple[dict[str, Unit], Watermark | None]:
-        """The units, and where the last survey was left. They are without their days when they
-        are just what they were, and nobody asks for these.
-        """
-        tenant_id, name = self.run.tenant_id, source.table
-        with self.service.database.read() as tx:
-            mark = units.watermark(tx, tenant_id, table, name)
-            known = units.known(tx, tenant_id, table, name, with_days=with_days)
-            is_seen_anew = mark is not None and mark.narrowing != source.narrowing
-            if not with_days and (is_seen_anew or not _are_same(known, files)):
-                known = units.known(tx, tenant_id, table, name, with_days=True)
-        return known, mark
-
     def _seen(
         self,
         source: GrantedSource,
@@ -161,8 +140,3 @@ def _without(known: Mapping[str, Unit], afresh: Span | None) -> Mapping[str, Uni
         for path, unit in known.items()
         if not any(first <= day <= last for day in unit.dates)
     }
-
-
-def _are_same(known: Mapping[str, Unit], files: tuple[FileState, ...]) -> bool:
-    paths = {file.path for file in files}
-    return paths == known.keys() and all(known[file.path].is_as(file) for file in files)

@@ -49,19 +49,29 @@ class IncompleteDay:
 class FileState:
     """One file as it was when it was read. `rows` are those of the day that was loaded.
 
-    `content_hash`, of its bytes, is told of the files that held rows; size and modification time
-    decide whether a file is the same.
+    `content_hash`, of its bytes, is told of the files that held rows; size and times decide whether
+    a file is the same without reading it. `ctime_ns` moves whenever a file is written or replaced,
+    also where the modification time was put back.
     """
 
     path: str
     size: int
     mtime_ns: int
+    ctime_ns: int = 0
     rows: int = 0
     content_hash: str = field(default="", compare=False)
 
     @property
     def changed_at(self) -> datetime:
         return datetime.fromtimestamp(self.mtime_ns / 10**9, UTC)
+
+    def holds_as(self, other: "FileState") -> bool:
+        """Whether both gave the same rows: by their bytes, where these are known."""
+        if self.content_hash and other.content_hash:
+            same = self.content_hash == other.content_hash
+        else:
+            same = (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+        return same and self.rows == other.rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +113,18 @@ class SourceState:
             if known != file.path:
                 found.append((known, file.path))
         return found
+
+    def holds_as(self, other: "SourceState") -> bool:
+        """Whether both told the same rows of a day: the same files held them, and as much of these
+        could be seen.
+        """
+        mine = {file.path: file for file in self.files if file.rows}
+        theirs = {file.path: file for file in other.files if file.rows}
+        return (
+            self.narrowing == other.narrowing
+            and mine.keys() == theirs.keys()
+            and all(file.holds_as(theirs[path]) for path, file in mine.items())
+        )
 
     def is_older_than(self, other: "SourceState") -> bool:
         """Whether this is an earlier sight of the source: a file of both is older, none is newer.

@@ -56,7 +56,7 @@ class Unit:
 
     def is_as(self, file: FileState) -> bool:
         """Whether the file is what was read, for all that can be told without reading it."""
-        if (file.size, file.mtime_ns) != (self.file.size, self.file.mtime_ns):
+        if file != self.file:
             return False
         seen_ns = int(self.seen_at.timestamp() * 10**9) if self.seen_at else 0
         return file.mtime_ns < seen_ns - RACY_NS
@@ -66,7 +66,9 @@ class Unit:
 class Survey:
     """A source beside what is known of it: files that are other than they were, or gone.
 
-    `known` are the units of the last settled survey, `seen` all that are there now.
+    `known` are the units of the last settled survey, `seen` all that are there now. `published`
+    says of each day that was ever loaded what its rows were read from, None where that is no
+    whole day, or not sure yet: others load days, too.
     """
 
     table: str
@@ -74,6 +76,7 @@ class Survey:
     narrowing: str
     known: Mapping[str, Unit]
     seen: Mapping[str, Unit]
+    published: Mapping[date, SourceState | None]
     is_first: bool
     """Whether nothing was ever settled: then days are loaded, and none is restated."""
     problems: Problems = field(default_factory=dict)
@@ -107,10 +110,23 @@ class Survey:
 
     @cached_property
     def changed_days(self) -> frozenset[date]:
-        """Days that an altered or vanished file holds, or held."""
+        """Days that an altered or vanished file holds, or held; and those whose rows were read
+        from other files than hold them now.
+        """
         before = [self.known[unit.path] for unit in self.altered if unit.path in self.known]
         units = [*self.altered, *self.vanished, *before]
-        return frozenset(day for unit in units for day in unit.dates)
+        others = frozenset(day for day in self.published if self._is_of_others(day))
+        return others.union(*(unit.dates for unit in units))
+
+    def is_current(self, day: date) -> bool:
+        """Whether the day's rows were read from just the files that hold it now."""
+        read = self.published.get(day)
+        return read is not None and not read.is_elsewhere and read.holds_as(self.state(day))
+
+    def _is_of_others(self, day: date) -> bool:
+        """Of a source that has been moved since, the files of a day say nothing."""
+        read = self.published[day]
+        return not (read is not None and read.is_elsewhere) and not self.is_current(day)
 
     @property
     def watermark(self) -> datetime | None:

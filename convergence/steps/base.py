@@ -83,10 +83,6 @@ class SourceWatch(Protocol):
         """
         ...
 
-    def is_current(self, survey: Survey, day: date) -> bool:
-        """Whether the newest load of the day read just the files that hold it now."""
-        ...
-
     def published_days(self, table: str, source: str, first: date, last: date) -> set[date]:
         """The days with published rows of the source."""
         ...

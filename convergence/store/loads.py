@@ -156,6 +156,35 @@ def published_days(
     return set(tx.connection.execute(query.distinct()).scalars())
 
 
+def read_from(
+    tx: ReadTx, tenant_id: str, table: str, source: str
+) -> dict[date, SourceState | None]:
+    """What each day's rows were read from; None where they are a sample, or where a load that was
+    cut off may have taken effect.
+    """
+    of_source = (
+        loads.c.tenant_id == tenant_id,
+        loads.c.table_name == table,
+        loads.c.source == source,
+    )
+    place = sa.func.row_number().over(
+        partition_by=loads.c.day, order_by=loads.c.published_at.desc()
+    )
+    ranked = (
+        sa.select(loads.c.day, loads.c.is_sample, loads.c.source_state, place.label("place"))
+        .where(*of_source, loads.c.status == LoadStatus.PUBLISHED.value)
+        .subquery()
+    )
+    newest = tx.connection.execute(sa.select(ranked).where(ranked.c.place == 1))
+    found = {
+        row.day: None if row.is_sample else SourceState.from_json(row.source_state)
+        for row in newest
+    }
+    is_open = loads.c.status == LoadStatus.STAGED.value
+    left = tx.connection.execute(sa.select(loads.c.day).where(*of_source, is_open)).scalars()
+    return found | dict.fromkeys(left)
+
+
 def is_shared(tx: ReadTx, tenant_id: str, key: LoadKey, days: Collection[date]) -> bool:
     """Whether another source has published rows of one of the days."""
     query = sa.select(loads.c.load_id).where(

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0015"
+REVISION = "0016"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -368,6 +368,7 @@ source_units = sa.Table(
     _json("columns"),
     _json("accounts"),
     _moment("seen_at"),
+    sa.Column("ctime_ns", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 source_unit_days = sa.Table(

@@ -36,26 +36,25 @@ def watermark(tx: ReadTx, tenant_id: str, table: str, source: str) -> Watermark 
     return Watermark(narrowing=row.narrowing, watermark=row.watermark, synced_at=row.synced_at)
 
 
-def known(
-    tx: ReadTx, tenant_id: str, table: str, source: str, *, with_days: bool
-) -> dict[str, Unit]:
-    """The units by path; their days only when asked for: an idle run does without."""
+def known(tx: ReadTx, tenant_id: str, table: str, source: str) -> dict[str, Unit]:
+    """The units by path."""
     days: dict[str, list[UnitDay]] = {}
-    if with_days:
-        query = sa.select(source_unit_days).where(_of(source_unit_days, tenant_id, table, source))
-        for row in tx.connection.execute(query.order_by(source_unit_days.c.day)):
-            part = UnitDay(
-                day=row.day,
-                totals=totals_from_json(row.totals),
-                max_export_time=row.max_export_time,
-            )
-            days.setdefault(row.path, []).append(part)
+    query = sa.select(source_unit_days).where(_of(source_unit_days, tenant_id, table, source))
+    for row in tx.connection.execute(query.order_by(source_unit_days.c.day)):
+        part = UnitDay(
+            day=row.day,
+            totals=totals_from_json(row.totals),
+            max_export_time=row.max_export_time,
+        )
+        days.setdefault(row.path, []).append(part)
     found = tx.connection.execute(
         sa.select(source_units).where(_of(source_units, tenant_id, table, source))
     )
     return {
         row.path: Unit(
-            file=FileState(path=row.path, size=row.size, mtime_ns=row.mtime_ns),
+            file=FileState(
+                path=row.path, size=row.size, mtime_ns=row.mtime_ns, ctime_ns=row.ctime_ns
+            ),
             content_hash=row.content_hash,
             columns=frozenset(row.columns),
             accounts=frozenset(row.accounts),
@@ -110,6 +109,7 @@ def _unit_values(unit: Unit) -> dict[str, object]:
         "path": unit.path,
         "size": unit.file.size,
         "mtime_ns": unit.file.mtime_ns,
+        "ctime_ns": unit.file.ctime_ns,
         "content_hash": unit.content_hash,
         "columns": sorted(unit.columns),
         "accounts": sorted(unit.accounts),

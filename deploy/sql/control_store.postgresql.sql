@@ -217,6 +217,7 @@ CREATE TABLE source_units (
 	columns JSON NOT NULL,
 	accounts JSON NOT NULL,
 	seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+	ctime_ns BIGINT DEFAULT '0' NOT NULL,
 	CONSTRAINT pk_source_units PRIMARY KEY (tenant_id, table_name, source, path),
 	CONSTRAINT fk_source_units_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenant_profiles (tenant_id)
 );
@@ -496,4 +497,4 @@ CREATE TABLE restatements (
 CREATE INDEX ix_restatements_tenant_id_recorded_at_load_id_position ON restatements (tenant_id, recorded_at, load_id, position);
 
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
-INSERT INTO alembic_version (version_num) VALUES ('0015');
+INSERT INTO alembic_version (version_num) VALUES ('0016');

@@ -316,22 +316,6 @@ def test_a_narrower_grant_reads_everything_anew(service: Service, export: Export
     assert by_day(service)[OLD][:2] == (1, Decimal(1))
 
 
-def test_an_audit_finds_what_no_file_tells(service: Service, export: Export) -> None:
-    path = export((OLD, "1", "", "202410"), ("2024-10-02", "7", "", "202410"))
-    os.utime(path, (1_600_000_000, 1_600_000_000))
-    first = run_sync(service)
-    text = path.read_text().replace(",7,", ",8,")
-    path.write_text(text)
-    os.utime(path, (1_600_000_000, 1_600_000_000))
-    assert facts(service, run_sync(service))["files_changed"] == 0
-    run = run_sync(service, "gcp/cost/cost_audit", "2024-10-31")
-    assert run.status is Status.COMPLETED, run.error
-    assert by_day(service) == {
-        OLD: (1, Decimal(1), first.run_id),
-        "2024-10-02": (1, Decimal(8), run.run_id),
-    }
-
-
 def test_a_load_keeps_its_proof(service: Service, export: Export) -> None:
     export((OLD, "1", "-0.25", "202410"))
     run_sync(service)

@@ -1,5 +1,5 @@
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -147,6 +147,26 @@ def test_the_last_to_be_published_is_the_newest_even_when_the_clock_goes_back(
     newest = loads.published(leased, "acme", KEY)
     assert newest is not None
     assert newest.load_id == "m"
+
+
+def test_what_a_day_was_read_from_is_its_newest_loads_and_not_known_of_a_sample(
+    leased: WriteTx,
+) -> None:
+    def read_from() -> dict[date, SourceState | None]:
+        return loads.read_from(leased, "acme", KEY.table, KEY.source)
+
+    published(leased, "sample")
+    assert read_from() == {KEY.day: None}
+    whole = replace(LOAD, load_id="whole", is_sample=False)
+    loads.stage(leased, whole)
+    assert read_from() == {KEY.day: None}
+    loads.publish(leased, "acme", "whole", now=NOW + timedelta(seconds=1))
+    assert read_from() == {KEY.day: LOAD.source_state}
+    open_ = replace(whole, load_id="open")
+    loads.stage(leased, open_)
+    assert read_from() == {KEY.day: None}
+    loads.discard(leased, "acme", "open")
+    assert read_from() == {KEY.day: LOAD.source_state}
 
 
 def test_a_neighbours_load_is_like_an_absent_one(leased: WriteTx) -> None:

@@ -8,7 +8,7 @@ from convergence.steps.gcp.billing_sync import BillingSyncSettings, Sync
 
 
 class BillingAudit:
-    """For what no change of a file tells: rows lost in the warehouse, or a clock that went back."""
+    """For what no file tells: rows changed in the warehouse, or a file system without `ctime`."""
 
     settings: ClassVar[type[Settings]] = BillingSyncSettings
     unfilled: ClassVar[tuple[tuple[str, ...], ...]] = (("source", "query"), ("quality",))

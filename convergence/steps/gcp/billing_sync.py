@@ -112,7 +112,7 @@ class Sync:
         by_day = self.survey.by_day(frozenset(days))
         stale = []
         for held in by_day.values():
-            if only_stale and self.context.watch.is_current(self.survey, held.day):
+            if only_stale and self.survey.is_current(held.day):
                 self.unchanged.append(held.day)
             else:
                 stale.append(held)

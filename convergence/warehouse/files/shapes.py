@@ -98,21 +98,17 @@ def _state_of(path: Path) -> FileState | None:
         return None
     if not S_ISREG(stat.st_mode):
         return None
-    return FileState(path=str(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+    return FileState(
+        path=str(path),
+        size=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        ctime_ns=stat.st_ctime_ns,
+    )
 
 
 def changed_since(states: Iterable[FileState]) -> list[str]:
-    """The paths whose size or modification time is another now, or that are gone."""
-    changed = []
-    for state in states:
-        try:
-            stat = Path(state.path).stat()
-        except OSError:
-            changed.append(state.path)
-            continue
-        if (stat.st_size, stat.st_mtime_ns) != (state.size, state.mtime_ns):
-            changed.append(state.path)
-    return changed
+    """The paths whose size or times are others now, or that are gone."""
+    return [state.path for state in states if _state_of(Path(state.path)) != state]
 
 
 def digest(path: str) -> str:
@@ -125,14 +121,11 @@ def digest(path: str) -> str:
 
 
 class Shapes:
-    """Remembers the shape of files by what changes with their content: path, size, times and inode.
-
-    A modification time can be set back; that a file was replaced or changed shows all the same.
-    """
+    """Remembers the shape of files by what changes with their content: path, size and times."""
 
     def __init__(self, most: int = 20_000) -> None:
         self._most = most
-        self._known: OrderedDict[tuple[object, ...], FileShape] = OrderedDict()
+        self._known: OrderedDict[FileState, FileShape] = OrderedDict()
         self._lock = Lock()
 
     def of(
@@ -142,26 +135,17 @@ class Shapes:
         return tuple(self._one(cursor, state) for state in states)
 
     def _one(self, cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
-        key = (state.path, state.size, state.mtime_ns, _inode(state.path))
         with self._lock:
-            known = self._known.get(key)
+            known = self._known.get(state)
         if known is not None:
             return known
         shape = _describe(cursor, state)
         if not shape.fault:
             with self._lock:
-                self._known[key] = shape
+                self._known[state] = shape
                 if len(self._known) > self._most:
                     self._known.popitem(last=False)
         return shape
-
-
-def _inode(path: str) -> tuple[int, ...]:
-    try:
-        stat = Path(path).stat()
-    except OSError:
-        return ()
-    return stat.st_ino, stat.st_ctime_ns
 
 
 def reader(
