@@ -8,6 +8,7 @@ from convergence.model.drift import compare
 from convergence.model.table import TableSchema
 from convergence.model.tenant import Tenant
 from convergence.store import fleet, loads, moves
+from convergence.store.database import ReadTx
 from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas
 from convergence.warehouse.sql.names import CENTRAL_DATASET
 
@@ -94,7 +95,9 @@ def make_again(service: Service, dataset: str, copies: Iterable[TableSchema] = (
     """Make those tables of copies that are missing, the operator's all. What was published is due
     again before: a crash between loses none. Raises NotFound for a tenant's dataset that is gone.
     """
-    publish_anew(service, dataset)
+    with service.database.write() as tx:
+        for tenant_id in _published_to(service, tx, dataset):
+            moves.publish_rest(tx, tenant_id)
     if dataset == CENTRAL_DATASET:
         service.warehouse.ensure_dataset(dataset)
     for schema in copies:
@@ -104,10 +107,12 @@ def make_again(service: Service, dataset: str, copies: Iterable[TableSchema] = (
 def publish_anew(service: Service, dataset: str) -> None:
     """What was published to a dataset shall be again; to the operator's: of all tenants."""
     with service.database.write() as tx:
-        if dataset == CENTRAL_DATASET:
-            due = fleet.tenants_in(tx, service.config.warehouse)
-        else:
-            tenant = fleet.tenant_of_dataset(tx, dataset)
-            due = frozenset([tenant.tenant_id] if tenant else [])
-        for tenant_id in sorted(due):
+        for tenant_id in _published_to(service, tx, dataset):
             moves.publish_anew(tx, tenant_id)
+
+
+def _published_to(service: Service, tx: ReadTx, dataset: str) -> list[str]:
+    if dataset == CENTRAL_DATASET:
+        return sorted(fleet.tenants_in(tx, service.config.warehouse))
+    tenant = fleet.tenant_of_dataset(tx, dataset)
+    return [tenant.tenant_id] if tenant else []

@@ -9,7 +9,6 @@ from convergence.model.load import LoadStatus, SourceState
 from convergence.model.tenant import WarehouseKind
 from convergence.store import versions
 from convergence.store.database import WriteTx, insert_into
-from convergence.store.fleet import mark_dirty
 from convergence.store.tables import (
     ledger_dirty,
     loads,
@@ -41,8 +40,19 @@ def look_anew(tx: WriteTx, tenant_id: str) -> None:
 
 
 def publish_anew(tx: WriteTx, tenant_id: str) -> None:
-    """All copies of what the store says of a tenant are to be made again."""
-    mark_dirty(tx, tenant_id, None)
+    """All copies of what the store says of a tenant are to be made again, those too that are
+    being made now.
+    """
+    marks = ledger_dirty.c
+    again = sa.update(ledger_dirty).where(marks.tenant_id == tenant_id)
+    tx.write(again.values(version=marks.version + 1))
+    publish_rest(tx, tenant_id)
+
+
+def publish_rest(tx: WriteTx, tenant_id: str) -> None:
+    """All copies are to be made that are not yet due."""
+    mark = insert_into(ledger_dirty, tx.dialect).values(tenant_id=tenant_id, run_id="", version=1)
+    tx.write(mark.on_conflict_do_nothing())
     _mark_runs(tx, tenant_id)
 
 
