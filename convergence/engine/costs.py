@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, BinaryIO
 
 from convergence.engine.agree import check_warehouse
@@ -203,14 +204,18 @@ def _grouped(
 
 
 def _in_dollars(result: Result) -> Result:
-    """The same with cost, credits and net in dollars, each divided by the rate of its group."""
+    """The same with cost, credits and net in dollars, each divided by the rate of its group, whose
+    digits are those that were given.
+    """
     names = [name for name, _ in result.columns]
-    rate, currency = names.index(cost_queries.RATE), names.index("currency")
+    place_of_rate, currency = names.index(cost_queries.RATE), names.index("currency")
     amounts = [names.index(name) for name in ("cost", "credits", "net")]
-    rows = [
-        (*row, *(in_dollars(row[place], row[rate], row[currency]) for place in amounts))
-        for row in result.rows
-    ]
+    rows = []
+    for row in result.rows:
+        given = row[place_of_rate]
+        rate = None if given is None else Decimal(repr(given))
+        shown = (*row[:place_of_rate], rate, *row[place_of_rate + 1 :])
+        rows.append((*shown, *(in_dollars(row[each], rate, row[currency]) for each in amounts)))
     more = tuple((f"{names[place]}_usd", "NUMERIC") for place in amounts)
     return replace(result, columns=(*result.columns, *more), rows=rows)
 

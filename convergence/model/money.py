@@ -42,13 +42,14 @@ class Total:
 
 def in_dollars(amount: Decimal, rate: Decimal | None, currency: str | None) -> Decimal | None:
     """An amount by its rate, which is local currency for a dollar; rounded once, at the ninth
-    place, half away from zero. None where no rate is known.
+    place, half away from zero. None where no rate above 0 is known.
     """
     if currency == "USD":
         return amount
-    if not rate:
+    if rate is None or not rate.is_finite() or rate <= 0:
         return None
-    return _EXACT.divide(amount, rate).quantize(_PLACES, rounding=ROUND_HALF_UP, context=_EXACT)
+    exact = _EXACT.divide(amount, rate)
+    return _EXACT.plus(exact.quantize(_PLACES, rounding=ROUND_HALF_UP, context=_EXACT))
 
 
 Totals = Mapping[MoneyKey, Total]

@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS `TENANT`.`billing_cost_daily` (
   x_seller_name STRING,
   x_transaction_type STRING,
   x_publisher_type STRING,
-  x_cost_at_effective_price_default NUMERIC
+  x_cost_at_effective_price_default NUMERIC,
+  x_currency_conversion_rate FLOAT64 OPTIONS (description = "as the export gives it; the other has nine places")
 )
 PARTITION BY ingestion_date
 CLUSTER BY billing_account_id, service_id, project_id, location_region

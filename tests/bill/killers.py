@@ -35,6 +35,7 @@ def killers() -> dict[str, list[Row]]:
         "floats_above_2_to_the_23": [_row(cost=n, credits=[_credit(-n)]) for n in _LARGE],
         "arrays_empty_and_null": _arrays(),
         "projects_empty_and_null": _projects(),
+        "rates_of_any_kind": [_row(cost=1e9, currency_conversion_rate=rate) for rate in RATES],
         "column_that_appears_mid_month": [_row(cost=2.5, cost_at_effective_price_default=2.25)],
     }
     return {
@@ -44,6 +45,7 @@ def killers() -> dict[str, list[Row]]:
 
 
 _CURRENCIES = (("EUR", 3.1), ("USD", 4.2), ("EUR", 0.05))
+RATES = (0.9123456789012, 98765432.1, 1e-12, 0.0, None, -1.1, 1e30)
 _LONG = (0.123456789012345, 1e-9, 1.5e-9, 2.5e-9, -1.5e-9, 5.1e-15, 0.000000000499999, 7.1e-11)
 _LARGE = (98765432.1, -8388608.000000001, 8388609.1, 123456789.123456789, 99999999.999999999)
 

@@ -30,7 +30,8 @@ ARRAYS = ("labels_json", "system_labels_json", "x_credits_json", "x_tags_json")
 ROWS = f"""
     SELECT * EXCEPT (x_run_id, x_ingested_at, {", ".join(ARRAYS)}), {", ".join(ARRAYS)}
     FROM billing_cost_daily
-    ORDER BY service_id, usage_start_time, invoice_month, cost, currency, credits_total, project_id
+    ORDER BY service_id, usage_start_time, invoice_month, cost, currency, credits_total, project_id,
+      x_currency_conversion_rate
 """  # noqa: S608 - names of ours
 
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 import pytest
@@ -13,10 +13,11 @@ from convergence.model.cost import Calendar, CostQuery, Dimension, Group, Mark, 
 from convergence.model.day import FIRST_DAY, LAST_DAY
 from tests.bill import oracle
 from tests.bill.conftest import KILLERS, Bill
-from tests.bill.killers import Row
+from tests.bill.killers import RATES, Row
 
 PACIFIC = "days_of_23_and_25_pacific_hours"
-ZERO = Decimal(0)
+ZERO = Decimal("0.000000000")
+WIDE = Context(prec=80, rounding=ROUND_HALF_UP)
 
 
 def ask(bill: Bill, *group_by: Group, **question: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - of whatever type
@@ -178,8 +179,26 @@ def test_values_of_keys_divide_the_whole_bill(bill: Bill) -> None:
 def test_dollars_are_the_amount_by_the_rate_of_its_rows(bill: Bill) -> None:
     for item in ask(bill, Dimension.SERVICE, with_rates=True):
         rate = item["currency_conversion_rate"]
-        by_rate = (item["net"] / rate).quantize(Decimal("1e-9"), rounding=ROUND_HALF_UP)
+        is_known = rate is not None and rate > 0
+        by_rate = WIDE.divide(item["net"], rate).quantize(ZERO, context=WIDE) if is_known else None
         assert item["net_usd"] == (item["net"] if item["currency"] == "USD" else by_rate)
+
+
+def test_a_rate_keeps_its_digits_and_gives_dollars_only_above_zero(bill: Bill) -> None:
+    only: dict[Group, tuple[str, ...]] = {Dimension.SERVICE: ("rates_of_any_kind",)}
+    items = ask(bill, Dimension.SERVICE, filters=only, with_rates=True)
+    assert {item["currency_conversion_rate"] for item in items} == {
+        None if rate is None else Decimal(str(rate)) for rate in RATES
+    }
+    dollars = {item["currency_conversion_rate"]: item["net_usd"] for item in items}
+    assert dollars == {
+        Decimal("0.9123456789012"): Decimal("1096075778.212012869"),
+        Decimal("98765432.1"): Decimal("10.125000000"),
+        Decimal("1e-12"): Decimal("1e21"),
+        Decimal("1e30"): ZERO,
+        **dict.fromkeys((Decimal(0), Decimal("-1.1"), None)),
+    }
+    assert all(str(item["credits_usd"]) in {"0E-9", "None"} for item in items)
 
 
 @pytest.mark.parametrize(

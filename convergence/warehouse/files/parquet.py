@@ -15,7 +15,6 @@ from convergence.warehouse.schemas import gcp_export
 FLOATS = frozenset(
     {
         "cost",
-        "currency_conversion_rate",
         "amount",
         "cost_at_list",
         "cost_at_effective_price_default",

@@ -24,6 +24,9 @@ SUMMARY_TABLE = "billing_cost_summary"
 FOCUS = "focus_gcp"
 """The view whose columns are those of FOCUS."""
 RATE = "currency_conversion_rate"
+_GIVEN_RATE = "x_currency_conversion_rate"
+_RATE_AS_GIVEN = f"COALESCE(`{_GIVEN_RATE}`, CAST(`{RATE}` AS FLOAT64))"
+"""Rows of earlier versions have it at nine places alone."""
 
 LeftOut = tuple[tuple[str, tuple[date, ...]], ...]
 """Days by source."""
@@ -201,7 +204,7 @@ def _part(
     if query.calendar is Calendar.USAGE_PACIFIC and (query.first or query.last):
         keys.append(cost_axes.START)
     keys.append("currency")
-    keys += [RATE] if query.with_rates else []
+    keys += [RATE, _GIVEN_RATE] if query.with_rates else []
     keys += [_CREDITS_JSON] if with_credits or query.is_divided_by_type else []
     names = {each.name for each in axes if each.name} - set(keys)
     keys = list(dict.fromkeys(keys))
@@ -221,12 +224,15 @@ def _part(
 
 
 def _whole(part: exp.Select, ids: Set[str]) -> exp.Select:
-    """The sums as they are, but for empty ids: these are missing ones."""
+    """The sums as they are, but for empty ids, which are missing ones, and rates as given."""
     return exp.select(*_folded(part.named_selects, ids)).from_(_named("part"), copy=False)
 
 
 def _folded(names: Iterable[str], ids: Set[str]) -> Iterator[exp.Expr]:
     for name in names:
+        if name == RATE:
+            yield _as(_sql(_RATE_AS_GIVEN), RATE)
+            continue
         missing = exp.func("NULLIF", column(name), exp.Literal.string(""))
         yield _as(missing, name) if name in ids else column(name)
 

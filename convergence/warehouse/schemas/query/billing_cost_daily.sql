@@ -16,7 +16,7 @@ SELECT
   resource.global_name AS resource_global_name,
   CAST(cost AS NUMERIC) AS cost,
   currency,
-  CAST(currency_conversion_rate AS NUMERIC) AS currency_conversion_rate,
+  SAFE_CAST(currency_conversion_rate AS NUMERIC) AS currency_conversion_rate,
   usage.amount AS usage_amount,
   usage.unit AS usage_unit,
   usage.amount_in_pricing_units AS usage_amount_in_pricing_units,
@@ -38,6 +38,7 @@ SELECT
   seller_name AS x_seller_name,
   transaction_type AS x_transaction_type,
   invoice.publisher_type AS x_publisher_type,
-  CAST(cost_at_effective_price_default AS NUMERIC) AS x_cost_at_effective_price_default
+  CAST(cost_at_effective_price_default AS NUMERIC) AS x_cost_at_effective_price_default,
+  currency_conversion_rate AS x_currency_conversion_rate
 FROM `{source_billing_table}`
 WHERE DATE(usage_start_time) = '{date}'
