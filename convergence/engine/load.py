@@ -63,6 +63,8 @@ class Loader:
         """Publish days of one table that have no rows yet, in one act; None when that cannot be:
         loaded one by one, each tells by itself what is wrong.
         """
+        if not self.service.warehouse.loads_together:
+            return None
         self._check_place(requests[0])
         with self._leases.hold(*(request.key for request in requests)):
             if any(self._settle(request) or self._published(request.key) for request in requests):

@@ -66,10 +66,8 @@ def _overlaps(
     query = lineage_queries.accounts(BILLING_TABLE, days, project=scope.project, dataset=dataset)
     sql = query.sql("bigquery")
     limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_ROWS)
-    mine: set[Account] = set()
-    for each in staged:
-        found = service.warehouse.look(each.staged, sql, cancel).rows
-        mine |= {(day, account) for day, source, account in found if source == own}
+    found = service.warehouse.look(staged[0].staged, sql, cancel).rows
+    mine: set[Account] = {(day, account) for day, source, account in found if source == own}
     shared: dict[tuple[str, str], list[date]] = defaultdict(list)
     for day, source, account in service.warehouse.query(scope, sql, limits, cancel).rows:
         if source != own and (day, account) in mine:

@@ -186,9 +186,13 @@ def read_from(
 
 
 def is_shared(tx: ReadTx, tenant_id: str, key: LoadKey, days: Collection[date]) -> bool:
-    """Whether another source has published rows of one of the days."""
+    """Whether another source has rows of one of the days, or may have: what is STAGED is seen by
+    readers when a crash, or the next moment, lies between the warehouse and the store.
+    """
     query = sa.select(loads.c.load_id).where(
-        *_published(tenant_id, key.table),
+        loads.c.tenant_id == tenant_id,
+        loads.c.table_name == key.table,
+        loads.c.status != LoadStatus.DISCARDED.value,
         loads.c.day.in_(days),
         loads.c.source != key.source,
         loads.c.row_count > 0,

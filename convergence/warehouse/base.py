@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState, LoadKey, SourceState
@@ -210,6 +210,9 @@ class Upsert:
 class Warehouse(Protocol):
     """Every adapter passes tests/warehouse/contract.py."""
 
+    loads_together: ClassVar[bool]
+    """Whether days may be staged and published in one act."""
+
     def check(self) -> None:
         """Whether the warehouse can be written to. Raises WarehouseError."""
         ...
@@ -264,6 +267,7 @@ class Warehouse(Protocol):
         """Stage days of one table that have no rows yet, to be published together.
 
         A warehouse may read and write them at once, and refuse what it cannot: code not_together.
+        So it does with all where `loads_together` is False.
         """
         ...
 
@@ -276,8 +280,9 @@ class Warehouse(Protocol):
         cancel: CancelToken,
         parameters: Parameters | None = None,
     ) -> Result:
-        """Answer a statement of BigQuery SQL that sees the staged rows in their table. A text that
-        says `@name` for what differs each time need not be translated again.
+        """Answer a statement of BigQuery SQL that sees the staged rows in their table, and those
+        that were staged together with them. A text that says `@name` for what differs each time
+        need not be translated again.
 
         Raises Invalid, and StepFailed for what it does wrong as it runs.
         """

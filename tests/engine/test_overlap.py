@@ -4,13 +4,17 @@ import shutil
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from convergence.engine.service import Service
 from convergence.library import Library
 from convergence.model.run import Status
 from convergence.model.source import Grant, Kind, Source
 from convergence.steps.base import step_models
-from convergence.store import events, sources
+from convergence.store import events, loads, sources
+from convergence.warehouse.base import Result, Staged
 from tests.conftest import EXPORT, grant_export
 from tests.engine.test_sync import OLD, YOUNG, by_day, run_sync
 
@@ -43,6 +47,56 @@ def test_costs_that_another_source_tells_are_refused_until_it_is_taken_out(
     assert run.status is Status.COMPLETED, run.error
     assert {day: sums[:2] for day, sums in by_day(service).items()} == {
         day: sums[:2] for day, sums in loaded.items()
+    }
+
+
+class Killed(BaseException):
+    """The process is gone, as far as a run can tell."""
+
+
+def test_costs_are_refused_that_a_load_brought_whose_process_died_before_the_store_knew(
+    service: Service, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = export((OLD, "1", "", "202410"))
+    shutil.copytree(one.parent, tmp_path / "other")
+    grant_export(service, tmp_path / "other/*.csv", "acme", f"{EXPORT}_other")
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(loads, "publish", die)
+    with pytest.raises(Killed):
+        run_sync(service, "gcp/cost/cost_billing", OLD, source=EXPORT)
+    monkeypatch.undo()
+    run = run_sync(service, "gcp/cost/cost_billing", OLD, source=f"{EXPORT}_other")
+    assert (run.status, run.error_code) == (Status.FAILED, "counted_twice")
+    assert by_day(service)[OLD][:2] == (1, Decimal(1))
+
+
+def test_days_that_are_loaded_together_are_asked_together_for_the_accounts_of_others(
+    service: Service, export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    other = tmp_path / "other"
+    shutil.copytree(one.parent, other)
+    (other / one.name).write_text(one.read_text().replace("01AB-CD", "99XX-YY"))
+    grant_export(service, other / "*.csv", "acme", f"{EXPORT}_other")
+    assert run_sync(service, source=EXPORT).status is Status.COMPLETED
+    asked: list[str] = []
+    look = service.warehouse.look
+
+    def looking(staged: Staged, sql: str, *rest: Any, **named: Any) -> Result:  # noqa: ANN401 - as they came
+        if sql.startswith("SELECT DISTINCT"):
+            asked.append(sql)
+        return look(staged, sql, *rest, **named)
+
+    monkeypatch.setattr(service.warehouse, "look", looking)
+    run = run_sync(service, source=f"{EXPORT}_other")
+    assert run.status is Status.COMPLETED, run.error
+    assert len(asked) == 1
+    assert {day: held[:2] for day, held in by_day(service).items()} == {
+        OLD: (2, Decimal(2)),
+        YOUNG: (2, Decimal(4)),
     }
 
 

@@ -57,6 +57,16 @@ def test_days_are_proven_one_by_one_and_seen_all_at_once(
     assert all(tenant.warehouse.is_published("acme", f"load-{day}") for day in days)
 
 
+def test_a_look_at_one_day_sees_those_that_were_staged_with_it(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
+) -> None:
+    deliver([*of(make_row, DAY, 1, 2), *of(make_row, NEXT, 4)])
+    staged = stage(tenant, DAY, NEXT)
+    for each in staged:
+        seen = tenant.warehouse.look(each, COUNT, CancelToken()).rows
+        assert [*seen] == [(DAY, 2), (NEXT, 1)]
+
+
 def test_days_that_are_discarded_leave_nothing(
     tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:

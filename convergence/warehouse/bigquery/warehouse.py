@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from sqlglot import exp
 from typing_extensions import override
@@ -70,6 +70,8 @@ class BigqueryWarehouse(Warehouse):
     """`now` is the time of what is published; no job is billed for more than `limits` allow.
     `memory_limit` and `threads` are for reading files.
     """
+
+    loads_together: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 import duckdb
 from sqlglot import exp
@@ -58,6 +58,8 @@ from convergence.warehouse.sql.statement import parse, pointing
 
 class DuckdbWarehouse(Warehouse):
     """`folders` gives the folders that a dataset's tenant may read files from, at this moment."""
+
+    loads_together: ClassVar[bool] = True
 
     def __init__(
         self,
