@@ -10,7 +10,7 @@ from fastapi import Depends, Query
 from convergence.engine import costs
 from convergence.errors import Invalid
 from convergence.model.cost import CostQuery, Dimension
-from convergence.model.day import parse_day
+from convergence.model.day import LAST_DAY, parse_day
 from convergence.store import loads
 from convergence.web.visitor import Looking, Visitor
 from convergence.web.words import to
@@ -106,8 +106,8 @@ def read(
     most: Most = SHOWN,
 ) -> Chosen:
     """Without days: the latest thirty that were loaded. Raises Invalid."""
-    end = _day(visitor, last) or _latest(visitor)
-    begin = _day(visitor, first) or end - timedelta(days=DAYS - 1)
+    end = _day(last) or _latest(visitor)
+    begin = _day(first) or end - timedelta(days=DAYS - 1)
     if group not in LEVELS:
         raise Invalid(f"costs are not grouped by {group} here", code="invalid_dimension")
     if not 0 <= (end - begin).days < MOST_DAYS:
@@ -129,8 +129,9 @@ def read(
 Choice = Annotated[Chosen, Depends(read)]
 
 
-def _day(visitor: Visitor, text: str | None) -> date | None:
-    return parse_day(text, today=visitor.service.clock.now().date()) if text else None
+def _day(text: str | None) -> date | None:
+    """Days to come have no costs, and a month is a period as soon as it begins."""
+    return parse_day(text, today=LAST_DAY - timedelta(days=1)) if text else None
 
 
 def _latest(visitor: Visitor) -> date:

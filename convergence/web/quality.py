@@ -33,7 +33,7 @@ class Row:
 
     @property
     def cells(self) -> Sequence[CheckResult | None]:
-        return self.trend[-DAYS:]
+        return self.trend[: -DAYS - 1 : -1]
 
     @property
     def made(self) -> int:
@@ -46,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A table: its checks by day, and the newest results of the days on which some failed."""
+    """A table: its checks by day, the newest first, and the results of days with failures."""
 
     table: str
     days: Sequence[date]
@@ -87,7 +87,7 @@ def _by_table(found: Sequence[QualityResult]) -> Mapping[str, list[QualityResult
 
 def _section(table: str, found: Sequence[QualityResult]) -> Section:
     trend = sorted({result.day for result in found})[-TREND:]
-    days = trend[-DAYS:]
+    days = trend[: -DAYS - 1 : -1]
     cells: dict[str, dict[date, CheckResult]] = {}
     for result in found:
         for check in result.checks:

@@ -5,11 +5,13 @@ Money is shown with two places and its currency beside it; the exact value is in
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 from urllib.parse import urlencode
 
 CENT = Decimal("0.01")
+_EXACT = Context(prec=80)
+"""Enough for the 38 digits of an amount, in any ratio."""
 THOUSANDTH = Decimal("0.001")
 MINUS = "\N{MINUS SIGN}"
 
@@ -22,7 +24,7 @@ def to(path: str, **query: object) -> str:
 
 def money(amount: Decimal) -> str:
     """1,234.56; what is less than a cent, but something, is not shown as nothing."""
-    shown = amount.quantize(CENT, ROUND_HALF_EVEN)
+    shown = amount.quantize(CENT, ROUND_HALF_EVEN, _EXACT)
     if not shown and amount:
         return f"{MINUS if amount < 0 else ''}<0.01"
     return f"{shown:,}".replace("-", MINUS)
@@ -43,9 +45,9 @@ def change(ratio: Decimal | None) -> str:
     """+12.3 %; what was nothing before cannot be compared."""
     if ratio is None:
         return "new"
-    shown = (ratio * 100).quantize(Decimal("0.1"), ROUND_HALF_EVEN)
+    shown = _EXACT.multiply(ratio, Decimal(100)).quantize(Decimal("0.1"), ROUND_HALF_EVEN, _EXACT)
     sign = "+" if shown > 0 else MINUS if shown < 0 else "±"
-    return f"{sign}{abs(shown):,} %"
+    return f"{sign}{shown.copy_abs():,} %"
 
 
 def share(ratio: Decimal) -> str:

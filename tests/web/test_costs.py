@@ -20,6 +20,12 @@ def test_services_are_ranked_with_share_and_change(bill: Bill) -> None:
     assert "EUR" in read
 
 
+def test_a_month_is_a_period_before_it_is_over(bill: Bill) -> None:
+    page = bill.browser.get("/costs?from=2024-11-01&to=2024-11-30")
+    assert page.status_code == 200
+    assert re.search(r"STOR 35.00", text_of(page.text))
+
+
 def test_a_click_filters_and_leads_one_level_down(bill: Bill) -> None:
     page = bill.browser.get("/costs").text
     (link,) = set(re.findall(r'<th scope="row"><a href="([^"]*COMP[^"]*)"', page))

@@ -18,6 +18,12 @@ def test_checks_that_fail_come_first_with_rows_that_fail(bill: Bill) -> None:
     assert "<script>" not in page[page.index("<main") :]
 
 
+def test_the_newest_day_of_checks_stands_first(bill: Bill) -> None:
+    days = re.findall(r"<th[^>]*>(\d+ Nov)</th>", bill.browser.get("/quality").text)
+    assert len(days) > 1
+    assert days == sorted(days, key=lambda day: -int(day.split()[0]))
+
+
 def test_number_leads_to_its_load_and_back_to_its_run(bill: Bill) -> None:
     costs = bill.browser.get("/costs?from=2024-11-04&to=2024-11-04").text
     link, *others = sorted(set(re.findall(r'href="(/lineage[^"]*)"', costs)))
