@@ -53,7 +53,8 @@ def add(
         list[str] | None, typer.Option("--tenant", "-t", help="Who may read it; repeatable.")
     ] = None,
     account: Annotated[
-        list[str] | None, typer.Option(help="Narrow them to this billing account; repeatable.")
+        list[str] | None,
+        typer.Option(help="Narrow them to this billing account, or none; repeatable."),
     ] = None,
     project: Annotated[
         list[str] | None, typer.Option(help="Narrow them to this project; repeatable.")

@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from uuid import uuid4
 
+from convergence.engine import accept
 from convergence.engine.agree import check_warehouse
 from convergence.engine.ensure import catch_up, check_tables
 from convergence.engine.hold import Leases, copies_others, settle
@@ -19,8 +20,8 @@ from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, StepFailed, Unavailable, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.event import Level, rows_in_words
-from convergence.model.load import EXPIRED, NO_SOURCE, Load, LoadKey, LoadStatus
-from convergence.model.money import differences, totals_to_json
+from convergence.model.load import EXPIRED, Load, LoadKey, LoadStatus
+from convergence.model.money import totals_to_json
 from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
@@ -168,8 +169,8 @@ class Loader:
                 f"{other} has the very bytes of {one}: if it is a copy, its rows count twice",
                 Level.WARNING,
             )
-        is_sample = request.limit is not None
-        self._check(request.key, totals, options, before=before, is_sample=is_sample)
+        allow_shrink = options.allow_shrink or self.run.allow_shrink
+        accept.check(request, totals, before, allow_shrink=allow_shrink)
         return Proven(request=request, staged=staged, totals=totals, load_id=str(uuid4()))
 
     def _finish(self, request: StageRequest, done: Sequence[Load]) -> None:
@@ -197,25 +198,6 @@ class Loader:
         now = self.service.clock.now()
         with self.service.database.write() as tx:
             usage.set_storage(tx, self.run.tenant_id, now.date(), stored, now=now)
-
-    def _check(
-        self,
-        key: LoadKey,
-        totals: StagedTotals,
-        options: LoadOptions,
-        *,
-        before: Load | None,
-        is_sample: bool,
-    ) -> None:
-        """The rules of a load: each failure names what was seen and what to do."""
-        _check_present(key, totals)
-        if is_sample:
-            return _check_sample(before)
-        _check_equal(key, totals)
-        if before is not None and not (options.allow_shrink or self.run.allow_shrink):
-            _check_shrunk(key, totals, before)
-            _check_older(key, totals, before)
-        return None
 
     def _check_overlaps(self, staged: Sequence[Proven], options: LoadOptions) -> None:
         check_overlaps(
@@ -314,70 +296,6 @@ def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageReq
 def _is_proven(totals: StagedTotals, before: Load | None) -> bool:
     """Whether the rows that are there are a full load's, or there are none."""
     return not totals.rows if before is None else not before.is_sample
-
-
-def _check_sample(published: Load | None) -> None:
-    if published is not None and published.rows and not published.is_sample:
-        raise StepFailed(
-            f"a sample would replace the {published.rows} rows of the full load "
-            f"{published.load_id}",
-            code="sample_over_full",
-            hint="leave `limit` out, or load the sample into another table",
-        )
-
-
-def _check_present(key: LoadKey, totals: StagedTotals) -> None:
-    if key.source != NO_SOURCE and not totals.matched:
-        raise StepFailed(
-            f"{key.source}: no file matches the source",
-            code="source_missing",
-            hint="check the glob: cdp sources ls; has the export arrived?",
-        )
-
-
-def _check_equal(key: LoadKey, totals: StagedTotals) -> None:
-    if totals.source is None:
-        return
-    if problems := differences(totals.loaded, totals.source):
-        raise StepFailed(
-            f"{key.table} {key.day}: totals differ from the source: {'; '.join(problems)}",
-            code="totals_differ",
-            hint="does the query filter, join or limit? The old rows are still in place",
-        )
-
-
-def _check_shrunk(key: LoadKey, totals: StagedTotals, published: Load) -> None:
-    """Rows that were published do not vanish silently: not the day's last, nor a file's. Those
-    that the tenant may not see any more do.
-    """
-    is_seen_alike = totals.state.narrowing == published.source_state.narrowing
-    vanished = [
-        file.path
-        for file in published.source_state.files
-        if file.rows and file.path not in totals.matched and not published.source_state.is_elsewhere
-    ]
-    if totals.rows == 0 and published.rows and is_seen_alike:
-        files = ", ".join(file.path for file in published.source_state.files if file.rows)
-        what = f"holds no rows of {key.day} now; {published.rows} were published"
-        what += f" from {files}" if files else ""
-    elif vanished and totals.content_hash != published.content_hash:
-        what = f"has lost {', '.join(vanished)}, which held rows of {key.day}"
-    else:
-        return
-    raise StepFailed(
-        f"{key.source} {what}",
-        code="source_shrank",
-        hint="put the files back, or accept the loss with allow_shrink (--allow-shrink)",
-    )
-
-
-def _check_older(key: LoadKey, totals: StagedTotals, published: Load) -> None:
-    if totals.state.is_older_than(published.source_state):
-        raise StepFailed(
-            f"{key.source} on {key.day} is older than what load {published.load_id} published",
-            code="source_older",
-            hint="run it again; if old files were put back on purpose: allow_shrink",
-        )
 
 
 def _report(load: Load, sql: str, quality: Mapping[str, object]) -> Report:

@@ -46,8 +46,8 @@ def check_overlaps(
             f"{first.key.source}: {'; '.join(said)}: these costs would count twice",
             code="counted_twice",
             hint="keep one of the sources: narrow the grant of the other to accounts that it alone "
-            "has, and let its cost_sync empty the days; allow_overlap: true in the step if each "
-            "has rows that the other lacks",
+            "has, or to none (cdp sources add … --account none), and let its cost_sync empty the "
+            "days; allow_overlap: true in the step if each has rows that the other lacks",
         )
     for each in said:
         tell(f"{each}: if both export the same costs, they count twice", Level.WARNING)

@@ -40,7 +40,7 @@ class Watch(SourceWatch):
         now = self.service.clock.now()
         self._check_place(table)
         files = self.service.warehouse.files_of(source)
-        if not files:
+        if not files and not source.shows_nothing:
             raise StepFailed(
                 f"{source.table}: no file matches the source",
                 code="source_missing",

@@ -13,6 +13,10 @@ TABLE = re.compile(
 )
 
 
+NO_ACCOUNT = "none"
+"""In a grant: of no account. The source may be gone; what was loaded from it is to be taken out."""
+
+
 class Kind(StrEnum):
     """What an export is. AUTO is recognised by its columns, or by its name while it is empty."""
 
@@ -53,6 +57,11 @@ class GrantedSource:
     kind: Kind
     billing_account_ids: tuple[str, ...] = ()
     project_ids: tuple[str, ...] = ()
+
+    @property
+    def shows_nothing(self) -> bool:
+        """Whether the tenant sees none of it by right: then it need not be there."""
+        return set(self.billing_account_ids) == {NO_ACCOUNT}
 
     @property
     def narrowing(self) -> str:

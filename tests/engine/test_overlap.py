@@ -50,6 +50,33 @@ def test_costs_that_another_source_tells_are_refused_until_it_is_taken_out(
     }
 
 
+def test_a_source_whose_files_are_gone_is_taken_out_too(
+    service: Service, export: Export, tmp_path: Path
+) -> None:
+    old = export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    shutil.copytree(old.parent, tmp_path / "other")
+    grant_export(service, tmp_path / "other/*.csv", "acme", f"{EXPORT}_other")
+    assert run_sync(service, source=EXPORT).status is Status.COMPLETED
+    loaded = by_day(service)
+    shutil.rmtree(old.parent)
+    assert run_sync(service, source=f"{EXPORT}_other").error_code == "counted_twice"
+
+    with service.database.write() as tx:
+        hidden = Grant(tenant_id="acme", billing_account_ids=("none",))
+        files, kind = str(old.with_name("*.csv")), Kind.AUTO
+        first = Source(table=EXPORT, files=files, kind=kind, grants=(hidden,))
+        sources.put(tx, first, now=service.clock.now())
+    for _ in range(2):
+        run = run_sync(service, source=EXPORT)
+        assert run.status is Status.COMPLETED, run.error
+        assert by_day(service) == {}
+    run = run_sync(service, source=f"{EXPORT}_other")
+    assert run.status is Status.COMPLETED, run.error
+    assert {day: held[:2] for day, held in by_day(service).items()} == {
+        day: held[:2] for day, held in loaded.items()
+    }
+
+
 class Killed(BaseException):
     """The process is gone, as far as a run can tell."""
 

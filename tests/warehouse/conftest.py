@@ -161,6 +161,7 @@ ORDINARY = frozenset(
         "test_another_source_and_another_day_stay_untouched",
         "test_a_tripped_token_ends_a_stage_and_leaves_the_old_rows",
         "test_upsert_replaces_rows_with_the_same_key",
+        "test_a_source_of_which_nothing_may_be_seen_need_not_be_there",
     }
 )
 """The contract's tests that BigQuery meets in every run; the others are its long form."""

@@ -246,6 +246,15 @@ def test_no_file_gives_no_rows_and_says_so(tenant: "Tenant") -> None:
     assert (totals.rows, totals.source, totals.matched) == (0, {}, frozenset())
 
 
+def test_a_source_of_which_nothing_may_be_seen_need_not_be_there(tenant: "Tenant") -> None:
+    tenant.narrowing = {"billing_account_ids": ("none",)}
+    (source,) = tenant.scope.sources
+    assert tenant.warehouse.files_of(source) == ()
+    assert tenant.warehouse.survey("acme", source, (), {}, CancelToken()) == ()
+    totals = tenant.load()
+    assert (totals.rows, totals.loaded, totals.source, totals.state.files) == (0, {}, {}, ())
+
+
 def test_the_ingestion_date_is_the_run_date_whatever_the_query_says(
     tenant: "Tenant", make_row: Rows, deliver: Deliver
 ) -> None:

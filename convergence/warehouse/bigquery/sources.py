@@ -94,7 +94,7 @@ class Sight:
 def look(clients: Clients, dataset: str, source: GrantedSource, day: date | None = None) -> Sight:
     """The source's tables at this moment. Raises StepFailed for one that cannot be loaded."""
     found = exports(clients, dataset, source)
-    if not found:
+    if not found and not source.shows_nothing:
         raise StepFailed(
             f"{source.table}: there is no such table, or it may not be seen",
             code="source_missing",
@@ -114,7 +114,9 @@ def look(clients: Clients, dataset: str, source: GrantedSource, day: date | None
 
 
 def exports(clients: Clients, dataset: str, source: GrantedSource) -> tuple[Export, ...]:
-    """The tables of a source; none where there is none."""
+    """The tables of a source; none where there is none, or nothing of it may be seen."""
+    if source.shows_nothing:
+        return ()
     client = clients.of(dataset)
     project, place, table = source.table.split(".")
     names = [table]
@@ -231,7 +233,8 @@ def relation(
     """
     wanted = tuple(gcp_export().columns if columns is None else columns)
     if not sight.exports:
-        return nothing(wanted)
+        empty = nothing(wanted)
+        return empty.select(exp.alias_(exp.Literal.string(""), UNIT)) if with_unit else empty
     parts = [_select(sight, export, wanted, with_unit=with_unit) for export in sight.exports]
     union: exp.Query = parts[0]
     for part in parts[1:]:

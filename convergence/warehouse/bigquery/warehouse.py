@@ -53,7 +53,8 @@ from convergence.warehouse.bigquery.sources import Sight
 from convergence.warehouse.bigquery.staging import StagedLoad, Staging, explained
 from convergence.warehouse.bigquery.tables import Tables
 from convergence.warehouse.bigquery.uploads import Uploads
-from convergence.warehouse.files.source_files import SourceFiles, files_of
+from convergence.warehouse.files.reading import files_of
+from convergence.warehouse.files.source_files import SourceFiles
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.sql import daily, names
 from convergence.warehouse.sql.names import Resolved

@@ -44,9 +44,9 @@ from convergence.warehouse.files.faults import told
 from convergence.warehouse.files.instance import alone
 from convergence.warehouse.files.interrupt import interruptible
 from convergence.warehouse.files.outfile import write_answer
-from convergence.warehouse.files.reading import Prepared, explained
+from convergence.warehouse.files.reading import Prepared, explained, files_of
 from convergence.warehouse.files.shapes import Shapes, first_line
-from convergence.warehouse.files.source_files import files_of, folders_of, kind_by_files
+from convergence.warehouse.files.source_files import folders_of, kind_by_files
 from convergence.warehouse.files.survey import survey
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import central_schemas, load_schema

@@ -8,6 +8,7 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import Invalid
+from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.warehouse.base import Explained, QueryLimits, Read
 from convergence.warehouse.files import export
@@ -97,12 +98,17 @@ def fetched(cursor: duckdb.DuckDBPyConnection, limits: QueryLimits) -> Iterator[
         yield from part
 
 
+def files_of(source: GrantedSource) -> tuple[FileState, ...]:
+    """The files that a source has at this moment, by path; none where nothing may be seen."""
+    return match_files(source.files) if source.files and not source.shows_nothing else ()
+
+
 def look(
     cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Shapes, days: Sequence[date]
 ) -> Sight:
     """The source's files at this moment. Raises StepFailed, Invalid."""
-    states = match_files(source.files) if source.files else ()
-    sight = Sight(source=source, shapes=shapes.of(cursor, states), days=tuple(days))
+    shapes_ = shapes.of(cursor, files_of(source))
+    sight = Sight(source=source, shapes=shapes_, days=tuple(days))
     check_kind(source, kind_of(source, export.names_of(sight.shapes)))
     export.check_readable(sight)
     return sight

@@ -33,8 +33,8 @@ from convergence.warehouse.files.faults import told
 from convergence.warehouse.files.instance import alone
 from convergence.warehouse.files.interrupt import interruptible
 from convergence.warehouse.files.outfile import write_answer
-from convergence.warehouse.files.reading import Prepared, explained, look, prepare
-from convergence.warehouse.files.shapes import Shapes, match_files
+from convergence.warehouse.files.reading import Prepared, explained, files_of, look, prepare
+from convergence.warehouse.files.shapes import Shapes
 from convergence.warehouse.files.sums import SourceSums, source_of
 from convergence.warehouse.files.survey import survey
 from convergence.warehouse.files.trouble import check_unchanged, explain_failure
@@ -43,11 +43,6 @@ from convergence.warehouse.sql.names import Resolved
 
 _LOOKED_AT = 5
 """So many of a source's newest files tell its kind."""
-
-
-def files_of(source: GrantedSource) -> tuple[FileState, ...]:
-    """The files that a source has at this moment, by path."""
-    return match_files(source.files) if source.files else ()
 
 
 def kind_by_files(source: GrantedSource, shapes: Shapes) -> GrantedSource:

@@ -1,0 +1,94 @@
+"""What a load must be before it is published: each refusal says what was seen and what to do.
+
+For `load`.
+"""
+
+from convergence.errors import StepFailed
+from convergence.model.load import NO_SOURCE, Load, LoadKey
+from convergence.model.money import differences
+from convergence.warehouse.base import StagedTotals, StageRequest
+
+
+def check(
+    request: StageRequest, totals: StagedTotals, before: Load | None, *, allow_shrink: bool
+) -> None:
+    """Raises StepFailed. What a tenant may not see any more may be gone from the source, too."""
+    key, is_hidden = request.key, _is_hidden(request)
+    if not is_hidden:
+        _check_present(key, totals)
+    if request.limit is not None:
+        return _check_sample(before)
+    _check_equal(key, totals)
+    if before is not None and not (allow_shrink or is_hidden):
+        _check_shrunk(key, totals, before)
+        _check_older(key, totals, before)
+    return None
+
+
+def _is_hidden(request: StageRequest) -> bool:
+    sources = request.scope.sources
+    return any(each.table == request.key.source and each.shows_nothing for each in sources)
+
+
+def _check_sample(published: Load | None) -> None:
+    if published is not None and published.rows and not published.is_sample:
+        raise StepFailed(
+            f"a sample would replace the {published.rows} rows of the full load "
+            f"{published.load_id}",
+            code="sample_over_full",
+            hint="leave `limit` out, or load the sample into another table",
+        )
+
+
+def _check_present(key: LoadKey, totals: StagedTotals) -> None:
+    if key.source != NO_SOURCE and not totals.matched:
+        raise StepFailed(
+            f"{key.source}: no file matches the source",
+            code="source_missing",
+            hint="check the glob: cdp sources ls; has the export arrived?",
+        )
+
+
+def _check_equal(key: LoadKey, totals: StagedTotals) -> None:
+    if totals.source is None:
+        return
+    if problems := differences(totals.loaded, totals.source):
+        raise StepFailed(
+            f"{key.table} {key.day}: totals differ from the source: {'; '.join(problems)}",
+            code="totals_differ",
+            hint="does the query filter, join or limit? The old rows are still in place",
+        )
+
+
+def _check_shrunk(key: LoadKey, totals: StagedTotals, published: Load) -> None:
+    """Rows that were published do not vanish silently: not the day's last, nor a file's. Those
+    that the tenant may not see any more do.
+    """
+    is_seen_alike = totals.state.narrowing == published.source_state.narrowing
+    vanished = [
+        file.path
+        for file in published.source_state.files
+        if file.rows and file.path not in totals.matched and not published.source_state.is_elsewhere
+    ]
+    if totals.rows == 0 and published.rows and is_seen_alike:
+        files = ", ".join(file.path for file in published.source_state.files if file.rows)
+        what = f"holds no rows of {key.day} now; {published.rows} were published"
+        what += f" from {files}" if files else ""
+    elif vanished and totals.content_hash != published.content_hash:
+        what = f"has lost {', '.join(vanished)}, which held rows of {key.day}"
+    else:
+        return
+    raise StepFailed(
+        f"{key.source} {what}",
+        code="source_shrank",
+        hint="put the files back, or accept the loss with allow_shrink (--allow-shrink)",
+    )
+
+
+def _check_older(key: LoadKey, totals: StagedTotals, published: Load) -> None:
+    if totals.state.is_older_than(published.source_state):
+        raise StepFailed(
+            f"{key.source} on {key.day} is older than what load {published.load_id} published",
+            code="source_older",
+            hint="run it again; if old files were put back on purpose: allow_shrink",
+        )
