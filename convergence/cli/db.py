@@ -199,10 +199,10 @@ def store_state(settings: "Settings") -> Row:
 
 def check_store(settings: "Settings") -> None:
     """Raise Unavailable when a server would not start on it."""
-    from convergence.engine import migrate
+    from convergence.engine import at_schema
 
     with _opened(settings) as database:
-        migrate.check_store(database)
+        at_schema.check_store(database)
 
 
 def _store_row(state: str, detail: str) -> Row:

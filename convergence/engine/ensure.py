@@ -1,15 +1,13 @@
-"""Datasets and tables are there: made where they are not, then filled anew with copies; or not."""
+"""Datasets and tables are there: made where they are not, then filled anew with copies."""
 
 from collections.abc import Iterable
 
 from convergence.engine.service import Service
-from convergence.errors import NotFound, StepFailed
-from convergence.model.drift import compare
+from convergence.errors import NotFound
 from convergence.model.table import TableSchema
-from convergence.model.tenant import Tenant
-from convergence.store import fleet, loads, moves
+from convergence.store import fleet, moves
 from convergence.store.database import ReadTx
-from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas
+from convergence.warehouse.schemas import central_schemas, tenant_schemas
 from convergence.warehouse.sql.names import CENTRAL_DATASET
 
 
@@ -30,40 +28,6 @@ def ensure_tables(service: Service, dataset: str) -> tuple[str, ...]:
     schemas = tenant_schemas().values()
     return tuple(
         schema.name for schema in schemas if service.warehouse.ensure_table(dataset, schema)
-    )
-
-
-def check_tables(service: Service, tenant: Tenant, schema: TableSchema | None) -> None:
-    """Raise StepFailed when a load could not write its table, or its record; absent, they are
-    made, unless they were there: then rows are lost, and somebody should know.
-    """
-    dataset = tenant.dataset
-    for wanted in filter(None, (schema, load_schema("x_meta_loads"))):
-        try:
-            live = service.warehouse.live(dataset, wanted)
-        except NotFound as gone:
-            raise _gone(f"the dataset {dataset} is gone: {gone.detail}") from gone
-        if live is None:
-            with service.database.read() as tx:
-                is_lost = loads.last_day(tx, tenant.tenant_id, wanted.name) is not None
-            if is_lost:
-                raise _gone(f"the table {dataset}.{wanted.name} is gone, and rows were in it")
-        found = compare(wanted, live) if live is not None else ()
-        first = next((drift for drift in found if not drift.is_harmless), None)
-        if first is not None:
-            raise StepFailed(
-                f"{dataset}.{wanted.name} is not at its schema: {first.kind} {first.column}",
-                code="schema_blocked",
-                hint="cdp db check tells all that differs; cdp db migrate mends it",
-            )
-
-
-def _gone(what: str) -> StepFailed:
-    return StepFailed(
-        what,
-        code="tables_gone",
-        hint="restore it (BigQuery undeletes for seven days; a backup), or make it anew, empty, "
-        "with cdp db migrate: the next cost_sync then loads what the source still has",
     )
 
 

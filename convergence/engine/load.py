@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from convergence.engine import accept
 from convergence.engine.agree import check_warehouse
-from convergence.engine.ensure import catch_up, check_tables
+from convergence.engine.at_schema import check_tables
+from convergence.engine.ensure import catch_up
 from convergence.engine.hold import Leases, copies_others, settle
 from convergence.engine.overlap import check_overlaps
 from convergence.engine.quality import Checker, Proven, facts_of

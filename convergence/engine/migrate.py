@@ -14,7 +14,7 @@ from functools import partial
 from convergence.engine import adopt, ensure
 from convergence.engine.hold import hold_table, let_tables_go
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Conflict, NotFound, Unavailable
+from convergence.errors import CdpError, Conflict, NotFound
 from convergence.model import retired
 from convergence.model.drift import Drift, DriftKind, Verdict, compare
 from convergence.model.table import Mode, TableSchema
@@ -66,21 +66,6 @@ class TableState:
         if any(drift.verdict is not Verdict.ADDITIVE for drift in self.drifts):
             return State.BLOCKED
         return State.DRIFTED if self.drifts else State.CURRENT
-
-
-def check_store(database: Database) -> None:
-    """Raise Unavailable when the store lacks what this program works with."""
-    with database.read() as tx:
-        found = [drift for drift in catalogue.drifts(tx.connection) if not drift.is_harmless]
-    if found:
-        first = found[0]
-        what = f"{first.kind} {first.table}.{first.column}".rstrip(".")
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise Unavailable(
-            f"The control store is not at its schema: {what}{more}",
-            code="schema_drifted",
-            hint="cdp db check tells what differs; cdp db migrate mends it",
-        )
 
 
 def store_states(database: Database) -> list[TableState]:

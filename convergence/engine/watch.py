@@ -6,7 +6,8 @@ from datetime import date, datetime
 
 from typing_extensions import override
 
-from convergence.engine.ensure import catch_up, check_tables
+from convergence.engine.at_schema import check_tables
+from convergence.engine.ensure import catch_up
 from convergence.engine.service import Service
 from convergence.errors import CdpError, StepFailed
 from convergence.model.cancel import CancelToken

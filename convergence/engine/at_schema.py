@@ -1,0 +1,59 @@
+"""Whether tables are as programs, loads and questions need them; `migrate.py` brings them there."""
+
+from convergence.engine.service import Service
+from convergence.errors import NotFound, StepFailed, Unavailable
+from convergence.model.drift import compare
+from convergence.model.table import TableSchema
+from convergence.model.tenant import Tenant
+from convergence.store import catalogue, loads
+from convergence.store.database import Database
+from convergence.warehouse.schemas import load_schema
+
+
+def check_store(database: Database) -> None:
+    """Raise Unavailable when the store lacks what this program works with."""
+    with database.read() as tx:
+        found = [drift for drift in catalogue.drifts(tx.connection) if not drift.is_harmless]
+    if found:
+        first = found[0]
+        what = f"{first.kind} {first.table}.{first.column}".rstrip(".")
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        raise Unavailable(
+            f"The control store is not at its schema: {what}{more}",
+            code="schema_drifted",
+            hint="cdp db check tells what differs; cdp db migrate mends it",
+        )
+
+
+def check_tables(service: Service, tenant: Tenant, schema: TableSchema | None) -> None:
+    """Raise StepFailed when a load could not write its table, or its record; absent, they are
+    made, unless they were there: then rows are lost, and somebody should know.
+    """
+    dataset = tenant.dataset
+    for wanted in filter(None, (schema, load_schema("x_meta_loads"))):
+        try:
+            live = service.warehouse.live(dataset, wanted)
+        except NotFound as gone:
+            raise _gone(f"the dataset {dataset} is gone: {gone.detail}") from gone
+        if live is None:
+            with service.database.read() as tx:
+                is_lost = loads.last_day(tx, tenant.tenant_id, wanted.name) is not None
+            if is_lost:
+                raise _gone(f"the table {dataset}.{wanted.name} is gone, and rows were in it")
+        found = compare(wanted, live) if live is not None else ()
+        first = next((drift for drift in found if not drift.is_harmless), None)
+        if first is not None:
+            raise StepFailed(
+                f"{dataset}.{wanted.name} is not at its schema: {first.kind} {first.column}",
+                code="schema_blocked",
+                hint="cdp db check tells all that differs; cdp db migrate mends it",
+            )
+
+
+def _gone(what: str) -> StepFailed:
+    return StepFailed(
+        what,
+        code="tables_gone",
+        hint="restore it (BigQuery undeletes for seven days; a backup), or make it anew, empty, "
+        "with cdp db migrate: the next cost_sync then loads what the source still has",
+    )
