@@ -1,5 +1,7 @@
 """Whether tables are as programs, loads and questions need them; `migrate.py` brings them there."""
 
+from datetime import date
+
 from convergence.engine.service import Service
 from convergence.errors import NotFound, StepFailed, Unavailable
 from convergence.model.drift import compare
@@ -57,3 +59,10 @@ def _gone(what: str) -> StepFailed:
         hint="restore it (BigQuery undeletes for seven days; a backup), or make it anew, empty, "
         "with cdp db migrate: the next cost_sync then loads what the source still has",
     )
+
+
+def first_kept(service: Service, dataset: str, schema: TableSchema) -> date:
+    """The first day whose rows a table keeps, as the table itself says."""
+    live = service.warehouse.live(dataset, schema)
+    first = live.first_kept(service.clock.now()) if live is not None else None
+    return first or date.min

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from convergence.engine.at_schema import first_kept
 from convergence.engine.ensure import ensure_tables
 from convergence.engine.hold import settle
 from convergence.engine.service import Service
@@ -147,7 +148,7 @@ def _unknown(name: str, columns: tuple[Column, ...]) -> TableSchema:
 
 def _move_table(source: Service, target: Service, tenant: Tenant, schema: TableSchema) -> Moved:
     target.warehouse.ensure_table(tenant.dataset, schema)
-    first = schema.first_kept(source.clock.now())
+    first = max(first_kept(each, tenant.dataset, schema) for each in (source, target))
     wanted = _by_day(source, tenant, schema, first)
     there = _by_day(target, tenant, schema, first)
     differing = [day for day in {**wanted, **there} if wanted.get(day) != there.get(day)]
@@ -182,7 +183,7 @@ def _copy(
 
 
 def _by_day(
-    service: Service, tenant: Tenant, schema: TableSchema, first: date | None
+    service: Service, tenant: Tenant, schema: TableSchema, first: date
 ) -> dict[date | None, tuple[Group, ...]]:
     """What the table holds, told so that two tables with the same rows tell the same."""
     keys = [name for name in _KEYS if name in schema.column_names]
@@ -199,7 +200,7 @@ def _by_day(
         *(exp.Sum(this=number) for number in fingerprint.numbers(exp.column("hash_of_row"))),
     )
     told = told.from_(_table(service, tenant, schema))
-    if first is not None:
+    if first > date.min:
         told = told.where(exp.GTE(this=day.copy(), expression=exp.convert(first)))
     rows = told.subquery("told", copy=False)
     grouped = query.from_(rows).group_by("day_", *(f"key_{name}" for name in keys))

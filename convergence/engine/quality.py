@@ -12,6 +12,7 @@ from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
 from convergence.engine import alert
+from convergence.engine.at_schema import first_kept
 from convergence.engine.service import Service
 from convergence.errors import Cancelled, Conflict, Invalid, StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
@@ -28,6 +29,7 @@ from convergence.model.quality import (
     sample_of,
 )
 from convergence.model.run import Run
+from convergence.model.table import TableSchema
 from convergence.steps.base import Inspection, Report, StepLog
 from convergence.store import loads, quality
 from convergence.warehouse.base import (
@@ -235,17 +237,21 @@ class Checker:
 
     def _differences(self, look: _Look) -> list[str]:
         """Of the rows that are there and what their loads saw of the source."""
+        first = last = look.key.day
+        if not look.rows.place.day_column:
+            (dataset,) = self.scope.datasets
+            schema = TableSchema(name=look.key.table, columns=())
+            first, last = first_kept(self.service, dataset, schema), date.max
         found = look.ask(quality_queries.totals(look.rows)).rows
         ours = {
             MoneyKey(*row[:3]): Total(row[3], row[4] or Decimal(0), row[5] or Decimal(0))
             for row in found
         }
         with self.service.database.read() as tx:
-            newest = loads.newest(tx, self.run.tenant_id, look.key.table)
+            newest = loads.newest(tx, self.run.tenant_id, look.key.table, first=first, last=last)
         theirs: dict[MoneyKey, Total] = {}
         for load in newest:
-            if not look.rows.place.day_column or load.key.day == look.key.day:
-                theirs = _sum(theirs, load.source_totals)
+            theirs = _sum(theirs, load.source_totals)
         return differences(ours, theirs)
 
     def _id(self, key: LoadKey) -> str:

@@ -8,14 +8,14 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from convergence.engine import costs, recall
+from convergence.engine.at_schema import first_kept
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Invalid
 from convergence.model.cost import CostQuery, Dimension, Part
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.load import IncompleteDay
 from convergence.model.money import MoneyKey, Total
-from convergence.model.tenant import WarehouseKind
-from convergence.store import incomplete, loads, restatements, versions
+from convergence.store import incomplete, loads, restatements, tenants, versions
 from convergence.warehouse.base import Result
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_axes import PACIFIC
@@ -41,9 +41,9 @@ def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[
     """By invoice month, cost type and currency; of one month, or of all, as far as the warehouse
     keeps days. Raises Unavailable.
     """
-    expires = service.config.warehouse is WarehouseKind.BIGQUERY
-    kept_from = load_schema(BILLING_TABLE).first_kept(service.clock.now()) if expires else None
-    first = kept_from or date.min
+    with service.database.read() as tx:
+        dataset = tenants.get(tx, tenant_id).dataset
+    first = first_kept(service, dataset, load_schema(BILLING_TABLE))
     for _ in range(recall.TRIES):
         with service.database.read() as tx:
             before = versions.version(tx, tenant_id)

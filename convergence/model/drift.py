@@ -91,7 +91,8 @@ def compare(wanted: TableSchema, live: TableSchema | None) -> tuple[Drift, ...]:
 
 
 def aim(wanted: TableSchema, live: TableSchema | None, *, approved: bool = False) -> TableSchema:
-    """The shape to bring the table to now: the schema's, and what may not be changed as it is.
+    """The shape to bring the table to now: the schema's, and what may not be changed as it is;
+    how long days are kept is whoever's choice.
 
     `approved`: also what needs approval; what is forbidden stays, whoever approves.
     """
@@ -104,7 +105,12 @@ def aim(wanted: TableSchema, live: TableSchema | None, *, approved: bool = False
         if column.name in there or approved or _verdict_of_missing(column) is Verdict.ADDITIVE
     ]
     extra = () if approved else _extra(wanted, live)
-    return replace(wanted, columns=(*columns, *extra), partition_by=live.partition_by)
+    return replace(
+        wanted,
+        columns=(*columns, *extra),
+        partition_by=live.partition_by,
+        expiration_days=live.expiration_days,
+    )
 
 
 def is_in_place(aimed: TableSchema, live: TableSchema) -> bool:

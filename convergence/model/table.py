@@ -27,7 +27,8 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableSchema:
-    """A table: columns in order, the partition column (a DATE or TIMESTAMP), cluster columns.
+    """A table: columns in order, the partition column (a DATE or TIMESTAMP), cluster columns; for
+    how many days a partition is kept, None for ever.
 
     `is_billing` tables hold money: they are loaded by replacing (day, x_source) and reconciled.
     A table with a `key` is published from the store: one row for each key, the newest.

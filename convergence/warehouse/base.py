@@ -241,7 +241,8 @@ class Warehouse(Protocol):
 
     def live(self, dataset: str, schema: TableSchema) -> TableSchema | None:
         """The table as it is; None when it is not there. What the engine does not have at all
-        (partitions, clustering) is as in `schema`. Raises NotFound for the dataset.
+        (partitions, clustering) is as in `schema`; days do not expire where no engine lets them.
+        Raises NotFound for the dataset.
         """
         ...
 

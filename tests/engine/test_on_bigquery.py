@@ -1,6 +1,8 @@
-"""What only a warehouse of jobs does to a run: it is cut off between two of them."""
+"""What only BigQuery does to a tenant: jobs that are cut off between, days that expire."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,16 +10,22 @@ import pytest
 
 from convergence import wiring
 from convergence.engine import costs, reconcile
+from convergence.engine.ensure import ensure_tables
 from convergence.engine.execute import Executor
+from convergence.engine.move import move
 from convergence.engine.onboard import onboard
 from convergence.engine.service import Service
-from convergence.model.run import Status
+from convergence.model.run import Run, Status
+from convergence.model.tenant import WarehouseKind
 from convergence.settings.fields import Settings
-from convergence.store import fleet, runs
+from convergence.store import fleet, moves, runs
 from convergence.warehouse.bigquery.publishing import Publishing
+from convergence.warehouse.bigquery.tables import DAY_MS
+from convergence.wiring import build
 from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server
 from tests.bigquery_rest.server import Running
 from tests.conftest import application, grant_export
+from tests.engine.test_quality import SHIPPED
 from tests.engine.test_sync import run_sync
 from tests.exports import export_row, write_rows
 from tests.fakes import FakeClock
@@ -73,3 +81,43 @@ def test_who_reads_after_a_crash_leaves_the_load_its_record(
     recorded = costs.query(service, "acme", "SELECT load_date, row_count FROM x_meta_loads").rows
     shown = costs.query(service, "acme", "SELECT ingestion_date, 1 FROM billing_cost_daily").rows
     assert recorded == shown
+
+
+def keep(running: Running, service: Service, days: int) -> None:
+    """The operator tells the table of the bill so, and BigQuery does it."""
+    with running.client("local") as client:
+        table = client.get_table("local.acme.billing_cost_daily")
+        table.time_partitioning.expiration_ms = days * DAY_MS
+        client.update_table(table, ["time_partitioning"])
+    running.fake.catalog.now = service.clock.now()
+
+
+def test_a_proof_is_of_the_days_that_the_table_was_told_to_keep(
+    service: Service, bigquery_rest: Running, tmp_path: Path, walk: Callable[..., Run]
+) -> None:
+    shutil.copytree(SHIPPED, tmp_path / "configs/gcp/cost")
+    write_rows(tmp_path / "export" / "a.parquet", [row(day) for day in (1, 2, 3)])
+    assert run_sync(service).status is Status.COMPLETED
+    keep(bigquery_rest, service, days=3)
+    (proof,) = reconcile.reconciliation(service, "acme", None)
+    assert (proof.ours.rows, proof.is_equal) == (1, True)
+    step = "step_id: check, ps_type: quality.check, table: billing_cost_daily, partition_by: ''"
+    run = walk(step)
+    assert run.status is Status.COMPLETED, run.error
+
+
+def test_a_move_leaves_behind_what_the_other_table_does_not_keep(
+    service: Service, bigquery_rest: Running, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "export" / "a.parquet", [row(day) for day in (1, 2, 3)])
+    files = build(Settings(home=tmp_path / "home", disable_auth=True))
+    files.clock = FakeClock()
+    with closing(files):
+        with files.database.write() as tx:
+            moves.move(tx, "acme", WarehouseKind.DUCKDB, now=files.clock.now())
+        files.warehouse.ensure_dataset("acme")
+        ensure_tables(files, "acme")
+        assert run_sync(files).status is Status.COMPLETED
+        keep(bigquery_rest, service, days=3)
+        moved = move(files, service, "acme")
+    assert [table.rows for table in moved] == [1, 3]

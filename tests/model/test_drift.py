@@ -141,3 +141,10 @@ def test_the_checksum_knows_the_shape_and_not_the_words() -> None:
     said = replace(SCHEMA, columns=tuple(replace(c, description="!") for c in SCHEMA.columns))
     assert said.checksum == SCHEMA.checksum
     assert without("at").checksum != SCHEMA.checksum
+
+
+def test_a_table_that_is_brought_there_keeps_its_days_as_long_as_it_was_told() -> None:
+    wanted = TableSchema(name="t", columns=(Column(name="n", type="INT64"),), expiration_days=730)
+    live = replace(wanted, columns=(), expiration_days=400)
+    assert compare(replace(wanted, columns=()), live) == ()
+    assert aim(wanted, live).expiration_days == 400

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -29,7 +29,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import EXPIRED, FileState, LoadKey, SourceState
 from convergence.model.money import Totals
 from convergence.model.restatement import Change
-from convergence.model.table import Column
+from convergence.model.table import Column, TableSchema
 from convergence.warehouse.base import (
     Parameters,
     QueryLimits,
@@ -53,7 +53,7 @@ from convergence.warehouse.bigquery.sums import (
     table_query,
     table_sums,
 )
-from convergence.warehouse.bigquery.tables import DAY_MS, Tables
+from convergence.warehouse.bigquery.tables import Tables
 from convergence.warehouse.bigquery.types import columns_of
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import load_schema
@@ -234,16 +234,14 @@ class Staging:
         """A partition is gone as soon as it is there when its day began longer ago than the table
         keeps.
         """
-        days = request.schema.expiration_days if request.schema is not None else None
-        found = self._tables.find(request.dataset, request.table)
-        if found is not None:
-            kept = found.time_partitioning and found.time_partitioning.expiration_ms
-            days = int(kept) // DAY_MS if kept else None
-        if days is None or request.mode is not WriteMode.REPLACE_PARTITION:
+        schema = request.schema or TableSchema(name=request.table, columns=())
+        schema = self._tables.live(request.dataset, schema) or schema
+        first = schema.first_kept(self._now())
+        if first is None or request.mode is not WriteMode.REPLACE_PARTITION:
             return
-        if request.key.day <= (self._now() - timedelta(days=days)).date():
+        if request.key.day < first:
             raise StepFailed(
-                f"{request.table} {request.key.day}: the table keeps {days} days",
+                f"{request.table} {request.key.day}: the table keeps {schema.expiration_days} days",
                 code=EXPIRED,
                 hint="older days are not kept in BigQuery: ask the export itself for them",
             )

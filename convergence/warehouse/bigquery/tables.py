@@ -117,6 +117,7 @@ class Tables:
             schema,
             columns=tuple(columns),
             partition_by=partition.field if partition is not None else None,
+            expiration_days=_days(partition.expiration_ms) if partition is not None else None,
             cluster_by=tuple(table.clustering_fields or ()),
         )
 
@@ -244,6 +245,10 @@ class Tables:
                 client.update_table(view, ["view_query"], retry=RETRY, timeout=CALL_SECONDS)
                 return False
         return True
+
+
+def _days(milliseconds: object) -> int | None:
+    return int(str(milliseconds)) // DAY_MS if milliseconds else None
 
 
 def stored(schema: TableSchema) -> TableSchema:

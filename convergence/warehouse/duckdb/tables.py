@@ -68,7 +68,7 @@ def live(
     """
     rows = _described(cursor, place)
     there = [replace(_live(*row), type=stored_type(row[1].removesuffix("[]"))) for row in rows]
-    return replace(schema, columns=tuple(there)) if rows else None
+    return replace(schema, columns=tuple(there), expiration_days=None) if rows else None
 
 
 def widen(cursor: duckdb.DuckDBPyConnection, place: exp.Table, schema: TableSchema) -> None:
