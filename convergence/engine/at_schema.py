@@ -2,6 +2,7 @@
 
 from datetime import date
 
+from convergence.engine.ensure import catch_up
 from convergence.engine.service import Service
 from convergence.errors import NotFound, StepFailed, Unavailable
 from convergence.model.drift import compare
@@ -32,6 +33,7 @@ def check_tables(service: Service, tenant: Tenant, schema: TableSchema | None) -
     made, unless they were there: then rows are lost, and somebody should know.
     """
     dataset = tenant.dataset
+    catch_up(service, dataset)
     for wanted in filter(None, (schema, load_schema("x_meta_loads"))):
         try:
             live = service.warehouse.live(dataset, wanted)

@@ -13,7 +13,6 @@ from uuid import uuid4
 from convergence.engine import accept
 from convergence.engine.agree import check_warehouse
 from convergence.engine.at_schema import check_tables
-from convergence.engine.ensure import catch_up
 from convergence.engine.hold import Leases, copies_others, settle
 from convergence.engine.overlap import check_overlaps
 from convergence.engine.quality import Checker, Proven, facts_of
@@ -96,7 +95,6 @@ class Loader:
             check_warehouse(self.service, tenant)
         except Conflict as moved:
             raise StepFailed(moved.detail, code=moved.code, hint=moved.hint) from moved
-        catch_up(self.service, request.dataset)
         check_tables(self.service, tenant, request.schema)
 
     def _load_together(

@@ -7,7 +7,6 @@ from datetime import date, datetime
 from typing_extensions import override
 
 from convergence.engine.at_schema import check_tables
-from convergence.engine.ensure import catch_up
 from convergence.engine.service import Service
 from convergence.errors import CdpError, StepFailed
 from convergence.model.cancel import CancelToken
@@ -71,7 +70,6 @@ class Watch(SourceWatch):
         """Whether the rows that the store knows of are there at all. Raises StepFailed."""
         with self.service.database.read() as tx:
             tenant = tenants.get(tx, self.run.tenant_id)
-        catch_up(self.service, self.dataset)
         check_tables(self.service, tenant, tenant_schemas().get(table))
 
     @override

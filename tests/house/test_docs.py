@@ -105,5 +105,5 @@ def test_every_code_of_an_error_is_in_the_docs(modules: Sequence[Module]) -> Non
 def test_the_architecture_names_each_verb() -> None:
     page = (ROOT / "docs/architecture.md").read_text()
     table = page.partition("## The verbs")[2].partition("\n## ")[0]
-    named = {word for code in re.findall(r"`([a-z ]+)`", table) for word in code.split()}
+    named = {word for code in re.findall(r"`([a-z_ ]+)`", table) for word in code.split()}
     assert named == {path.stem for path in (ROOT / "convergence/engine").glob("[a-z]*.py")}
