@@ -6,7 +6,7 @@ key: the warehouse alone knows whether a load was published, and is asked.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import uuid4
 
@@ -22,6 +22,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.event import Level, rows_in_words
 from convergence.model.load import EXPIRED, Load, LoadKey, LoadStatus
 from convergence.model.money import totals_to_json
+from convergence.model.quality import QualityResult, Verdict
 from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
@@ -30,6 +31,9 @@ from convergence.store import incomplete, loads, restatements, tenants, usage
 from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
 GIGABYTE = 10**9
+
+Checked = tuple[Proven, QualityResult | None]
+"""A day that may be published, and what its checks found."""
 
 log = Log(__name__)
 
@@ -60,21 +64,25 @@ class Loader:
 
     def load_together(
         self, requests: Sequence[StageRequest], options: LoadOptions
-    ) -> list[Report] | None:
-        """Publish days of one table that have no rows yet, in one act; None when that cannot be:
-        loaded one by one, each tells by itself what is wrong.
+    ) -> list[Report | None]:
+        """Publish days of one table in one act. None of those that cannot be: loaded one by one,
+        each tells by itself what is wrong.
         """
         if not self.service.warehouse.loads_together:
-            return None
+            return [None for _ in requests]
         self._check_place(requests[0])
         with self._leases.hold(*(request.key for request in requests)):
-            if any(self._settle(request) or self._published(request.key) for request in requests):
-                return None
+            reports: dict[date, Report | None] = {
+                request.key.day: self._settle(request) for request in requests
+            }
+            left = [request for request in requests if reports[request.key.day] is None]
             try:
-                return self._load_together(requests, options)
+                while left:
+                    done, left = self._try_together(left, options)
+                    reports |= done
             except (StepFailed, WarehouseError) as error:
                 log.info("days not loaded together", error=error.detail)
-                return None
+        return [reports[request.key.day] for request in requests]
 
     def _note_failed(self, key: LoadKey, error: CdpError) -> None:
         """The day lacks rows now. When the store is away, the run's failure says so alone."""
@@ -97,31 +105,69 @@ class Loader:
             raise StepFailed(moved.detail, code=moved.code, hint=moved.hint) from moved
         check_tables(self.service, tenant, request.schema)
 
-    def _load_together(
+    def _try_together(
         self, requests: Sequence[StageRequest], options: LoadOptions
-    ) -> list[Report]:
+    ) -> tuple[dict[date, Report], list[StageRequest]]:
+        """Publish all of the days; or none, where some are not to be: then give the others. Days
+        that are as they were have their reports already.
+        """
         warehouse, now = self.service.warehouse, self.service.clock.now()
-        ready = [self._ready(request, None, options, now) for request in requests]
+        before = [self._published(request.key) for request in requests]
+        ready = [
+            self._ready(request, load, options, now)
+            for request, load in zip(requests, before, strict=True)
+        ]
         staged = warehouse.stage_together(ready, self.cancel)
         try:
-            days = [
-                self._proven(request, day, options, before=None)
-                for request, day in zip(ready, staged, strict=True)
-            ]
-            self._check_overlaps(days, options)
-            quality = self.checker.check_together(days, options.checks)
-            done = [self._record(day, before=None) for day in days]
-            self.cancel.check()
-            records = map(self._published_record, done)
-            warehouse.publish_together(list(zip(staged, records, strict=True)))
+            days = [self._proven(*each) for each in zip(ready, staged, before, strict=True)]
+            reports, passing = self._parted(days, options)
+            if len(passing) == len(days):
+                return self._publish_together(passing, options), []
         finally:
-            for day in staged:
-                warehouse.discard(day)
-        self._finish(requests[0], done)
-        return [
-            _report(load, day.totals.sql, facts_of(result))
-            for load, day, result in zip(done, days, quality, strict=True)
+            for each in staged:
+                warehouse.discard(each)
+        left = {day.request.key for day, _ in passing}
+        return reports, [request for request in requests if request.key in left]
+
+    def _parted(
+        self, days: Sequence[Proven], options: LoadOptions
+    ) -> tuple[dict[date, Report], list[Checked]]:
+        """Reports of the days that are as they were; and those that may be published."""
+        reports, others = {}, []
+        for day in days:
+            if not self._is_acceptable(day, options):
+                continue
+            if options.keep_unchanged and day.is_unchanged:
+                reports[day.request.key.day] = self._confirm(day)
+            else:
+                others.append(day)
+        found = self.checker.find_together(others, options.checks)
+        passing = [
+            (day, result)
+            for day, result in zip(others, found, strict=True)
+            if result is None or result.verdict is not Verdict.FAIL
         ]
+        return reports, passing
+
+    def _publish_together(
+        self, checked: Sequence[Checked], options: LoadOptions
+    ) -> dict[date, Report]:
+        days = [day for day, _ in checked]
+        self._check_overlaps(days, options)
+        facts = [
+            facts_of(result and self.checker.conclude(result, day.load_id))
+            for day, result in checked
+        ]
+        done = [self._record(day) for day in days]
+        self.cancel.check()
+        records = map(self._published_record, done)
+        staged = [day.staged for day in days]
+        self.service.warehouse.publish_together(list(zip(staged, records, strict=True)))
+        self._finish(days[0].request, done)
+        return {
+            load.key.day: _report(load, day.totals.sql, of_checks)
+            for load, day, of_checks in zip(done, days, facts, strict=True)
+        }
 
     def _ready(
         self, request: StageRequest, before: Load | None, options: LoadOptions, now: datetime
@@ -145,32 +191,37 @@ class Loader:
         request = self._ready(request, before, options, self.service.clock.now())
         staged = warehouse.stage(request, self.cancel)
         try:
-            proven = self._proven(request, staged, options, before=before)
-            totals = proven.totals
-            if options.keep_unchanged and totals.is_unchanged and _is_proven(totals, before):
-                return self._confirm(request.key, totals, before)
+            proven = self._proven(request, staged, before)
+            self._accept(proven, options)
+            if options.keep_unchanged and proven.is_unchanged:
+                return self._confirm(proven)
             self._check_overlaps([proven], options)
             quality = self.checker.check_staged(proven, options.checks)
-            load = self._record(proven, before=before)
+            load = self._record(proven)
             self.cancel.check()
             warehouse.publish(staged, self._published_record(load))
         finally:
             warehouse.discard(staged)
         self._finish(request, [load])
-        return _report(load, totals.sql, facts_of(quality))
+        return _report(load, proven.totals.sql, facts_of(quality))
 
-    def _proven(
-        self, request: StageRequest, staged: Staged, options: LoadOptions, *, before: Load | None
-    ) -> Proven:
+    def _proven(self, request: StageRequest, staged: Staged, before: Load | None) -> Proven:
         totals = self.service.warehouse.totals(staged, self.cancel)
-        for one, other in totals.state.copies:
-            self.tell(
-                f"{other} has the very bytes of {one}: if it is a copy, its rows count twice",
-                Level.WARNING,
-            )
+        return Proven(
+            request=request, staged=staged, totals=totals, before=before, load_id=str(uuid4())
+        )
+
+    def _accept(self, proven: Proven, options: LoadOptions) -> None:
+        """Raise StepFailed for what may not be published."""
         allow_shrink = options.allow_shrink or self.run.allow_shrink
-        accept.check(request, totals, before, allow_shrink=allow_shrink)
-        return Proven(request=request, staged=staged, totals=totals, load_id=str(uuid4()))
+        accept.check(proven.request, proven.totals, proven.before, allow_shrink=allow_shrink)
+
+    def _is_acceptable(self, proven: Proven, options: LoadOptions) -> bool:
+        try:
+            self._accept(proven, options)
+        except StepFailed:
+            return False
+        return True
 
     def _finish(self, request: StageRequest, done: Sequence[Load]) -> None:
         """What the warehouse has published, the store says, too."""
@@ -208,17 +259,19 @@ class Loader:
             cancel=self.cancel,
         )
 
-    def _confirm(self, key: LoadKey, totals: StagedTotals, before: Load | None) -> Report:
+    def _confirm(self, proven: Proven) -> Report:
         """The day is as the source is; where it is found now replaces where it was found."""
+        before, key = proven.before, proven.request.key
         with self.service.database.write() as tx:
             incomplete.clear(tx, self.run.tenant_id, key)
             if before is not None:
-                loads.confirm(tx, self.run.tenant_id, before.load_id, totals.state)
+                loads.confirm(tx, self.run.tenant_id, before.load_id, proven.totals.state)
         load_id = before.load_id if before else None
         return Report(rows=0, facts={"day": key.day.isoformat(), "unchanged": load_id})
 
-    def _record(self, proven: Proven, *, before: Load | None) -> Load:
-        key, totals = proven.request.key, proven.totals
+    def _record(self, proven: Proven) -> Load:
+        key, totals, before = proven.request.key, proven.totals, proven.before
+        self._tell_of_copies(totals)
         load = Load(
             load_id=proven.load_id,
             run_id=self.run.run_id,
@@ -231,7 +284,7 @@ class Loader:
             previous=totals.previous,
             content_hash=totals.content_hash,
             source_state=totals.state,
-            is_sample=proven.request.limit is not None,
+            is_sample=proven.is_sample,
             rows=totals.rows,
             staged_at=self.service.clock.now(),
         )
@@ -240,6 +293,13 @@ class Loader:
             loads.stage(tx, load)
             restatements.stage(tx, load, self._reasons(key, totals), old_run_id=old_run_id)
         return load
+
+    def _tell_of_copies(self, totals: StagedTotals) -> None:
+        for one, other in totals.state.copies:
+            self.tell(
+                f"{other} has the very bytes of {one}: if it is a copy, its rows count twice",
+                Level.WARNING,
+            )
 
     def _reasons(self, key: LoadKey, totals: StagedTotals) -> list[tuple[Change, Reason]]:
         today = self.service.clock.now().date()
@@ -290,11 +350,6 @@ class Loader:
 
 def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageRequest:
     return replace(request, stamps={**stamps, **request.stamps})
-
-
-def _is_proven(totals: StagedTotals, before: Load | None) -> bool:
-    """Whether the rows that are there are a full load's, or there are none."""
-    return not totals.rows if before is None else not before.is_sample
 
 
 def _report(load: Load, sql: str, quality: Mapping[str, object]) -> Report:

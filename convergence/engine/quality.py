@@ -18,7 +18,7 @@ from convergence.errors import Cancelled, Conflict, Invalid, StepFailed, Warehou
 from convergence.model.cancel import CancelToken
 from convergence.model.check import Check, CheckKind
 from convergence.model.event import Level
-from convergence.model.load import NO_SOURCE, LoadKey
+from convergence.model.load import NO_SOURCE, Load, LoadKey
 from convergence.model.money import MoneyKey, Total, Totals, differences
 from convergence.model.quality import (
     CheckResult,
@@ -53,12 +53,23 @@ PATIENCE = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proven:
-    """What was staged, its totals, and the load that it will be."""
+    """What was staged, its totals, the load that it will be, and the one that it follows."""
 
     request: StageRequest
     staged: Staged
     totals: StagedTotals
+    before: Load | None
     load_id: str
+
+    @property
+    def is_sample(self) -> bool:
+        return self.request.limit is not None
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether the rows that are there are these, and a full load's, or there are none."""
+        is_whole = not self.totals.rows if self.before is None else not self.before.is_sample
+        return self.totals.is_unchanged and is_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,13 +103,15 @@ class Checker:
         """None without checks. Raises StepFailed, code quality_failed, for a critical failure."""
         if not checks:
             return None
-        return self._conclude(self._check(self._look(proven), checks), proven.load_id)
+        return self.conclude(self._check(self._look(proven), checks), proven.load_id)
 
-    def check_together(
+    def find_together(
         self, days: Sequence[Proven], checks: Sequence[Check]
     ) -> list[QualityResult | None]:
-        """The same of days that were staged together, as far as can be in one query."""
-        if not checks:
+        """What the same finds of days that were staged together, as far as can be in one query;
+        it is not kept yet.
+        """
+        if not checks or not days:
             return [None for _ in days]
         looks = [self._look(day) for day in days]
         counted = self._count(looks, checks)
@@ -107,7 +120,7 @@ class Checker:
             found = counted.get(look.key.day, {})
             is_whole = found.get("row_count") == day.totals.rows
             known = replace(look, counted=found) if is_whole else look
-            results.append(self._conclude(self._check(known, checks), day.load_id))
+            results.append(self._check(known, checks))
         return results
 
     def _look(self, proven: Proven) -> _Look:
@@ -180,7 +193,7 @@ class Checker:
             names=self.names,
             differences=lambda: self._differences(look),
         )
-        return Report(facts=facts_of(self._conclude(self._check(look, wanted.checks), None)))
+        return Report(facts=facts_of(self.conclude(self._check(look, wanted.checks), None)))
 
     def _check(self, look: _Look, checks: Sequence[Check]) -> QualityResult:
         now = self.service.clock.now()
@@ -212,7 +225,7 @@ class Checker:
                 hint=error.hint or "look at the conditions of the checks; cdp sql tries them",
             ) from error
 
-    def _conclude(self, result: QualityResult, load_id: str | None) -> QualityResult:
+    def conclude(self, result: QualityResult, load_id: str | None) -> QualityResult:
         """Keep the result and tell of it, and of what is critical everybody."""
         is_failed = result.verdict is Verdict.FAIL
         result = replace(result, load_id=None if is_failed else load_id)

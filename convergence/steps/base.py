@@ -118,15 +118,16 @@ class StepContext(StepPlace):
 
     `log` tells the tenant what the step does, as in `log("file read", rows=5)`.
     `load` carries rows into the warehouse, exactly once and reconciled; `load_together` does so
-    with days that have no rows yet, in one act, or gives None: then each is to be loaded by
-    itself; `inspect` checks rows that are there; `watch` tells what of a source has changed;
-    `admin_email` may always be written to, other addresses as the operator allows.
+    with days of one table in one act, and gives None for those that are to be loaded by themselves
+    instead: then these tell what is wrong; `inspect` checks rows that are there; `watch` tells what
+    of a source has changed; `admin_email` may always be written to, other addresses as the operator
+    allows.
     """
 
     cancel: CancelToken
     log: StepLog
     load: Callable[[StageRequest, LoadOptions], Report]
-    load_together: Callable[[Sequence[StageRequest], LoadOptions], Sequence[Report] | None]
+    load_together: Callable[[Sequence[StageRequest], LoadOptions], Sequence[Report | None]]
     inspect: Callable[[Inspection], Report]
     watch: SourceWatch
     mailer: Mailer

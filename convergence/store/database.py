@@ -9,7 +9,7 @@ import math
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -97,6 +97,11 @@ class WriteTx(ReadTx):
     def write(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> int:
         """How many rows the statement wrote."""
         return self.connection.execute(statement, values, execution_options=_COUNTED).rowcount
+
+    def write_all(self, statement: sa.Executable, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The statement for each of the rows, which is made once; nothing without rows."""
+        if rows:
+            self.connection.execute(statement, rows)
 
 
 class Database:

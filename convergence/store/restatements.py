@@ -17,7 +17,6 @@ from convergence.store.rows import Row
 from convergence.store.tables import invoice_months, restatements
 
 _COLUMNS = restatements.c
-_CHUNK = 100
 
 _IS_OF_MONEY = sa.or_(
     _COLUMNS.old_cost != _COLUMNS.new_cost, _COLUMNS.old_credits != _COLUMNS.new_credits
@@ -81,8 +80,7 @@ def stage(
         }
         for position, (change, reason) in enumerate(changes)
     ]
-    for start in range(0, len(values), _CHUNK):
-        tx.write(insert_into(restatements, tx.dialect).values(values[start : start + _CHUNK]))
+    tx.write_all(sa.insert(restatements), values)
 
 
 def record(tx: WriteTx, load: Load, *, at: datetime) -> None:

@@ -12,8 +12,6 @@ from convergence.model.unit import Survey, Unit, UnitDay
 from convergence.store.database import ReadTx, WriteTx, insert_into
 from convergence.store.tables import source_unit_days, source_units, source_watermarks
 
-_CHUNK = 200
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watermark:
@@ -82,14 +80,15 @@ def settle(  # noqa: PLR0913 - what, for whom, by which run and when, all by nam
     the next survey finds the difference again.
     """
     kept = list(keep)
-    for path in [*forget, *(unit.path for unit in kept)]:
-        for table in (source_unit_days, source_units):
-            is_unit = _of(table, tenant_id, survey.table, survey.source) & (table.c.path == path)
-            tx.write(sa.delete(table).where(is_unit))
+    replaced = [{"of_path": path} for path in [*forget, *(unit.path for unit in kept)]]
+    for table in (source_unit_days, source_units):
+        is_own = _of(table, tenant_id, survey.table, survey.source)
+        is_unit = is_own & (table.c.path == sa.bindparam("of_path"))
+        tx.write_all(sa.delete(table).where(is_unit), replaced)
     key = {"tenant_id": tenant_id, "table_name": survey.table, "source": survey.source}
-    _insert(tx, source_units, [key | _unit_values(unit) for unit in kept])
+    tx.write_all(sa.insert(source_units), [key | _unit_values(unit) for unit in kept])
     days = [(unit, part) for unit in kept for part in unit.days]
-    _insert(tx, source_unit_days, [key | _day_values(*held) for held in days])
+    tx.write_all(sa.insert(source_unit_days), [key | _day_values(*held) for held in days])
     before = watermark(tx, tenant_id, survey.table, survey.source)
     seen = [before.watermark if before else None, *(unit.newest for unit in kept)]
     if not is_whole and (before is None or before.watermark is None):
@@ -125,11 +124,6 @@ def _day_values(unit: Unit, part: UnitDay) -> dict[str, object]:
         "totals": totals_to_json(part.totals),
         "max_export_time": part.max_export_time,
     }
-
-
-def _insert(tx: WriteTx, table: sa.Table, values: list[dict[str, object]]) -> None:
-    for start in range(0, len(values), _CHUNK):
-        tx.write(insert_into(table, tx.dialect).values(values[start : start + _CHUNK]))
 
 
 def _of(table: sa.Table, tenant_id: str, name: str, source: str) -> sa.ColumnElement[bool]:

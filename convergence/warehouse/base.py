@@ -265,7 +265,7 @@ class Warehouse(Protocol):
     def stage_together(
         self, requests: Sequence[StageRequest], cancel: CancelToken
     ) -> Sequence[Staged]:
-        """Stage days of one table that have no rows yet, to be published together.
+        """Stage days of one table, to be published together.
 
         A warehouse may read and write them at once, and refuse what it cannot: code not_together.
         So it does with all where `loads_together` is False.

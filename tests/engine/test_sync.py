@@ -187,14 +187,8 @@ def test_a_broken_file_fails_and_is_named_until_it_is_mended(
     assert "some files not loaded (0 loaded, " in (run_sync(service).error or "")
 
 
-def test_a_broken_day_and_a_late_one_leave_the_others_together(
-    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    export((OLD, "1", "", "202410"))
-    run_sync(service)
-    new = [f"2024-10-{day:02}" for day in range(10, 14)]
-    export((OLD, "2", "", "202410"), *((day, "3", "", "202410") for day in new), name="b.csv")
-    export((new[0], "what", "", "202410"), name="broken.csv")
+def staged_together(service: Service, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The days of each act, as they come."""
     acts: list[list[str]] = []
     stage = service.warehouse.stage_together
 
@@ -203,9 +197,21 @@ def test_a_broken_day_and_a_late_one_leave_the_others_together(
         return stage(requests, cancel)
 
     monkeypatch.setattr(service.warehouse, "stage_together", staging)
+    return acts
+
+
+def test_a_broken_day_and_a_late_one_leave_the_others_together(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    new = [f"2024-10-{day:02}" for day in range(10, 14)]
+    export((OLD, "2", "", "202410"), *((day, "3", "", "202410") for day in new), name="b.csv")
+    export((new[0], "what", "", "202410"), name="broken.csv")
+    acts = staged_together(service, monkeypatch)
     run = run_sync(service)
     assert (run.status, run.error_code) == (Status.FAILED, "source_broken")
-    assert acts == [new[1:]]
+    assert acts == [[OLD, *new[1:]]]
     assert [*by_day(service)] == [OLD, *new[1:]]
     assert by_day(service)[OLD][1] == Decimal(3)
 

@@ -10,7 +10,7 @@ import pytest
 from convergence.errors import StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.money import MoneyKey, Total
-from convergence.warehouse.base import Staged
+from convergence.warehouse.base import Staged, StagedTotals
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
@@ -123,11 +123,36 @@ def test_a_query_that_depends_on_the_day_elsewhere_too_is_refused(
         stage(tenant, DAY, NEXT, sql=sql)
 
 
-def test_days_that_have_rows_are_refused(
-    tenant: "Tenant", make_row: Rows, deliver: Deliver
+def test_days_that_have_rows_are_replaced_and_tell_what_they_were(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver, make_record: Record
 ) -> None:
-    deliver([*of(make_row, DAY, 1), *of(make_row, NEXT, 2)])
-    tenant.load(NEXT)
-    with pytest.raises(StepFailed, match="already"):
-        stage(tenant, DAY, NEXT)
-    assert tenant.rows(COUNT) == [(NEXT, 1)]
+    deliver([*of(make_row, DAY, 1, 2), *of(make_row, NEXT, 4)])
+    before = tenant.load(DAY), tenant.load(NEXT, load_id="load-2", run_id="run-2")
+    deliver([*of(make_row, DAY, 1, 3), *of(make_row, NEXT, 4), *of(make_row, THIRD, 9)])
+    days = DAY, NEXT, THIRD
+    staged = stage(tenant, *days, with_changes=True)
+    together = [tenant.totals(each) for each in staged]
+    assert tenant.rows(COUNT) == [(DAY, 2), (NEXT, 1)]
+    assert [each.previous_hash for each in together[:2]] == [each.content_hash for each in before]
+    assert [each.is_unchanged for each in together] == [False, True, False]
+    assert [[(c.old.cost, c.new.cost) for c in each.changes] for each in together] == [
+        [(Decimal(3), Decimal(4))],
+        [],
+        [(Decimal(0), Decimal(9))],
+    ]
+    tenant.warehouse.discard(staged[0])
+    assert together == [_totals_alone(tenant, day) for day in days]
+    staged = stage(tenant, *days)
+    for each in staged:
+        tenant.totals(each)
+    records = [make_record(f"again-{day}") for day in days]
+    tenant.warehouse.publish_together(list(zip(staged, records, strict=True)))
+    assert tenant.rows(COUNT) == [(DAY, 2), (NEXT, 1), (THIRD, 1)]
+    assert tenant.rows("SELECT SUM(cost) FROM billing_cost_daily") == [(Decimal(17),)]
+
+
+def _totals_alone(tenant: "Tenant", day: date) -> StagedTotals:
+    staged = tenant.warehouse.stage(tenant.request(day, with_changes=True), CancelToken())
+    totals = tenant.totals(staged)
+    tenant.warehouse.discard(staged)
+    return totals

@@ -82,7 +82,7 @@ class BillingSync:
 
 @dataclass(kw_only=True)
 class Sync:
-    """The days of one export, loaded one by one: each is whole before the next begins."""
+    """The days of one export, many in one act: each is published whole, or not at all."""
 
     settings: BillingSyncSettings
     context: StepContext
@@ -131,12 +131,11 @@ class Sync:
         return Report(rows=self.rows, facts=self._facts())
 
     def _load_all(self, stale: Sequence[UnitDay]) -> None:
-        fresh, others = self._parted(stale)
-        for batch in _batches(fresh):
+        problems = self.survey.problems
+        for batch in _batches(held for held in stale if not {None, held.day} & problems.keys()):
             self.context.cancel.check()
-            if not self._load_together(batch):
-                self._load_each(batch)
-        self._load_each(others)
+            self._load_each(self._load_together(batch))
+        self._load_each(held for held in stale if {None, held.day} & problems.keys())
 
     @property
     def _done(self) -> set[date]:
@@ -147,33 +146,29 @@ class Sync:
         left_out = self.survey.changed_days - self._done - self.failed.keys()
         self.context.watch.settle(self.survey, self.failed, left_out)
 
-    def _parted(self, stale: Sequence[UnitDay]) -> tuple[list[UnitDay], list[UnitDay]]:
-        """Days that can be loaded together; and those that have rows already, or a problem."""
-        if not stale:
-            return [], []
-        problems, survey = self.survey.problems, self.survey
-        alone = self.context.watch.published_days(
-            survey.table, survey.source, stale[0].day, stale[-1].day
-        )
-        alone |= {held.day for held in stale if None in problems or held.day in problems}
-        fresh = [held for held in stale if held.day not in alone]
-        return fresh, [held for held in stale if held.day in alone]
-
     def _load_each(self, days: Iterable[UnitDay]) -> None:
         for held in days:
             self.context.cancel.check()
             self._load(held)
 
-    def _load_together(self, batch: list[UnitDay]) -> bool:
-        """Load days that have no rows yet in one act. False: each is to be loaded by itself."""
+    def _load_together(self, batch: list[UnitDay]) -> list[UnitDay]:
+        """Load days in one act; those that are to be loaded by themselves."""
         if len(batch) < 2:
-            return False
+            return batch
         requests = [self._request(held.day, held) for held in batch]
         reports = self.context.load_together(requests, self._options)
-        for held, report in zip(batch, reports or (), strict=False):
-            self.loaded.append(held.day)
-            self.rows += report.rows or 0
-        return reports is not None
+        left = []
+        for held, report in zip(batch, reports, strict=True):
+            if report is None:
+                left.append(held)
+            else:
+                self._note(held.day, report)
+        return left
+
+    def _note(self, day: date, report: Report) -> None:
+        is_unchanged = "unchanged" in report.facts
+        (self.unchanged if is_unchanged else self.loaded).append(day)
+        self.rows += report.rows or 0
 
     @property
     def _options(self) -> LoadOptions:
@@ -200,9 +195,7 @@ class Sync:
             else:
                 self.failed[day] = error
             return
-        is_unchanged = "unchanged" in report.facts
-        (self.unchanged if is_unchanged else self.loaded).append(day)
-        self.rows += report.rows or 0
+        self._note(day, report)
 
     def _request(self, day: date, held: UnitDay) -> StageRequest:
         survey = self.survey

@@ -110,28 +110,47 @@ def written(request: StageRequest, columns: tuple[Column, ...]) -> exp.Expr:
 def days_written(requests: Sequence[StageRequest]) -> exp.Expr:
     """The same of days of one bill, by columns that all have what is derived from it, too."""
     days = [_literal(request.key.day) for request in requests]
-    day = exp.column(requests[0].partition_by, quoted=True)
-    return exp.and_(_is("x_source", requests[0].key.source), exp.In(this=day, expressions=days))
+    first = requests[0]
+    of_days = exp.In(this=day_column(first), expressions=days)
+    return exp.and_(_is("x_source", first.key.source), of_days)
+
+
+def day_column(request: StageRequest) -> exp.Column:
+    """What tells the days of a bill apart, in it and in all that is derived from it."""
+    return exp.column(request.partition_by, quoted=True)
 
 
 def differ_in_day_alone(requests: Sequence[StageRequest]) -> bool:
     """Whether they are whole days of one bill, by one text, with the same names and stamps but
-    for the day itself.
+    for the day itself, and for what is asked of it.
     """
     first = requests[0]
     if not is_billing_day(first) or first.limit is not None:
         return False
-    return all(_but_for_day(each) == _but_for_day(first) for each in requests[1:])
+    return all(
+        _but_for_day(each) == _but_for_day(first) and _are_named_alike(each, first)
+        for each in requests[1:]
+    )
 
 
 def _but_for_day(request: StageRequest) -> StageRequest:
-    day = request.key.day
     return replace(
         request,
         key=replace(request.key, day=date.min),
-        names={name: None if value == day else value for name, value in request.names.items()},
+        names={},
         stamps={**request.stamps, request.partition_by: None},
         surveyed=None,
+        with_changes=False,
+    )
+
+
+def _are_named_alike(one: StageRequest, other: StageRequest) -> bool:
+    """Whether each name says the same of both, or of each its own day."""
+    if one.names.keys() != other.names.keys():
+        return False
+    return all(
+        value == other.names[name] or (value, other.names[name]) == (one.key.day, other.key.day)
+        for name, value in one.names.items()
     )
 
 

@@ -1,16 +1,14 @@
 """The proof of a load: what was written beside what the source holds, and what it replaces."""
 
+from collections.abc import Sequence
+
 from convergence.errors import StepFailed
 from convergence.model.load import SourceState
 from convergence.model.restatement import Change
 from convergence.warehouse.base import StagedTotals, WriteMode
 from convergence.warehouse.duckdb import changes, parts
-from convergence.warehouse.duckdb.sums import (
-    Slice,
-    TableSums,
-    table_sums,
-)
-from convergence.warehouse.duckdb.written import StagedLoad, is_compared
+from convergence.warehouse.duckdb.sums import TableSums, table_sums
+from convergence.warehouse.duckdb.written import StagedLoad, is_compared, slice_of
 from convergence.warehouse.files.sums import source_of
 from convergence.warehouse.files.trouble import check_unchanged
 
@@ -20,7 +18,9 @@ def totals_of(staged: StagedLoad) -> StagedTotals:
     that have changed.
     """
     request, sights = staged.request, staged.transaction.prepared.sights
-    written = staged.written or _written(staged)
+    if staged.written is None:
+        staged.written = _written(staged)
+    written = staged.written
     source = None
     state = SourceState(files=tuple(shape.state for sight in sights for shape in sight.to_read))
     if parts.is_billing(request):
@@ -38,18 +38,14 @@ def totals_of(staged: StagedLoad) -> StagedTotals:
         state=state,
         matched=frozenset(shape.path for sight in sights for shape in sight.shapes),
         sql=staged.statement,
-        changes=_changes(staged, written),
+        changes=_changes(staged),
     )
 
 
 def _written(staged: StagedLoad) -> TableSums:
     request, transaction = staged.request, staged.transaction
-    rows = Slice(
-        table=parts.target(request),
-        columns=transaction.columns,
-        where=parts.written(request, transaction.columns),
-        is_billing=parts.is_billing(request),
-    )
+    columns = transaction.columns
+    rows = slice_of(request, columns, parts.written(request, columns))
     stray = parts.is_of_other_day(request) if rows.is_billing else None
     written = table_sums(transaction.cursor, rows, stray=stray)
     if request.mode is WriteMode.REPLACE_PARTITION:
@@ -57,17 +53,24 @@ def _written(staged: StagedLoad) -> TableSums:
     return written
 
 
-def _changes(staged: StagedLoad, written: TableSums) -> tuple[Change, ...]:
-    is_same = written.content_hash == staged.previous.content_hash
-    if is_same or not is_compared(staged.request):
+def _changes(staged: StagedLoad) -> tuple[Change, ...]:
+    """Those of the load; they are found for all days of the transaction at once."""
+    if not is_compared(staged.request) or staged.is_unchanged:
         return ()
-    return changes.of_day(
-        staged.transaction.cursor,
-        parts.target(staged.request),
-        staged.transaction.columns,
-        parts.written(staged.request, staged.transaction.columns),
-        with_old=staged.previous.rows > 0,
-    )
+    if staged.changes is None:
+        _compare([load for load in staged.transaction.loads if is_compared(load.request)])
+    return staged.changes or ()
+
+
+def _compare(loads: Sequence[StagedLoad]) -> None:
+    changed = [load for load in loads if not load.is_unchanged]
+    requests = [load.request for load in changed]
+    transaction, day = loads[0].transaction, parts.day_column(requests[0])
+    rows = slice_of(requests[0], transaction.columns, parts.days_written(requests))
+    days = [load.key.day for load in changed]
+    found = changes.by_day(transaction.cursor, rows, day, days)
+    for load in changed:
+        load.changes = found.get(load.key.day, ())
 
 
 def _check_day(staged: StagedLoad, written: TableSums) -> None:

@@ -38,6 +38,9 @@ class TableSums:
     def rows(self) -> int:
         return row_count(self.totals)
 
+    def is_of_same_rows(self, other: "TableSums") -> bool:
+        return (self.rows, self.content_hash) == (other.rows, other.content_hash)
+
 
 NOTHING = TableSums(totals={}, content_hash=f"{0:032x}")
 """The sums of no rows."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 from sqlglot import exp
 
 from convergence.model.load import LoadKey
+from convergence.model.restatement import Change
 from convergence.model.table import Column, TableSchema
 from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode
 from convergence.warehouse.duckdb import changes, derived, parts, tables
@@ -35,7 +36,9 @@ class Transaction:
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class StagedLoad:
-    """The rows of one load in its transaction; `written` are their sums, where they are known."""
+    """The rows of one load in its transaction; `written` are their sums, `changes` what is other
+    than it was, where that is known.
+    """
 
     request: StageRequest
     transaction: Transaction
@@ -43,11 +46,16 @@ class StagedLoad:
     rows: int
     previous: TableSums = NOTHING
     written: TableSums | None = None
+    changes: tuple[Change, ...] | None = None
     totals: StagedTotals | None = None
 
     @property
     def key(self) -> LoadKey:
         return self.request.key
+
+    @property
+    def is_unchanged(self) -> bool:
+        return self.written is not None and self.written.is_of_same_rows(self.previous)
 
 
 def write(
@@ -61,13 +69,11 @@ def write(
     cursor.execute("BEGIN")
     if request.mode is WriteMode.MERGE:
         rows = parts.set_aside(cursor, request, rows, tuple(values))
-    replaced = parts.replaced(request, columns)
-    target = parts.target(request)
-    old = Slice(table=target, columns=columns, where=replaced, is_billing=parts.is_billing(request))
+    old = slice_of(request, columns, parts.replaced(request, columns))
     previous = table_sums(cursor, old)
-    if previous.rows and is_compared(request):
-        changes.keep_old(cursor, target, columns, replaced)
-    cursor.execute(exp.delete(target, where=replaced).sql("duckdb"))
+    if is_compared(request):
+        changes.keep_old(cursor, old, parts.day_column(request))
+    cursor.execute(exp.delete(old.table, where=old.where).sql("duckdb"))
     count = _insert(request, rows, tuple(values), cursor)
     transaction = Transaction(cursor=cursor, prepared=prepared, columns=columns)
     transaction.loads.append(
@@ -88,34 +94,48 @@ def write_days(
     prepared: Prepared,
     cursor: duckdb.DuckDBPyConnection,
 ) -> Transaction:
-    """Insert the rows of days that have none yet: each row's own day says which it is of."""
+    """Delete the rows of the days and insert those that take their place: each row's own day says
+    which it is of.
+    """
     first = requests[0]
     query, values, columns = _to_insert(first, prepared, cursor)
+    day = parts.day_column(first)
     values[first.partition_by] = parts.day_of_row()
-    cursor.execute("BEGIN")
-    days = parts.days_written(requests)
-    target = parts.target(first)
-    if cursor.execute(exp.select("1").from_(target).where(days).limit(1).sql("duckdb")).fetchall():
-        raise daily.not_together(first, "there are rows of them already")
     rows = query.select(*values.values(), append=False)
+    cursor.execute("BEGIN")
+    of_days = slice_of(first, columns, parts.days_written(requests))
+    previous = sums_by(day, cursor, of_days)
+    if compared := [request for request in requests if is_compared(request)]:
+        changes.keep_old(cursor, replace(of_days, where=parts.days_written(compared)), day)
+    if previous:
+        cursor.execute(exp.delete(of_days.table, where=of_days.where).sql("duckdb"))
     count = _insert(first, rows, tuple(values), cursor)
-    day = exp.column(first.partition_by, quoted=True)
-    sums = sums_by(day, cursor, Slice(table=target, columns=columns, where=days, is_billing=True))
-    if sum(each.rows for each in sums.values()) != count:
+    written = sums_by(day, cursor, of_days)
+    if sum(each.rows for each in written.values()) != count:
         raise daily.not_together(first, "rows fall on other days")
     transaction = Transaction(cursor=cursor, prepared=prepared, columns=columns)
     for request, statement in zip(requests, statements, strict=True):
-        written = sums.get(request.key.day, NOTHING)
+        sums = written.get(request.key.day, NOTHING)
         transaction.loads.append(
             StagedLoad(
                 request=request,
                 transaction=transaction,
                 statement=statement,
-                rows=written.rows,
-                written=written,
+                rows=sums.rows,
+                previous=previous.get(request.key.day, NOTHING),
+                written=sums,
             )
         )
     return transaction
+
+
+def slice_of(request: StageRequest, columns: tuple[Column, ...], where: exp.Expr) -> Slice:
+    return Slice(
+        table=parts.target(request),
+        columns=columns,
+        where=where,
+        is_billing=parts.is_billing(request),
+    )
 
 
 def is_compared(request: StageRequest) -> bool:
