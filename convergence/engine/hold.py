@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from time import sleep
 from uuid import uuid4
 
+from convergence.engine.renew import renewed
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Unavailable
 from convergence.model.cancel import CancelToken
@@ -14,7 +15,7 @@ from convergence.model.load import Load, LoadKey
 from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import StepLog
-from convergence.store import fleet, loads
+from convergence.store import loads
 
 PAUSE_SECONDS = 0.2
 EVERY_SOURCE = "*"
@@ -22,8 +23,8 @@ EVERY_SOURCE = "*"
 
 EVERY_DAY = date.min
 """In a lease: of all days of a table."""
-REWRITE_SECONDS = 2 * 3600.0
-"""So long a table may be written anew."""
+REWRITE_SECONDS, RENEW_SECONDS = 120.0, 20.0
+"""So long a table is held that is written anew, and so often it is again while that goes on."""
 RECORDS = "x_meta_loads"
 """Every load writes to it, too."""
 
@@ -116,34 +117,66 @@ def hold_table(service: Service, dataset: str, tenant_id: str, table: str) -> It
     """While inside, no run begins a load of the table, and none that was cut off may still take
     effect. Raises Conflict where one is under way, or somebody else holds it.
     """
-    key = LoadKey(table=table, day=EVERY_DAY, source=EVERY_SOURCE)
-    holder, now = f"db migrate {uuid4()}", service.clock.now()
-    with service.database.write() as tx:
-        is_mine = loads.acquire(
-            tx, tenant_id, key, run_id=holder, attempt=0, now=now, seconds=REWRITE_SECONDS
+    hold = _TableHold(service=service, tenant_id=tenant_id, table=table)
+    if not hold.take():
+        raise Conflict(
+            f"{table} of {tenant_id} is written anew by another",
+            code="tenant_busy",
+            hint="run it again when that cdp db migrate has ended; one that was killed lets go "
+            f"within {REWRITE_SECONDS:.0f} seconds",
         )
-    if not is_mine:
-        raise _busy(f"{table} of {tenant_id} is written anew by another")
     try:
-        with service.database.read() as tx:
-            held = loads.held_days(tx, tenant_id, "" if table == RECORDS else table, now=now)
-            if held - {EVERY_DAY}:
-                raise _busy(f"a run loads {table} of {tenant_id}")
-            left = loads.left_open(tx, tenant_id)
-        for load in left:
-            settle(service, dataset, load)
-        yield
+        with renewed(f"hold of {table}", hold.take, seconds=RENEW_SECONDS):
+            hold.check_unloaded(dataset)
+            yield
     finally:
-        with service.database.write() as tx:
-            loads.release(tx, tenant_id, key, run_id=holder)
+        hold.release()
 
 
-def let_tables_go(service: Service, dataset: str) -> None:
-    """End the holds of one that was cut off: all its tables are as they shall be."""
-    with service.database.write() as tx:
-        tenant = fleet.tenant_of_dataset(tx, dataset)
-        if tenant is not None:
-            loads.release_day(tx, tenant.tenant_id, EVERY_DAY)
+@dataclass(frozen=True, kw_only=True)
+class _TableHold:
+    """A lease on all days of a table."""
+
+    service: Service
+    tenant_id: str
+    table: str
+    holder: str = field(default_factory=lambda: f"db migrate {uuid4()}")
+
+    def take(self) -> bool:
+        """For the first time, or again; False while somebody else has it."""
+        with self.service.database.write() as tx:
+            return loads.acquire(
+                tx,
+                self.tenant_id,
+                self._key,
+                run_id=self.holder,
+                attempt=0,
+                now=self.service.clock.now(),
+                seconds=REWRITE_SECONDS,
+            )
+
+    def check_unloaded(self, dataset: str) -> None:
+        """Settle what was left open. Raises Conflict while a run loads the table."""
+        now, table = self.service.clock.now(), self.table
+        with self.service.database.read() as tx:
+            held = loads.held_days(tx, self.tenant_id, "" if table == RECORDS else table, now=now)
+            left = loads.left_open(tx, self.tenant_id)
+        if held - {EVERY_DAY}:
+            raise Conflict(
+                f"a run loads {table} of {self.tenant_id}",
+                code="tenant_busy",
+                hint="run it again when that has ended; cdp runs ls",
+            )
+        for load in left:
+            settle(self.service, dataset, load)
+
+    def release(self) -> None:
+        with self.service.database.write() as tx:
+            loads.release(tx, self.tenant_id, self._key, run_id=self.holder)
+
+    @property
+    def _key(self) -> LoadKey:
+        return LoadKey(table=self.table, day=EVERY_DAY, source=EVERY_SOURCE)
 
 
 def _is_written_anew(service: Service, tenant_id: str, table: str) -> bool:
@@ -152,7 +185,3 @@ def _is_written_anew(service: Service, tenant_id: str, table: str) -> bool:
         return any(
             EVERY_DAY in loads.held_days(tx, tenant_id, name, now=now) for name in (table, RECORDS)
         )
-
-
-def _busy(what: str) -> Conflict:
-    return Conflict(what, code="tenant_busy", hint="run it again when that has ended; cdp runs ls")

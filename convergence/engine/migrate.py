@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import partial
 
 from convergence.engine import adopt, ensure
-from convergence.engine.hold import hold_table, let_tables_go
+from convergence.engine.hold import hold_table
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, NotFound
 from convergence.model import retired
@@ -202,8 +202,6 @@ def _bring_dataset(
         _look_anew(service, dataset)
     elif any(each.statements for each in found):
         _forget_answers(service, dataset)
-    if all(each.state is State.CURRENT for each in found):
-        let_tables_go(service, dataset)
     if dataset != CENTRAL_DATASET:
         try:
             _record(service, dataset, found)

@@ -1,14 +1,13 @@
 """Do what a request asks once, however often it is sent with the same Idempotency-Key."""
 
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from convergence.engine.launch import Launched, admit, ask, launch, with_kinds
+from convergence.engine.renew import renewed
 from convergence.engine.retry import admit_retry, ask_retry, retry
 from convergence.engine.service import Service
-from convergence.errors import CdpError, QuotaExceeded
+from convergence.errors import QuotaExceeded
 from convergence.model.reply import ABANDONED, KeyedRequest, Reply
 from convergence.model.run import LaunchRequest, RetryRequest
 from convergence.model.source import Kind
@@ -73,7 +72,7 @@ def once(
     if reply is not None:
         return reply
     try:
-        with hold.renewed():
+        with renewed("key of a request", hold.renew, seconds=RENEW_SECONDS):
             reply = act()
     except BaseException:
         with service.database.write() as tx:
@@ -93,29 +92,13 @@ class _Hold:
         self._asked = asked
         self.taken_at = taken_at
 
-    @contextmanager
-    def renewed(self) -> Iterator[None]:
-        """While inside, nobody takes the key for abandoned, however long that is."""
-        is_over = threading.Event()
-        renewing = threading.Thread(target=self._renew, args=(is_over,), daemon=True)
-        renewing.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            renewing.join()
-
-    def _renew(self, is_over: threading.Event) -> None:
-        while not is_over.wait(RENEW_SECONDS):
-            now = self._service.clock.now()
-            try:
-                with self._service.database.write() as tx:
-                    is_mine = replies.renew(tx, self._asked, taken_at=self.taken_at, now=now)
-            except CdpError as error:
-                log.warning("key of a request not renewed", error=error.detail)
-                continue
-            if is_mine:
-                self.taken_at = now
+    def renew(self) -> None:
+        """Nobody takes the key for abandoned, however long the request takes."""
+        now = self._service.clock.now()
+        with self._service.database.write() as tx:
+            is_mine = replies.renew(tx, self._asked, taken_at=self.taken_at, now=now)
+        if is_mine:
+            self.taken_at = now
 
 
 def _admit_once(

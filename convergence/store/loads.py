@@ -64,12 +64,6 @@ def held_days(tx: ReadTx, tenant_id: str, table: str, *, now: datetime) -> set[d
     return set(tx.connection.execute(query).scalars())
 
 
-def release_day(tx: WriteTx, tenant_id: str, day: date) -> None:
-    """Give back the leases of a day, whoever has them."""
-    leases = load_leases.c
-    tx.write(sa.delete(load_leases).where(leases.tenant_id == tenant_id, leases.day == day))
-
-
 def release_all(tx: WriteTx, tenant_id: str, run_id: str) -> None:
     """Give back every lease of a run: it is over."""
     tx.write(_RELEASE_ALL, {"of_tenant": tenant_id, "of_run": run_id})

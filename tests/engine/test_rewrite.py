@@ -91,13 +91,42 @@ def test_a_table_that_is_loaded_is_not_written_anew(shared: Service) -> None:
     assert {state.state for state in migrate.bring(shared, "acme", approved=True)} == {
         State.CURRENT
     }
+
+
+def test_a_rewriting_that_was_killed_holds_its_table_for_two_minutes(shared: Service) -> None:
+    now = shared.clock.now()
+    key = LoadKey(table="billing_cost_daily", day=hold.EVERY_DAY, source=hold.EVERY_SOURCE)
     with shared.database.write() as tx:
-        assert loads.held_days(tx, "acme", key.table, now=now) == {key.day}
-        cut_off = replace(key, day=hold.EVERY_DAY)
-        loads.acquire(tx, "acme", cut_off, run_id="gone", attempt=0, now=now, seconds=9_999)
-    migrate.bring(shared, "acme")
-    with shared.database.read() as tx:
-        assert loads.held_days(tx, "acme", key.table, now=now) == {key.day}
+        loads.acquire(
+            tx, "acme", key, run_id="gone", attempt=0, now=now, seconds=hold.REWRITE_SECONDS
+        )
+    refused = migrate.bring(shared, "acme", approved=True)
+    (told,) = [state for state in refused if state.state is State.FAILED]
+    assert "one that was killed lets go within 120 seconds" in told.hint
+    shared.clock = FakeClock(now + timedelta(seconds=121))
+    assert {state.state for state in migrate.bring(shared, "acme", approved=True)} == {
+        State.CURRENT
+    }
+
+
+def test_a_table_is_held_for_as_long_as_it_is_written_anew(
+    shared: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hold, "RENEW_SECONDS", 0.01)
+    late = shared.clock.now() + timedelta(hours=1)
+
+    def is_held() -> bool:
+        with shared.database.read() as tx:
+            return bool(loads.held_days(tx, "acme", "billing_cost_daily", now=late))
+
+    with hold.hold_table(shared, "acme", "acme", "billing_cost_daily"):
+        assert not is_held()
+        shared.clock = FakeClock(late)
+        for _ in range(400):
+            if not is_held():
+                sleep(0.05)
+        assert is_held()
+    assert not is_held()
 
 
 def test_a_table_is_written_anew_by_one_at_a_time_and_records_by_nobody_beside_a_load(
