@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -15,10 +16,10 @@ from convergence.model.lineage import Origin, Place
 from convergence.model.load import Load
 from convergence.model.money import Total
 from convergence.model.quality import QualityResult
+from convergence.model.restatement import Restatement
 from convergence.model.run import Run, StepRun
 from convergence.store import loads, quality, restatements, runs
 from convergence.store.database import ReadTx
-from convergence.store.restatements import Wanted
 from convergence.warehouse.schemas import billing_query
 from convergence.warehouse.sql import fill
 
@@ -39,14 +40,40 @@ def trace(
     chosen = [key for key in places if after is None or key[:2] < after][:limit]
     if not chosen:
         return []
-    first, last = chosen[-1][0], chosen[0][0]
     with service.database.read() as tx:
-        newest = loads.newest(tx, tenant_id, BILLING_TABLE, first=first, last=last)
-        known = {(load.key.day, load.key.source): load for load in newest}
-        results = quality.of_loads(tx, tenant_id, [load.load_id for load in newest])
-        return [
-            _origin(tx, tenant_id, key, found[key], known=known, results=results) for key in chosen
-        ]
+        known = _known(tx, tenant_id, chosen)
+    return [_origin(known, key, found[key]) for key in chosen]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What the store knows of some places: their newest loads with quality by load, runs with
+    their steps, and restatements.
+    """
+
+    loads: Mapping[Place, Load]
+    quality: Mapping[str, QualityResult]
+    runs: Mapping[str, Run]
+    steps: Mapping[str, Sequence[StepRun]]
+    restatements: Mapping[Place, Sequence[Restatement]]
+
+
+def _known(tx: ReadTx, tenant_id: str, places: Sequence[tuple[date, str, str]]) -> _Known:
+    first, last = places[-1][0], places[0][0]
+    run_ids = {run_id for _, _, run_id in places}
+    newest = loads.newest(tx, tenant_id, BILLING_TABLE, first=first, last=last)
+    steps: dict[str, list[StepRun]] = defaultdict(list)
+    for step in runs.steps_of(tx, tenant_id, run_ids):
+        steps[step.run_id].append(step)
+    return _Known(
+        loads={(load.key.day, load.key.source): load for load in newest},
+        quality=quality.of_loads(tx, tenant_id, [load.load_id for load in newest]),
+        runs={run.run_id: run for run in runs.some(tx, tenant_id, run_ids)},
+        steps=steps,
+        restatements=restatements.by_place(
+            tx, tenant_id, BILLING_TABLE, first=first, last=last, most=MOST_RESTATEMENTS
+        ),
+    )
 
 
 def _shown(
@@ -59,21 +86,11 @@ def _shown(
     return shown
 
 
-def _origin(
-    tx: ReadTx,
-    tenant_id: str,
-    key: tuple[date, str, str],
-    shown: Mapping[str, Total],
-    *,
-    known: Mapping[Place, Load],
-    results: Mapping[str, QualityResult],
-) -> Origin:
+def _origin(known: _Known, key: tuple[date, str, str], shown: Mapping[str, Total]) -> Origin:
     day, source, run_id = key
-    load = known.get((day, source))
+    load = known.loads.get((day, source))
     load = load if load is not None and load.run_id == run_id else None
-    run = runs.get(tx, tenant_id, run_id) if load else None
-    steps = runs.steps(tx, tenant_id, run_id) if load else []
-    of_day = Wanted(date_from=day, date_to=day, source=source)
+    run = known.runs.get(run_id) if load else None
     return Origin(
         day=day,
         source=source,
@@ -81,18 +98,22 @@ def _origin(
         shown=shown,
         load=load,
         run=run,
-        sql=_sql(load, run, steps) if load and run else "",
-        quality=results.get(load.load_id) if load else None,
-        restatements=restatements.page(tx, tenant_id, of_day, limit=MOST_RESTATEMENTS),
+        sql=_sql(load, run, known.steps.get(run_id, ())) if load and run else "",
+        quality=known.quality.get(load.load_id) if load else None,
+        restatements=known.restatements.get((day, source), ()),
     )
 
 
 def _sql(load: Load, run: Run, steps: Sequence[StepRun]) -> str:
-    """The query as the step's report has it, else the snapshot's of the step that loads days."""
+    """The query as the step's report has it, else the snapshot's of the step that loaded the day:
+    the first that loads, where an earlier version did.
+    """
     for step in steps:
         if step.report.get("load_id") == load.load_id and step.report.get("sql"):
             return str(step.report["sql"])
     for step in run.snapshot["steps"]:
+        if load.step_id not in {"", step["step_id"]}:
+            continue
         source = {**step.get("config", {}), **step}.get("source")
         if isinstance(source, dict):
             return _filled(str(source.get("query") or billing_query()), load, run)

@@ -286,6 +286,7 @@ class Loader:
             source_state=totals.state,
             is_sample=proven.is_sample,
             rows=totals.rows,
+            step_id=self.step_id,
             staged_at=self.service.clock.now(),
         )
         old_run_id = before.run_id if before else ""

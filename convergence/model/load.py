@@ -158,6 +158,8 @@ class Load:
     source_state: SourceState = field(default_factory=SourceState)
     rows: int = 0
     is_sample: bool = False
+    step_id: str = ""
+    """Of the run; empty where an earlier version loaded."""
     staged_at: datetime | None = None
     published_at: datetime | None = None
 

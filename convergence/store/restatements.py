@@ -41,14 +41,11 @@ Cursor = tuple[datetime, str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which restatements: of usage days, recorded at or after a moment, of a source; None is no
-    limit.
-    """
+    """Which restatements: of usage days, recorded at or after a moment; None is no limit."""
 
     date_from: date | None = None
     date_to: date | None = None
     since: datetime | None = None
-    source: str | None = None
 
 
 def stage(
@@ -124,6 +121,28 @@ def page(
     return [_restatement(row) for row in found]
 
 
+def by_place(
+    tx: ReadTx, tenant_id: str, table: str, *, first: date, last: date, most: int
+) -> dict[tuple[date, str], list[Restatement]]:
+    """The newest of each day and source that changed an amount, the newest first."""
+    wanted = Wanted(date_from=first, date_to=last)
+    order = [column.desc() for column in (_COLUMNS.recorded_at, _COLUMNS.load_id)]
+    order.append(_COLUMNS.position.desc())
+    place = sa.func.row_number().over(
+        partition_by=(_COLUMNS.usage_date, _COLUMNS.source), order_by=order
+    )
+    ranked = (
+        sa.select(restatements, place.label("place"))
+        .where(*_conditions(tenant_id, wanted), _COLUMNS.table_name == table, _IS_OF_MONEY)
+        .subquery()
+    )
+    query = sa.select(ranked).where(ranked.c.place <= most).order_by(ranked.c.place)
+    found: dict[tuple[date, str], list[Restatement]] = {}
+    for row in tx.connection.execute(query):
+        found.setdefault((row.usage_date, row.source), []).append(_restatement(row))
+    return found
+
+
 def after(
     tx: ReadTx, tenant_id: str, table: str, moment: datetime, wanted: Wanted
 ) -> list[Restatement]:
@@ -159,8 +178,6 @@ def _conditions(tenant_id: str, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
         conditions.append(_COLUMNS.usage_date <= wanted.date_to)
     if wanted.since is not None:
         conditions.append(_COLUMNS.recorded_at >= wanted.since)
-    if wanted.source is not None:
-        conditions.append(_COLUMNS.source == wanted.source)
     return conditions
 
 

@@ -255,6 +255,7 @@ def load(row: Row) -> Load:
         source_state=SourceState.from_json(row.source_state),
         is_sample=row.is_sample,
         rows=row.row_count,
+        step_id=row.step_id,
         staged_at=row.staged_at,
         published_at=row.published_at,
     )
@@ -270,6 +271,7 @@ def load_values(of: Load) -> dict[str, Any]:
         "content_hash": of.content_hash,
         "is_sample": of.is_sample,
         "row_count": of.rows,
+        "step_id": of.step_id,
         "staged_at": of.staged_at,
         "totals": totals_to_json(of.totals),
         "source_totals": totals_to_json(of.source_totals),

@@ -6,7 +6,7 @@ from convergence.model.notification import NotificationState
 from convergence.model.run import LIVE
 from convergence.store.column_types import FreeText, Gigabytes, UtcDateTime
 
-REVISION = "0016"
+REVISION = "0017"
 """The migration that leads to this schema; what a database says of itself is compared with it."""
 
 metadata = sa.MetaData(
@@ -297,6 +297,7 @@ loads = sa.Table(
     _json("source_totals"),
     _json("previous"),
     _json("source_state"),
+    sa.Column("step_id", sa.String, nullable=False, server_default=""),
     sa.Index(None, "tenant_id", "table_name", "day", "source", "status", "published_at"),
     sa.Index(None, "tenant_id", "published_at"),
     sa.Index(None, "run_id"),

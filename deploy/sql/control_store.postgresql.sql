@@ -423,6 +423,7 @@ CREATE TABLE loads (
 	source_totals JSON NOT NULL,
 	previous JSON NOT NULL,
 	source_state JSON NOT NULL,
+	step_id VARCHAR DEFAULT '' NOT NULL,
 	CONSTRAINT pk_loads PRIMARY KEY (load_id),
 	CONSTRAINT fk_loads_run_id FOREIGN KEY(run_id) REFERENCES pipeline_runs (run_id),
 	CONSTRAINT fk_loads_tenant_id FOREIGN KEY(tenant_id) REFERENCES tenant_profiles (tenant_id)
@@ -497,4 +498,4 @@ CREATE TABLE restatements (
 CREATE INDEX ix_restatements_tenant_id_recorded_at_load_id_position ON restatements (tenant_id, recorded_at, load_id, position);
 
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
-INSERT INTO alembic_version (version_num) VALUES ('0016');
+INSERT INTO alembic_version (version_num) VALUES ('0017');
