@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query
 
 from convergence.api import paging, wire
 from convergence.api.auth import Anyone, Door
+from convergence.api.presence import WhileThere, asker
 from convergence.engine import reconcile
 from convergence.errors import Invalid
 from convergence.model.restatement import Restatement
@@ -33,11 +34,12 @@ def list_restatements(
 
 @router.get("/reconciliation", operation_id="get_reconciliation")
 def get_reconciliation(
-    door: Anyone, wanted: Annotated[wire.ReconciliationQuery, Query()]
+    door: Anyone, wanted: Annotated[wire.ReconciliationQuery, Query()], there: WhileThere
 ) -> wire.Page[wire.ReconciliationOut]:
     """By invoice month, cost type and currency: our totals, the source's, and the runs."""
     tenant_id = whose(door, wanted.tenant_id)
-    found = reconcile.reconciliation(door.service, tenant_id, wanted.month)
+    who = asker(door, tenant_id, there)
+    found = reconcile.reconciliation(door.service, tenant_id, wanted.month, who)
     return wire.Page(items=[wire.reconciliation_out(item) for item in found])
 
 

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from convergence.api import paging, wire
 from convergence.api.auth import Anyone
 from convergence.api.bills import whose
-from convergence.api.presence import WhileThere
+from convergence.api.presence import WhileThere, asker
 from convergence.engine import costs, reconcile
 from convergence.model.cost import FileFormat, Shape
 from convergence.model.spreadsheet import to_csv
@@ -43,11 +43,11 @@ def get_costs(
                 door.service, tenant_id, question, shape=Shape.GROUPS, form=form, cancel=there
             )
         return _file(file, form, f"{tenant_id}_costs")
-    part = paging.read_part(wanted.cursor, wanted.limit)
+    part, who = paging.read_part(wanted.cursor, wanted.limit), asker(door, tenant_id, there)
     if part is not None:
-        found = reconcile.bill_in_part(door.service, tenant_id, question, wanted.moment, part)
+        found = reconcile.bill_in_part(door.service, tenant_id, question, wanted.moment, part, who)
         return wire.costs_out(found, paging.part_cursor(found.following))
-    bill = reconcile.bill(door.service, tenant_id, question, wanted.moment)
+    bill = reconcile.bill(door.service, tenant_id, question, wanted.moment, who)
     if wanted.format == "csv":
         wire.check_whole(bill.result)
         text = to_csv([name for name, _ in bill.result.columns], bill.result.rows)

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from convergence.api.auth import Door
+from convergence.engine.costs import Asker
 from convergence.errors import Cancelled
 from convergence.model.cancel import CancelToken
 
@@ -28,6 +31,11 @@ async def _watch(request: Request, token: CancelToken) -> None:
     while not await request.is_disconnected():
         await asyncio.sleep(LOOK_SECONDS)
     token.trip(Cancelled("the client has gone", code="client_gone", hint="ask again"))
+
+
+def asker(door: Door, tenant_id: str, there: CancelToken) -> Asker:
+    """The client, of whose tenant so many may ask at once."""
+    return Asker(cancel=there, turn=partial(door.state.queries.of, tenant_id))
 
 
 WhileThere = Annotated[CancelToken, Depends(while_there, scope="function")]

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query
 from convergence.api import paging, wire
 from convergence.api.auth import Anyone
 from convergence.api.bills import whose
+from convergence.api.presence import WhileThere, asker
 from convergence.engine import lineage
 from convergence.model.lineage import Origin
 from convergence.model.quality import QualityResult
@@ -40,13 +41,18 @@ def get_quality(door: Anyone, dq_result_id: str, tenant_id: str | None = None) -
 
 @router.get("/costs/lineage", operation_id="get_lineage")
 def get_lineage(
-    door: Anyone, wanted: Annotated[wire.LineageQuery, Query()]
+    door: Anyone, wanted: Annotated[wire.LineageQuery, Query()], there: WhileThere
 ) -> wire.Page[wire.OriginOut]:
     """The loads that hold the rows of a cost: runs, queries, files, proof; latest days first."""
     tenant_id = whose(door, wanted.tenant_id)
     after = paging.read_day(wanted.cursor)
     found = lineage.trace(
-        door.service, tenant_id, wanted.to_question(), limit=wanted.limit + 1, after=after
+        door.service,
+        tenant_id,
+        wanted.to_question(),
+        limit=wanted.limit + 1,
+        after=after,
+        asker=asker(door, tenant_id, there),
     )
     return paging.page_of(found, wanted.limit, key=_place, show=wire.origin_out)
 

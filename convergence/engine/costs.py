@@ -1,7 +1,8 @@
 """The only way from a door to the tenants' data: questions of SQL, and sums of costs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, BinaryIO
@@ -24,6 +25,17 @@ MAX_GROUPS = 1_000_000
 EXPORT_SECONDS = 900.0
 MAX_CREDIT_TYPES = 50
 """So many have a column of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks: `cancel` ends a question for one who has gone; each takes a turn."""
+
+    cancel: CancelToken | None = None
+    turn: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+ANYONE = Asker()
 
 
 def query(
@@ -61,6 +73,7 @@ def summary(
     service: Service,
     tenant_id: str,
     question: CostQuery,
+    asker: Asker = ANYONE,
     *,
     without: Mapping[str, Sequence[date]] | None = None,
     rows: tuple[int, int] | None = None,
@@ -77,36 +90,58 @@ def summary(
 
     def ask() -> Result:
         scope = _scope(service, tenant_id)
-        sql = _grouped(service, scope, question, without=left_out, rows=rows)
-        result = _asked(service, scope, sql)
+        with asker.turn():
+            types = _credit_types(service, scope, question, asker.cancel)
+            sql = _grouped(scope, question, types, without=left_out, rows=rows)
+            result = _asked(service, scope, sql, asker.cancel)
         return _in_dollars(result) if question.with_rates else result
 
+    return _kept(service, tenant_id, (question.key, left_out, rows), ask)
+
+
+def _kept(
+    service: Service, tenant_id: str, question: Hashable, ask: Callable[[], Result]
+) -> Result:
     # Before the question: what is published after this can only be asked again needlessly.
     with service.database.read() as tx:
         version = versions.version(tx, tenant_id)
-    key = (tenant_id, version, question.key, left_out, rows)
-    return service.answers.get(key, ask)
+    return service.answers.get((tenant_id, version, question), ask)
 
 
-def proof(service: Service, tenant_id: str, question: CostQuery, *, from_rows: bool) -> Result:
+def proof(
+    service: Service,
+    tenant_id: str,
+    question: CostQuery,
+    asker: Asker = ANYONE,
+    *,
+    from_rows: bool,
+) -> Result:
     """The same, asked anew each time: of the bill's rows, or of the sums kept beside them."""
     scope = _scope(service, tenant_id)
-    return _asked(service, scope, _grouped(service, scope, question, from_rows=from_rows))
+    sql = _grouped(scope, question, from_rows=from_rows)
+    with asker.turn():
+        return _asked(service, scope, sql, asker.cancel)
 
 
-def _asked(service: Service, scope: Scope, sql: str) -> Result:
-    limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_GROUPS)
-    return service.warehouse.query(scope, sql, limits)
+def _asked(
+    service: Service,
+    scope: Scope,
+    sql: str,
+    cancel: CancelToken | None,
+    rows: int = MAX_GROUPS,
+) -> Result:
+    limits = QueryLimits(seconds=service.config.query_seconds, rows=rows)
+    return service.warehouse.query(scope, sql, limits, cancel)
 
 
-def by_load(service: Service, tenant_id: str, question: CostQuery) -> Result:
+def by_load(service: Service, tenant_id: str, question: CostQuery, asker: Asker = ANYONE) -> Result:
     """Rows, cost and credits by day, source, run and currency. Raises Invalid."""
     _check_whole_rows(question)
     scope = _scope(service, tenant_id)
     (dataset,) = scope.datasets
     query = lineage_queries.by_load(question, project=scope.project, dataset=dataset)
-    limits = QueryLimits(seconds=service.config.query_seconds, rows=1_000_000)
-    return service.warehouse.query(scope, query.sql("bigquery"), limits)
+    with asker.turn():
+        return _asked(service, scope, query.sql("bigquery"), asker.cancel)
 
 
 def export_bill(
@@ -127,7 +162,7 @@ def export_bill(
     scope = _scope(service, tenant_id)
     (dataset,) = scope.datasets
     if shape is Shape.GROUPS:
-        sql = _grouped(service, scope, question)
+        sql = _grouped(scope, question, _credit_types(service, scope, question, cancel))
     else:
         rows_of = cost_queries.focus if shape is Shape.FOCUS else cost_queries.lines
         sql = rows_of(question, project=scope.project, dataset=dataset).sql("bigquery")
@@ -145,13 +180,17 @@ def _check_whole_rows(question: CostQuery) -> None:
         )
 
 
-def newest_export_time(service: Service, tenant_id: str) -> datetime | None:
+def newest_export_time(service: Service, tenant_id: str, asker: Asker = ANYONE) -> datetime | None:
     """How fresh the bill is: when its newest row was exported. None while there is none."""
-    scope = _scope(service, tenant_id)
-    (dataset,) = scope.datasets
-    sql = cost_queries.newest_export_time(project=scope.project, dataset=dataset).sql("bigquery")
-    limits = QueryLimits(seconds=service.config.query_seconds, rows=1)
-    ((moment,),) = service.warehouse.query(scope, sql, limits).rows
+
+    def ask() -> Result:
+        scope = _scope(service, tenant_id)
+        (dataset,) = scope.datasets
+        newest = cost_queries.newest_export_time(project=scope.project, dataset=dataset)
+        with asker.turn():
+            return _asked(service, scope, newest.sql("bigquery"), asker.cancel, 1)
+
+    ((moment,),) = _kept(service, tenant_id, "newest_export_time", ask).rows
     return moment if isinstance(moment, datetime) else None
 
 
@@ -179,27 +218,38 @@ def _line(row: tuple[Any, ...], *, has_day: bool) -> CostLine:
     )
 
 
+def _credit_types(
+    service: Service, scope: Scope, question: CostQuery, cancel: CancelToken | None
+) -> tuple[str, ...]:
+    """Which types of credits there are, where each is to have a column."""
+    if not question.with_credit_types or question.is_divided_by_type:
+        return ()
+    (dataset,) = scope.datasets
+    types = cost_queries.credit_types(question, project=scope.project, dataset=dataset)
+    answer = _asked(service, scope, types.sql("bigquery"), cancel, MAX_CREDIT_TYPES)
+    more = (cost_queries.OTHER_TYPES,) if answer.truncated else ()
+    return (*(name for (name,) in answer.rows), *more)
+
+
 def _grouped(
-    service: Service,
     scope: Scope,
     question: CostQuery,
+    credit_types: tuple[str, ...] = (),
     *,
     without: cost_queries.LeftOut = (),
     from_rows: bool = False,
     rows: tuple[int, int] | None = None,
 ) -> str:
-    """The question in SQL; which types of credits there are is asked first."""
+    """The question in SQL."""
     (dataset,) = scope.datasets
-    place = {"project": scope.project, "dataset": dataset}
-    found: tuple[str, ...] = ()
-    if question.with_credit_types and not question.is_divided_by_type:
-        types = cost_queries.credit_types(question, **place).sql("bigquery")
-        limits = QueryLimits(seconds=service.config.query_seconds, rows=MAX_CREDIT_TYPES)
-        answer = service.warehouse.query(scope, types, limits)
-        found = tuple(name for (name,) in answer.rows)
-        found += (cost_queries.OTHER_TYPES,) if answer.truncated else ()
     return cost_queries.summary_text(
-        question, **place, credit_types=found, without=without, from_rows=from_rows, rows=rows
+        question,
+        project=scope.project,
+        dataset=dataset,
+        credit_types=credit_types,
+        without=without,
+        from_rows=from_rows,
+        rows=rows,
     )
 
 

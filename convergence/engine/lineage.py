@@ -33,9 +33,10 @@ def trace(
     *,
     limit: int,
     after: Place | None = None,
+    asker: costs.Asker = costs.ANYONE,
 ) -> list[Origin]:
     """The loads that hold the asked rows, the latest days first. Raises Invalid, NotFound."""
-    found = _shown(service, tenant_id, question)
+    found = _shown(service, tenant_id, question, asker)
     places = sorted(found, key=lambda key: (key[0], key[1]), reverse=True)
     chosen = [key for key in places if after is None or key[:2] < after][:limit]
     if not chosen:
@@ -77,10 +78,10 @@ def _known(tx: ReadTx, tenant_id: str, places: Sequence[tuple[date, str, str]]) 
 
 
 def _shown(
-    service: Service, tenant_id: str, question: CostQuery
+    service: Service, tenant_id: str, question: CostQuery, asker: costs.Asker
 ) -> dict[tuple[date, str, str], dict[str, Total]]:
     shown: dict[tuple[date, str, str], dict[str, Total]] = defaultdict(dict)
-    rows = costs.by_load(service, tenant_id, question).rows
+    rows = costs.by_load(service, tenant_id, question, asker).rows
     for day, source, run_id, currency, count, cost, credit in rows:
         shown[day, source, run_id][currency or ""] = Total(count, cost, credit or Decimal(0))
     return shown

@@ -6,21 +6,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 
-from convergence.errors import CdpError, Unavailable
+from convergence.errors import CdpError
 
 MAX_BUCKETS = 100_000
+TURN_SECONDS = 2
+"""When to look again for a turn."""
 
 
 class RateLimited(CdpError):
-    """Too many requests; `retry_after` is in whole seconds."""
+    """Too many requests, or too many at once; `retry_after` is in whole seconds."""
 
     default_code = "rate_limited"
 
-    def __init__(self, *, per_minute: int, retry_after: int) -> None:
-        super().__init__(
-            f"More than {per_minute:,} requests in a minute",
-            hint=f"try again in {retry_after} s",
-        )
+    def __init__(self, detail: str, *, retry_after: int, code: str = "") -> None:
+        super().__init__(detail, code=code, hint=f"try again in {retry_after} s")
         self.retry_after = retry_after
 
 
@@ -44,7 +43,9 @@ class RateLimit:
             level = min(self._per_minute, level + (now - since) * self._per_minute / 60)
             if level < 1:
                 wait = math.ceil((1 - level) * 60 / self._per_minute)
-                raise RateLimited(per_minute=self._per_minute, retry_after=wait)
+                raise RateLimited(
+                    f"More than {self._per_minute:,} requests in a minute", retry_after=wait
+                )
             self._buckets[name] = (level - number, now)
             self._buckets.move_to_end(name)
             if len(self._buckets) > MAX_BUCKETS:
@@ -61,13 +62,13 @@ class Turns:
 
     @contextmanager
     def of(self, caller: str | None) -> Iterator[None]:
-        """Raises Unavailable when the caller has as many under way as it may."""
+        """Raises RateLimited when the caller has as many under way as it may."""
         with self._lock:
             if self._under_way[caller] >= self._most:
-                raise Unavailable(
-                    f"{self._most} queries are under way already",
+                raise RateLimited(
+                    f"{self._most} queries are under way already: wait until one has answered",
                     code="too_many_queries",
-                    hint="wait until one of them has answered",
+                    retry_after=TURN_SECONDS,
                 )
             self._under_way[caller] += 1
         try:

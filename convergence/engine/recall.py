@@ -42,7 +42,11 @@ FirstDays = Mapping[str, Sequence[date]]
 
 
 def summary_as_of(
-    service: Service, tenant_id: str, question: CostQuery, moment: datetime
+    service: Service,
+    tenant_id: str,
+    question: CostQuery,
+    moment: datetime,
+    asker: costs.Asker = costs.ANYONE,
 ) -> Result:
     """What `costs.summary` answered at a moment.
 
@@ -52,7 +56,7 @@ def summary_as_of(
     question = replace(question, with_credit_types=False)
     for _ in range(TRIES):
         since, first = _since(service, tenant_id, question, moment)
-        result = costs.summary(service, tenant_id, question, without=first)
+        result = costs.summary(service, tenant_id, question, asker, without=first)
         note_published(service, tenant_id)
         if _since(service, tenant_id, question, moment) == (since, first):
             return _taken_back(result, question, since)

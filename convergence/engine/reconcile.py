@@ -37,7 +37,9 @@ class Bill:
     following: Part | None = None
 
 
-def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[Reconciliation]:
+def reconciliation(
+    service: Service, tenant_id: str, month: str | None, asker: costs.Asker = costs.ANYONE
+) -> list[Reconciliation]:
     """By invoice month, cost type and currency; of one month, or of all, as far as the warehouse
     keeps days. Raises Unavailable.
     """
@@ -47,8 +49,8 @@ def reconciliation(service: Service, tenant_id: str, month: str | None) -> list[
     for _ in range(recall.TRIES):
         with service.database.read() as tx:
             before = versions.version(tx, tenant_id)
-        ours = _ours(service, tenant_id, first, from_rows=True)
-        kept = _ours(service, tenant_id, first)
+        ours = _ours(service, tenant_id, first, asker, from_rows=True)
+        kept = _ours(service, tenant_id, first, asker, from_rows=False)
         recall.note_published(service, tenant_id)
         with service.database.read() as tx:
             changed = restatements.months(tx, tenant_id, BILLING_TABLE)
@@ -92,6 +94,7 @@ def bill(
     tenant_id: str,
     question: CostQuery,
     moment: datetime | None = None,
+    asker: costs.Asker = costs.ANYONE,
     *,
     rows: tuple[int, int] | None = None,
 ) -> Bill:
@@ -101,9 +104,9 @@ def bill(
     now = service.clock.now()
     past = moment if moment is not None and moment < now else None
     if past is None:
-        result = costs.summary(service, tenant_id, question, rows=rows)
+        result = costs.summary(service, tenant_id, question, asker, rows=rows)
     else:
-        result = recall.summary_as_of(service, tenant_id, question, past)
+        result = recall.summary_as_of(service, tenant_id, question, past, asker)
     # The last day whose rows have had time to arrive, but none after the last that was loaded.
     arrived = (past or now).date() - timedelta(days=service.config.arriving_days)
     with service.database.read() as tx:
@@ -112,7 +115,7 @@ def bill(
         lacking = incomplete.find(tx, tenant_id, BILLING_TABLE, until=past)
     return Bill(
         result=result,
-        fresh_at=None if past else costs.newest_export_time(service, tenant_id),
+        fresh_at=None if past else costs.newest_export_time(service, tenant_id, asker),
         complete_to=min(loaded, arrived) if loaded and all(d.day for d in lacking) else None,
         first_loaded_at=first_loaded_at,
         incomplete=lacking,
@@ -125,6 +128,7 @@ def bill_in_part(
     question: CostQuery,
     moment: datetime | None,
     part: Part,
+    asker: costs.Asker = costs.ANYONE,
 ) -> Bill:
     """Some groups of `bill`. All parts are of one state of the bill: together they are the answer.
 
@@ -145,7 +149,7 @@ def bill_in_part(
     is_past = moment is not None and moment < now
     # One more than asked for tells whether a part follows.
     rows = None if is_past else (part.limit + 1, part.position)
-    found = bill(service, tenant_id, question, moment, rows=rows)
+    found = bill(service, tenant_id, question, moment, asker, rows=rows)
     with service.database.read() as tx:
         is_same = versions.version(tx, tenant_id) == version
     if not is_same or part.state not in {"", state}:
@@ -170,12 +174,12 @@ def _digest(question: CostQuery, moment: datetime | None) -> str:
 
 
 def _ours(
-    service: Service, tenant_id: str, first: date, *, from_rows: bool = False
+    service: Service, tenant_id: str, first: date, asker: costs.Asker, *, from_rows: bool
 ) -> dict[MoneyKey, Total]:
     """Of the rows themselves, or of the sums that are kept beside them, as pages show them."""
     dimensions = (Dimension.INVOICE_MONTH, Dimension.COST_TYPE)
     everything = CostQuery(date_from=first, date_to=date.max, group_by=dimensions)
-    result = costs.proof(service, tenant_id, everything, from_rows=from_rows)
+    result = costs.proof(service, tenant_id, everything, asker, from_rows=from_rows)
     found: dict[MoneyKey, Total] = {}
     for month, cost_type, currency, rows, cost, credits_, _ in result.rows:
         key = MoneyKey(month or "", cost_type or "", currency or "")

@@ -1,12 +1,22 @@
 """Restatements and the reconciliation over HTTP."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from convergence.engine import reconcile
+from convergence.engine.costs import Asker
 from convergence.engine.execute import Executor
+from convergence.engine.lineage import trace
 from convergence.engine.service import Service
+from convergence.errors import Cancelled
+from convergence.model.cancel import CancelToken
+from convergence.model.cost import CostQuery
+from convergence.server import MOST_QUERIES
 from tests.conftest import HEADER, export_line
 
 OLD, YOUNG = "2024-10-01", "2024-11-04"
@@ -106,6 +116,36 @@ def test_a_day_that_could_not_be_loaded_is_incomplete(
 )
 def test_a_wrong_question_of_the_bill_is_422(acme: TestClient, path: str) -> None:
     assert acme.get(f"/api/v1/costs/{path}").status_code == 422
+
+
+def test_questions_about_costs_take_turns_unless_their_answer_is_kept(synced: TestClient) -> None:
+    kept = "?group_by=sku"
+    assert synced.get(f"/api/v1/costs{kept}").status_code == 200
+    turns = synced.app.state.cdp.queries  # type: ignore[attr-defined]
+    with ExitStack() as under_way:
+        for _ in range(MOST_QUERIES):
+            under_way.enter_context(turns.of("acme"))
+        answers = {
+            path: synced.get(f"/api/v1/costs{path}").status_code
+            for path in (kept, "?group_by=day", "/reconciliation", "/lineage")
+        }
+    assert answers == {kept: 200, "?group_by=day": 429, "/reconciliation": 429, "/lineage": 429}
+    assert synced.get("/api/v1/costs/lineage").status_code == 200
+
+
+def test_a_client_that_has_gone_ends_its_questions(synced: TestClient, service: Service) -> None:
+    token = CancelToken()
+    token.trip(Cancelled("gone"))
+    gone = Asker(cancel=token)
+    question = CostQuery(date_from=date.min, date_to=date.max)
+    questions: list[Callable[[], object]] = [
+        lambda: reconcile.bill(service, "acme", question, asker=gone),
+        lambda: reconcile.reconciliation(service, "acme", None, gone),
+        lambda: trace(service, "acme", question, limit=1, asker=gone),
+    ]
+    for ask in questions:
+        with pytest.raises(Cancelled, match="gone"):
+            ask()
 
 
 @pytest.mark.parametrize("edge", ["0001-01-01", "9999-12-31", "0001-01-01T00:00:00+14:00"])

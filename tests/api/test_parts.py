@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 from convergence.api import paging, wire
 from convergence.engine.rate import RateLimit, RateLimited, Turns
-from convergence.errors import Invalid, Unavailable
+from convergence.errors import Invalid
 
 
 @given(some.lists(some.text(min_size=1), unique=True), some.integers(1, 9))
@@ -115,7 +115,7 @@ def test_the_shapes_know_no_http_framework() -> None:
 def test_a_caller_with_its_turns_under_way_waits_and_others_do_not() -> None:
     turns = Turns(2)
     with turns.of("a"), turns.of("a"):
-        with pytest.raises(Unavailable), turns.of("a"):
+        with pytest.raises(RateLimited), turns.of("a"):
             pass
         with turns.of("b"):
             pass
