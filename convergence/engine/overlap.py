@@ -69,7 +69,15 @@ def _overlaps(
     found = service.warehouse.look(staged[0].staged, sql, cancel).rows
     mine: set[Account] = {(day, account) for day, source, account in found if source == own}
     shared: dict[tuple[str, str], list[date]] = defaultdict(list)
-    for day, source, account in service.warehouse.query(scope, sql, limits, cancel).rows:
+    there = service.warehouse.query(scope, sql, limits, cancel)
+    if there.truncated:
+        raise StepFailed(
+            f"{own}: its days have more than {MAX_ROWS:,} accounts: whether other sources have "
+            "them, too, cannot be told",
+            code="result_too_large",
+            hint="load fewer days at once",
+        )
+    for day, source, account in there.rows:
         if source != own and (day, account) in mine:
             shared[source, account].append(day)
     for (source, account), of in sorted(shared.items()):

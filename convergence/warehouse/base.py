@@ -283,7 +283,7 @@ class Warehouse(Protocol):
     ) -> Result:
         """Answer a statement of BigQuery SQL that sees the staged rows in their table, and those
         that were staged together with them. A text that says `@name` for what differs each time
-        need not be translated again.
+        need not be translated again. The answer is whole.
 
         Raises Invalid, and StepFailed for what it does wrong as it runs.
         """

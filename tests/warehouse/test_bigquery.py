@@ -184,6 +184,17 @@ def test_a_day_older_than_its_table_keeps_is_not_loaded_to_vanish(
 
 
 @on_bigquery
+def test_a_question_to_staged_rows_is_answered_whole(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
+) -> None:
+    deliver([make_row()])
+    numbers = "UNNEST(GENERATE_ARRAY(1, 200)) AS a, UNNEST(GENERATE_ARRAY(1, 51)) AS b"
+    sql = f"SELECT a FROM billing_cost_daily, {numbers}"  # noqa: S608 - a constant
+    found = tenant.warehouse.look(tenant.stage(), sql, CancelToken())
+    assert (len(found.rows), found.truncated) == (10_200, False)
+
+
+@on_bigquery
 def test_a_table_that_was_told_to_keep_less_is_believed(
     tenant: "Tenant", make_row: Rows, deliver: Deliver, clients: Clients
 ) -> None:

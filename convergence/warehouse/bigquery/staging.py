@@ -61,6 +61,8 @@ from convergence.warehouse.sql import fill, names
 from convergence.warehouse.sql.statement import parse
 
 LOADS = "x_meta_loads"
+ALL = QueryLimits(rows=1_000_000)
+"""What a question to staged rows may answer: a part of it would be another answer."""
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -212,7 +214,12 @@ class Staging:
             instead = {request.table: both.subquery()}
             prepared = prepare(request.dataset, resolved, look_at, instead=instead)
             job = self._jobs.query(request.dataset, prepared.sql, cancel=cancel)
-            columns, found = answer_of(job, QueryLimits())
+            columns, found = answer_of(job, ALL)
+        if len(found) > ALL.rows:
+            raise StepFailed(
+                f"{request.table} {request.key.day}: more than {ALL.rows:,} rows are the answer",
+                code="result_too_large",
+            )
         return Result(columns=columns, rows=found, truncated=False, sql=prepared.sql)
 
     def discard(self, staged: StagedLoad) -> None:
