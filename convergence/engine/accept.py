@@ -3,26 +3,71 @@
 For `load`.
 """
 
+from dataclasses import asdict, dataclass
+from datetime import date
+
+from convergence.engine.quality import Proven
 from convergence.errors import StepFailed
+from convergence.model.event import rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey
 from convergence.model.money import differences
 from convergence.warehouse.base import StagedTotals, StageRequest
 
+ROWS_LOST = "rows_lost"
+"""A fact of the line in the log that tells of files which have shrunk."""
 
-def check(
-    request: StageRequest, totals: StagedTotals, before: Load | None, *, allow_shrink: bool
-) -> None:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShrunkFile:
+    """A file of which more rows of a day were published than it holds now."""
+
+    path: str
+    day: date
+    rows_before: int
+    rows: int
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.path}: {rows_in_words(self.rows_before)} of {self.day}, now {self.rows}"
+
+    def to_json(self) -> dict[str, str | int]:
+        return asdict(self) | {"day": self.day.isoformat()}
+
+
+def check(proven: Proven, *, allow_shrink: bool) -> None:
     """Raises StepFailed. What a tenant may not see any more may be gone from the source, too."""
-    key, is_hidden = request.key, _is_hidden(request)
+    key, totals, before = proven.request.key, proven.totals, proven.before
+    is_hidden = _is_hidden(proven.request)
     if not is_hidden:
         _check_present(key, totals)
-    if request.limit is not None:
+    if proven.is_sample:
         return _check_sample(before)
     _check_equal(key, totals)
     if before is not None and not (allow_shrink or is_hidden):
         _check_shrunk(key, totals, before)
         _check_older(key, totals, before)
     return None
+
+
+def shrunk(proven: Proven) -> list[ShrunkFile]:
+    """Files that hold fewer rows of the day than were published of them, where the day has fewer;
+    none where the tenant may see less of it now.
+
+    It is no refusal: a file that was written again may well be right. One that is still being
+    written looks the same.
+    """
+    totals, before = proven.totals, proven.before
+    if before is None or before.is_sample or before.rows <= totals.rows:
+        return []
+    state, old = totals.state, before.source_state
+    if old.is_elsewhere or state.narrowing != old.narrowing:
+        return []
+    now, day = {file.path: file.rows for file in state.files}, proven.request.key.day
+    return [
+        ShrunkFile(path=file.path, day=day, rows_before=file.rows, rows=now.get(file.path, 0))
+        for file in old.files
+        if file.rows > now.get(file.path, 0)
+    ]
 
 
 def _is_hidden(request: StageRequest) -> bool:

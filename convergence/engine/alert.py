@@ -17,6 +17,9 @@ from convergence.model.tenant import Limits, Tenant
 from convergence.store import notifications
 from convergence.store.database import WriteTx
 
+MOST_SHRUNK = 20
+"""So many lines about files with fewer rows are in a mail; the run's log has them all."""
+
 
 def step_failed(service: Service, run: Run, step: StepRun) -> None:
     """A step with `on_failure: alert` has failed: what, why, and where to look."""
@@ -52,8 +55,12 @@ def quality_failed(tx: WriteTx, run: Run, result: QualityResult) -> None:
     notifications.add(tx, notification)
 
 
-def restated(tx: WriteTx, run: Run, found: Sequence[Restatement], *, now: datetime) -> None:
-    """Amounts that had been reported are other ones now: by how much, of which days, and why."""
+def restated(
+    tx: WriteTx, run: Run, found: Sequence[Restatement], shrunk: Sequence[str], *, now: datetime
+) -> None:
+    """Amounts that had been reported are other ones now: by how much, of which days, and why; and
+    what the run said of files that have fewer rows.
+    """
     moved: dict[str, list[Restatement]] = {}
     for each in found:
         moved.setdefault(each.currency or "no currency", []).append(each)
@@ -71,7 +78,8 @@ def restated(tx: WriteTx, run: Run, found: Sequence[Restatement], *, now: dateti
         text=(
             f"Tenant: {run.tenant_id}\nPipeline: {run.pipeline_id}\nRun: {run.run_id}\n"
             f"Days: {len({r.usage_date for r in found})}, {first} to {last}\n\n"
-            + "\n".join([*lines, "", f"Look: cdp costs diff --tenant {run.tenant_id} {since}\n"])
+            + "\n".join([*lines, *shrunk[:MOST_SHRUNK], ""])
+            + f"\nLook: cdp costs diff --tenant {run.tenant_id} {since}\n"
         ),
         created_at=now,
     )

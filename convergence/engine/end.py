@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from convergence.engine import alert
+from convergence.engine.accept import ROWS_LOST
 from convergence.engine.service import Service
+from convergence.engine.tell import MOST_LINES
 from convergence.errors import CdpError
+from convergence.model.event import Level
 from convergence.model.run import Run, Status, StepRun
 from convergence.outside.logs import Log
 from convergence.steps.base import needs_warehouse
-from convergence.store import loads, restatements, runs, schedules, tenants, usage
-from convergence.store.database import WriteTx
+from convergence.store import events, loads, restatements, runs, schedules, tenants, usage
+from convergence.store.database import ReadTx, WriteTx
 
 MOST_NEWS = 10_000
 """So many restatements are added up for the alert about a run."""
@@ -74,7 +77,15 @@ def _end_loads(tx: WriteTx, ended: Run, *, now: datetime) -> None:
     """It holds nothing any more; what it restated is told."""
     loads.release_all(tx, ended.tenant_id, ended.run_id)
     if found := restatements.news(tx, ended, limit=MOST_NEWS):
-        alert.restated(tx, ended, found, now=now)
+        alert.restated(tx, ended, found, _shrunk(tx, ended), now=now)
+
+
+def _shrunk(tx: ReadTx, ended: Run) -> list[str]:
+    """What its log says of files that hold fewer rows than were published of them."""
+    warned = events.page(
+        tx, ended.tenant_id, ended.run_id, levels=frozenset({Level.WARNING}), limit=MOST_LINES
+    )
+    return [event.message for event in warned if ROWS_LOST in event.facts]
 
 
 def count(service: Service, ended: Run) -> None:

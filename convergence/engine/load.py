@@ -11,6 +11,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 from convergence.engine import accept
+from convergence.engine.accept import ShrunkFile
 from convergence.engine.agree import check_warehouse
 from convergence.engine.at_schema import check_tables
 from convergence.engine.hold import Leases, copies_others, settle
@@ -31,6 +32,8 @@ from convergence.store import incomplete, loads, restatements, tenants, usage
 from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
 GIGABYTE = 10**9
+TOLD = 5
+"""So many files of a day are told of one by one."""
 
 Checked = tuple[Proven, QualityResult | None]
 """A day that may be published, and what its checks found."""
@@ -154,10 +157,7 @@ class Loader:
     ) -> dict[date, Report]:
         days = [day for day, _ in checked]
         self._check_overlaps(days, options)
-        facts = [
-            facts_of(result and self.checker.conclude(result, day.load_id))
-            for day, result in checked
-        ]
+        found = [result and self.checker.conclude(result, day.load_id) for day, result in checked]
         done = [self._record(day) for day in days]
         self.cancel.check()
         records = map(self._published_record, done)
@@ -165,8 +165,8 @@ class Loader:
         self.service.warehouse.publish_together(list(zip(staged, records, strict=True)))
         self._finish(days[0].request, done)
         return {
-            load.key.day: _report(load, day.totals.sql, of_checks)
-            for load, day, of_checks in zip(done, days, facts, strict=True)
+            load.key.day: _report(load, day, quality)
+            for load, day, quality in zip(done, days, found, strict=True)
         }
 
     def _ready(
@@ -203,7 +203,7 @@ class Loader:
         finally:
             warehouse.discard(staged)
         self._finish(request, [load])
-        return _report(load, proven.totals.sql, facts_of(quality))
+        return _report(load, proven, quality)
 
     def _proven(self, request: StageRequest, staged: Staged, before: Load | None) -> Proven:
         totals = self.service.warehouse.totals(staged, self.cancel)
@@ -214,7 +214,7 @@ class Loader:
     def _accept(self, proven: Proven, options: LoadOptions) -> None:
         """Raise StepFailed for what may not be published."""
         allow_shrink = options.allow_shrink or self.run.allow_shrink
-        accept.check(proven.request, proven.totals, proven.before, allow_shrink=allow_shrink)
+        accept.check(proven, allow_shrink=allow_shrink)
 
     def _is_acceptable(self, proven: Proven, options: LoadOptions) -> bool:
         try:
@@ -272,6 +272,7 @@ class Loader:
     def _record(self, proven: Proven) -> Load:
         key, totals, before = proven.request.key, proven.totals, proven.before
         self._tell_of_copies(totals)
+        self._tell_of_shrunk(accept.shrunk(proven))
         load = Load(
             load_id=proven.load_id,
             run_id=self.run.run_id,
@@ -300,6 +301,16 @@ class Loader:
             self.tell(
                 f"{other} has the very bytes of {one}: if it is a copy, its rows count twice",
                 Level.WARNING,
+            )
+
+    def _tell_of_shrunk(self, shrunk: Sequence[ShrunkFile]) -> None:
+        if shrunk:
+            told = "; ".join(each.sentence for each in shrunk[:TOLD])
+            more = f"; and {len(shrunk) - TOLD} more files" if len(shrunk) > TOLD else ""
+            self.tell(
+                f"fewer rows than were published: {told}{more}",
+                Level.WARNING,
+                **{accept.ROWS_LOST: sum(each.rows_before - each.rows for each in shrunk)},
             )
 
     def _reasons(self, key: LoadKey, totals: StagedTotals) -> list[tuple[Change, Reason]]:
@@ -335,7 +346,7 @@ class Loader:
         for load in left:
             took_effect = settle(self.service, request.dataset, load)
             if took_effect and (load.run_id, load.key) == (self.run.run_id, key):
-                report = _report(load, "", {})
+                report = _report(load)
         return report
 
     @property
@@ -353,7 +364,11 @@ def _with_stamps(request: StageRequest, stamps: Mapping[str, Value]) -> StageReq
     return replace(request, stamps={**stamps, **request.stamps})
 
 
-def _report(load: Load, sql: str, quality: Mapping[str, object]) -> Report:
+def _report(
+    load: Load, proven: Proven | None = None, quality: QualityResult | None = None
+) -> Report:
+    """Of a load whose end a crash has left, less is known."""
+    shrunk = [each.to_json() for each in accept.shrunk(proven)] if proven else []
     return Report(
         rows=load.rows,
         facts={
@@ -367,7 +382,8 @@ def _report(load: Load, sql: str, quality: Mapping[str, object]) -> Report:
             "replaced_totals": totals_to_json(load.previous),
             "content_hash": load.content_hash,
             "source_state": load.source_state.to_json(),
-            "sql": sql,
-            **quality,
+            "sql": proven.totals.sql if proven else "",
+            **({"files_shrunk": shrunk} if shrunk else {}),
+            **facts_of(quality),
         },
     )

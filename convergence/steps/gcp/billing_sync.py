@@ -1,7 +1,7 @@
 """`gcp.billing_sync`: load every usage day of an export whose rows changed, whatever its age."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -94,6 +94,8 @@ class Sync:
     expired: list[date] = field(default_factory=list)
     """Older than the table keeps."""
     rows: int = 0
+    shrunk: list[Mapping[str, object]] = field(default_factory=list)
+    """Files that hold fewer rows of a day than were published of them."""
 
     @classmethod
     def of(
@@ -169,6 +171,7 @@ class Sync:
         is_unchanged = "unchanged" in report.facts
         (self.unchanged if is_unchanged else self.loaded).append(day)
         self.rows += report.rows or 0
+        self.shrunk += report.facts.get("files_shrunk", ())
 
     @property
     def _options(self) -> LoadOptions:
@@ -245,6 +248,7 @@ class Sync:
             "days_unchanged": [day.isoformat() for day in sorted(self.unchanged)],
             "watermark": watermark.isoformat() if watermark else None,
             **({"days_expired": len(self.expired)} if self.expired else {}),
+            **({"files_shrunk": self.shrunk} if self.shrunk else {}),
         }
 
 
