@@ -16,7 +16,7 @@ from convergence.model.cost import CostLine, CostQuery, Dimension, FileFormat, S
 from convergence.model.money import in_dollars
 from convergence.store import fleet, sources, tenants, versions
 from convergence.warehouse.base import Explained, FileForm, QueryLimits, Result, Scope
-from convergence.warehouse.sql import cost_queries, lineage_queries
+from convergence.warehouse.sql import cost_lines, cost_queries, lineage_queries
 
 MAX_ROWS = 10_000
 MAX_FILE_BYTES = 2_000_000_000
@@ -227,7 +227,7 @@ def _credit_types(
     (dataset,) = scope.datasets
     types = cost_queries.credit_types(question, project=scope.project, dataset=dataset)
     answer = _asked(service, scope, types.sql("bigquery"), cancel, MAX_CREDIT_TYPES)
-    more = (cost_queries.OTHER_TYPES,) if answer.truncated else ()
+    more = (cost_lines.OTHER_TYPES,) if answer.truncated else ()
     return (*(name for (name,) in answer.rows), *more)
 
 
@@ -258,7 +258,7 @@ def _in_dollars(result: Result) -> Result:
     digits are those that were given.
     """
     names = [name for name, _ in result.columns]
-    place_of_rate, currency = names.index(cost_queries.RATE), names.index("currency")
+    place_of_rate, currency = names.index(cost_lines.RATE), names.index("currency")
     amounts = [names.index(name) for name in ("cost", "credits", "net")]
     rows = []
     for row in result.rows:

@@ -5,52 +5,27 @@ those, of a label's JSON or of an hour in another zone: there are far fewer of t
 Where the sums that are kept beside the bill have these columns, they are added up in place of rows.
 """
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import lru_cache, partial
 
-from sqlglot import exp, parse_one
+from sqlglot import exp
 
 from convergence.model.cost import Calendar, CostQuery
 from convergence.warehouse.schemas import load_schema, views
-from convergence.warehouse.sql import cost_axes
+from convergence.warehouse.sql import cost_axes, cost_lines
 from convergence.warehouse.sql.cost_axes import CREDIT_TYPE, Axis, axis, column
+from convergence.warehouse.sql.cost_lines import CREDITS_JSON, GIVEN_RATE, RATE, called
 from convergence.warehouse.sql.statement import parse
 
 BILLING_TABLE = "billing_cost_daily"
 SUMMARY_TABLE = "billing_cost_summary"
 FOCUS = "focus_gcp"
 """The view whose columns are those of FOCUS."""
-RATE = "currency_conversion_rate"
-_GIVEN_RATE = "x_currency_conversion_rate"
-_RATE_AS_GIVEN = f"COALESCE(`{_GIVEN_RATE}`, CAST(`{RATE}` AS FLOAT64))"
-"""Rows of earlier versions have it at nine places alone."""
 
 LeftOut = tuple[tuple[str, tuple[date, ...]], ...]
 """Days by source."""
-
-_CREDITS_JSON = "x_credits_json"
-OTHER_TYPES = "other"
-"""Stands for all types of credits that have no column of their own."""
-_UNSPECIFIED = "CREDIT_TYPE_UNSPECIFIED"
-"""The provider's own word for a credit without a type."""
-_NOTHING = "CAST(0 AS NUMERIC)"
-_CREDITS = (
-    r"""SELECT 1 FROM UNNEST(REGEXP_EXTRACT_ALL(`x_credits_json`,"""
-    r""" r'\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}')) AS `credit`"""
-)
-"""The texts of its objects as they are: as JSON, their numbers would have a float's digits."""
-_DIGITS = r"""REGEXP_EXTRACT(`credit`, r'"amount"\s*:\s*"?(-?[0-9][-+.0-9eE]*)')"""
-_IS_NUMERIC = r"""REGEXP_CONTAINS(`credit`, r'"amount"\s*:\s*("|-?[0-9]+\.[0-9]{9}\s*[,}])')"""
-"""DuckDB writes all nine places of a NUMERIC, BigQuery quotes one; and floats as numbers."""
-_AMOUNT = (
-    f"IF({_IS_NUMERIC}, CAST({_DIGITS} AS NUMERIC), CAST(CAST({_DIGITS} AS FLOAT64) AS NUMERIC))"
-)
-"""As it was, or, of a float, exact as the rows' money is."""
-_TYPE = f"COALESCE(JSON_VALUE(`credit`, '$.type'), '{_UNSPECIFIED}')"
-_IS_LIST = f"COALESCE(`{_CREDITS_JSON}`, '') LIKE '[%{{%'"
 
 
 @lru_cache(maxsize=512)
@@ -103,11 +78,19 @@ def summary(
     part.where(*_left_out(without), copy=False)
     by_type = is_divided or bool(credit_types)
     ids = {each.value.name for each in axes if each.is_plain and not each.is_date}
-    lines = _lines(part, ids, is_divided=is_divided) if by_type else _whole(part, ids)
+    lines = (
+        cost_lines.divided(part, ids, is_divided=is_divided)
+        if by_type
+        else cost_lines.whole(part, ids)
+    )
     others = [column("currency"), *([column(RATE)] if query.with_rates else [])]
     is_whole = "TRUE" if is_divided or not by_type else f"`{CREDIT_TYPE}` IS NULL"
     return (
-        exp.select(*_shown(axes), *(each.copy() for each in others), *_sums(is_whole, credit_types))
+        exp.select(
+            *_shown(axes),
+            *(each.copy() for each in others),
+            *cost_lines.sums(is_whole, credit_types),
+        )
         .from_(lines.subquery("line", copy=False), copy=False)
         .where(*_derived(query), copy=False)
         .group_by(
@@ -125,16 +108,11 @@ def credit_types(query: CostQuery, *, project: str = "", dataset: str = "") -> e
     return (
         exp.select(found)
         .distinct()
-        .from_(_lines(part, set(), is_divided=True).subquery("line"))
+        .from_(cost_lines.divided(part, set(), is_divided=True).subquery("line"))
         .where(exp.not_(exp.Is(this=found.copy(), expression=exp.null())), *_derived(query))
         .order_by(found.copy())
         .with_("part", as_=part, copy=False)
     )
-
-
-def credit_column(credit_type: str) -> str:
-    """What the column of a type's credits is called."""
-    return f"credits_{re.sub(r'[^A-Za-z0-9_]', '_', credit_type)}"
 
 
 def lines(
@@ -204,18 +182,18 @@ def _part(
     if query.calendar is Calendar.USAGE_PACIFIC and (query.first or query.last):
         keys.append(cost_axes.START)
     keys.append("currency")
-    keys += [RATE, _GIVEN_RATE] if query.with_rates else []
-    keys += [_CREDITS_JSON] if with_credits or query.is_divided_by_type else []
+    keys += [RATE, GIVEN_RATE] if query.with_rates else []
+    keys += [CREDITS_JSON] if with_credits or query.is_divided_by_type else []
     names = {each.name for each in axes if each.name} - set(keys)
     keys = list(dict.fromkeys(keys))
     table = BILLING_TABLE if from_rows else smallest(query, (*keys, *names))
     return (
         exp.select(
             *map(column, keys),
-            *(_as(exp.Max(this=column(name)), name) for name in sorted(names)),
-            _as(count_of(table), "rows"),
-            _as(exp.Sum(this=column("cost")), "cost"),
-            _as(exp.Sum(this=column("credits_total")), "credits"),
+            *(called(exp.Max(this=column(name)), name) for name in sorted(names)),
+            called(count_of(table), "rows"),
+            called(exp.Sum(this=column("cost")), "cost"),
+            called(exp.Sum(this=column("credits_total")), "credits"),
         )
         .from_(place(table), copy=False)
         .where(*_plain(query), copy=False)
@@ -223,95 +201,13 @@ def _part(
     )
 
 
-def _whole(part: exp.Select, ids: Set[str]) -> exp.Select:
-    """The sums as they are, but for empty ids, which are missing ones, and rates as given."""
-    return exp.select(*_folded(part.named_selects, ids)).from_(_named("part"), copy=False)
-
-
-def _folded(names: Iterable[str], ids: Set[str]) -> Iterator[exp.Expr]:
-    for name in names:
-        if name == RATE:
-            yield _as(_sql(_RATE_AS_GIVEN), RATE)
-            continue
-        missing = exp.func("NULLIF", column(name), exp.Literal.string(""))
-        yield _as(missing, name) if name in ids else column(name)
-
-
-def _lines(part: exp.Select, ids: Set[str], *, is_divided: bool) -> exp.Union:
-    """Each sum as a line without a type, that has its cost, and a line for each type of credit
-    that its rows have. Unless the bill is divided by them, the first has all credits, too.
-
-    Credits that the rows do not take apart are of a type that is not known.
-    """
-    keys = [name for name in part.named_selects if name not in {"rows", "cost", "credits"}]
-
-    def line(rows: str, cost: str, credits_: str, credit_type: str) -> exp.Select:
-        made = {"rows": rows, "cost": cost, "credits": credits_, CREDIT_TYPE: credit_type}
-        figures = (_as(_sql(said), name) for name, said in made.items())
-        return exp.select(*_folded(keys, ids), *figures).from_(_named("part"))
-
-    untyped = line(
-        "`rows`", "`cost`", _NOTHING if is_divided else "`credits`", "CAST(NULL AS STRING)"
-    )
-    whole = line("`rows`", _NOTHING, "`credits`", f"'{_UNSPECIFIED}'")
-    each = line("`rows`", _NOTHING, "`rows` * `amount`", f"`{CREDIT_TYPE}`")
-    return exp.union(
-        untyped,
-        whole.where(_sql(f"NOT {_IS_LIST} AND `credits` <> 0")),
-        each.from_(_by_type([*keys, "rows"]).subquery("by_type"), copy=False),
-        distinct=False,
-        copy=False,
-    )
-
-
-def _by_type(keys: Sequence[str]) -> exp.Select:
-    """Of each sum the types of its rows' credits, each once, and what a row has of it."""
-    query = exp.select(
-        *map(column, keys), _as(_sql(_TYPE), CREDIT_TYPE), _as(_sql(f"SUM({_AMOUNT})"), "amount")
-    )
-    credits_ = _sql(_CREDITS).args["from_"].this
-    query.from_(_named("part"), copy=False).join(credits_, join_type="cross", copy=False)
-    query.where(_sql(f"{_IS_LIST} AND {_DIGITS} IS NOT NULL"), copy=False)
-    return query.group_by(*map(column, keys), column(CREDIT_TYPE), copy=False)
-
-
 def _shown(axes: Sequence[Axis]) -> list[exp.Expr]:
     shown: list[exp.Expr] = []
     for each in axes:
-        shown.append(_as(each.value.copy(), each.shown))
+        shown.append(called(each.value.copy(), each.shown))
         if each.name:
-            shown.append(_as(exp.Max(this=column(each.name)), each.name))
+            shown.append(called(exp.Max(this=column(each.name)), each.name))
     return shown
-
-
-def _sums(is_whole: str, credit_types: Sequence[str]) -> list[exp.Expr]:
-    """`rows`, `cost`, the credits of each type, `credits` and `net`; of lines that are whole rows,
-    but for the types.
-    """
-    credits_sum = _sql(f"COALESCE(SUM(IF({is_whole}, `line`.`credits`, 0)), 0)")
-    names: dict[str, str] = {}
-    for each in credit_types:
-        name = credit_column(each)
-        same = sum(known.startswith(name) for known in names)
-        names[f"{name}_{same + 1}" if name in names else name] = each
-    shown = [each for each in credit_types if each != OTHER_TYPES]
-    return [
-        _as(exp.cast(exp.Sum(this=_sql(f"IF({is_whole}, `rows`, 0)")), exp.DType.BIGINT), "rows"),
-        _as(_sql("SUM(`line`.`cost`)"), "cost"),
-        *(_as(_of_type(each, shown), name) for name, each in names.items()),
-        _as(credits_sum, "credits"),
-        _as(_sql("SUM(`line`.`cost`)") + credits_sum.copy(), "net"),
-    ]
-
-
-def _of_type(wanted: str, shown: Sequence[str]) -> exp.Expr:
-    """Credits of a type, or of all that have no column of their own."""
-    among: exp.Expr = column(CREDIT_TYPE).eq(exp.Literal.string(wanted))
-    if wanted == OTHER_TYPES:
-        known = exp.In(this=column(CREDIT_TYPE), expressions=list(map(exp.Literal.string, shown)))
-        among = exp.not_(known)
-    chosen = exp.If(this=among, true=_sql("`line`.`credits`"), false=_sql(_NOTHING))
-    return exp.func("COALESCE", exp.Sum(this=chosen), exp.Literal.number(0))
 
 
 def _left_out(days: LeftOut) -> list[exp.Expr]:
@@ -378,18 +274,6 @@ def _order(axes: Sequence[Axis], others: Sequence[exp.Column]) -> list[exp.Expr]
 
 def _table(table: str, project: str, dataset: str) -> exp.Table:
     return exp.table_(table, db=dataset or None, catalog=project or None, quoted=True)
-
-
-def _named(name: str) -> exp.Table:
-    return exp.table_(name, quoted=True)
-
-
-def _as(value: exp.Expr, name: str) -> exp.Expr:
-    return exp.alias_(value, name, quoted=True)
-
-
-def _sql(said: str) -> exp.Expr:
-    return parse_one(said, dialect="bigquery")
 
 
 def _day(day: date | None) -> exp.Expr | None:
