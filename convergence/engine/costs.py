@@ -220,21 +220,22 @@ def _line(row: tuple[Any, ...], *, has_day: bool) -> CostLine:
 
 def _credit_types(
     service: Service, scope: Scope, question: CostQuery, cancel: CancelToken | None
-) -> tuple[str, ...]:
-    """Which types of credits there are, where each is to have a column."""
+) -> tuple[str | None, ...]:
+    """Which types of credits there are, where each is to have a column; the last, None, stands for
+    all those of less money, where there are too many.
+    """
     if not question.with_credit_types or question.is_divided_by_type:
         return ()
     (dataset,) = scope.datasets
     types = cost_queries.credit_types(question, project=scope.project, dataset=dataset)
     answer = _asked(service, scope, types.sql("bigquery"), cancel, MAX_CREDIT_TYPES)
-    more = (cost_lines.OTHER_TYPES,) if answer.truncated else ()
-    return (*(name for (name,) in answer.rows), *more)
+    return (*sorted(name for (name,) in answer.rows), *([None] if answer.truncated else []))
 
 
 def _grouped(
     scope: Scope,
     question: CostQuery,
-    credit_types: tuple[str, ...] = (),
+    credit_types: tuple[str | None, ...] = (),
     *,
     without: cost_queries.LeftOut = (),
     from_rows: bool = False,

@@ -106,9 +106,9 @@ class Mark:
 Group = Dimension | Mark
 _MONTHS: Mapping[Group, tuple[re.Pattern[str], str]] = {
     Dimension.MONTH: (re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])"), "month=YYYY-MM"),
-    Dimension.INVOICE_MONTH: (re.compile(r"[0-9]{6}"), "invoice_month=YYYYMM"),
+    Dimension.INVOICE_MONTH: (re.compile(r"[0-9-]{1,10}"), "invoice_month=YYYYMM"),
 }
-"""An invoice month is as the bill has it, even where it is no month."""
+"""An invoice month is as the bill has it, even where it is no month, as `2024-10`."""
 Filters = Mapping[Group, tuple[str, ...]] | Mapping[Dimension, tuple[str, ...]]
 
 
@@ -213,12 +213,13 @@ def _check_monday(text: str) -> None:
 
 
 def _check_day(text: str) -> None:
+    """Only in the form that SQL has, too: there are other ones of ISO 8601."""
     try:
-        date.fromisoformat(text)
+        is_day = date.fromisoformat(text).isoformat() == text
     except ValueError:
-        raise Invalid(
-            f"{text[:40]!r} is not a day", code="invalid_date", hint="YYYY-MM-DD"
-        ) from None
+        is_day = False
+    if not is_day:
+        raise Invalid(f"{text[:40]!r} is not a day", code="invalid_date", hint="YYYY-MM-DD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from convergence.engine import costs, recall, reconcile
 from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
 from convergence.errors import Invalid
-from convergence.model.cost import Calendar, CostQuery, Dimension
+from convergence.model.cost import Calendar, CostQuery, Dimension, parse_filter
 from convergence.model.day import FIRST_DAY, LAST_DAY
 from convergence.model.invoice import MonthState
 from convergence.model.notification import Notification
@@ -228,6 +228,9 @@ def test_an_invoice_month_that_is_none_stays_open_and_has_no_name(
     by_month = replace(ever, group_by=(Dimension.MONTH,))
     rows = costs.summary(service, "acme", by_month).rows
     assert {row[0]: row[2] for row in rows} == {None: len(odd), "2024-10": 1}
+    group, month = parse_filter("invoice_month=2024-10")
+    one = replace(ever, filters={group: (month,)})
+    assert [row[1] for row in costs.summary(service, "acme", one).rows] == [1]
 
 
 def test_sums_that_differ_from_their_rows_are_no_proof(service: Service, export: Export) -> None:

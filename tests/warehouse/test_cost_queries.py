@@ -160,20 +160,23 @@ def test_filters_name_ids_and_the_empty_one_is_a_missing_one(
 def test_a_question_that_cannot_be_is_refused() -> None:
     with pytest.raises(Invalid, match="is after"):
         CostQuery(date_from=LAST, date_to=FIRST)
-    with pytest.raises(Invalid, match="not a day"):
-        CostQuery(date_from=FIRST, date_to=LAST, filters={Dimension.DAY: ("2024-13-01",)})
+    for text in ("2024-13-01", "20241104", "2024-W45-1"):
+        with pytest.raises(Invalid, match="not a day"):
+            CostQuery(date_from=FIRST, date_to=LAST, filters={Dimension.DAY: (text,)})
 
 
 def test_keys_that_differ_in_punctuation_alone_have_columns_of_their_own() -> None:
-    marks = tuple(map(parse_group, ("label.a-b", "label.a_b", "label.a.b")))
+    marks = tuple(map(parse_group, ("label.a-b", "label.a_b", "label.a.b", "label.A.B")))
     query = CostQuery(date_from=FIRST, date_to=LAST, group_by=marks)
-    assert summary(query).named_selects[:3] == ["label_a_b", "label_a_b_2", "label_a_b_3"]
+    names = ["label_a_b", "label_a_b_2", "label_a_b_3", "label_A_B_4"]
+    assert summary(query).named_selects[:4] == names
 
 
 def test_types_of_credits_that_differ_in_punctuation_alone_have_columns_of_their_own() -> None:
     query = CostQuery(date_from=FIRST, date_to=LAST)
-    names = summary(query, credit_types=("A B", "A_B", "A-B")).named_selects
-    assert names[3:-2] == ["credits_A_B", "credits_A_B_2", "credits_A_B_3"]
+    names = summary(query, credit_types=("A B", "A_B", "a-b", "other", None)).named_selects
+    columns = ["credits_A_B", "credits_A_B_2", "credits_a_b_3"]
+    assert names[3:-2] == [*columns, "credits_other", "credits_other_2"]
 
 
 @pytest.fixture
@@ -228,3 +231,13 @@ def test_the_first_value_of_a_key_counts_also_where_it_is_none(
     mark = parse_group("label.env")
     (item,) = ask(texts, CostQuery(date_from=FIRST, date_to=LAST, group_by=(mark,)))
     assert item["label_env"] == label
+
+
+def test_a_credit_with_an_empty_type_has_none(texts: duckdb.DuckDBPyConnection) -> None:
+    texts.execute(
+        "INSERT INTO billing_cost_daily VALUES ('2024-11-01', 'EUR', 1, -3, ?, NULL)",
+        ('[{"type":"","amount":-1},{"type":null,"amount":-1},{"amount":-1}]',),
+    )
+    question = CostQuery(date_from=FIRST, date_to=LAST, group_by=(Dimension.CREDIT_TYPE,))
+    found = {item["credit_type"]: item["credits"] for item in ask(texts, question)}
+    assert found == {None: 0, "CREDIT_TYPE_UNSPECIFIED": -3}

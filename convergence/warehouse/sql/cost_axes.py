@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import chain, count
 
 from sqlglot import exp, parse_one
 
@@ -86,6 +88,13 @@ def day(calendar: Calendar) -> exp.Expr:
 
 def column(name: str) -> exp.Column:
     return exp.column(name, quoted=True)
+
+
+def own_name(name: str, taken: Collection[str]) -> str:
+    """The name, numbered where another column has it: letters' case tells none apart."""
+    known = {each.lower() for each in taken}
+    numbered = (f"{name}_{number}" for number in count(2))
+    return next(each for each in chain((name,), numbered) if each.lower() not in known)
 
 
 def day_column(calendar: Calendar) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 
 from sqlglot import exp, parse_one
 
-from convergence.warehouse.sql.cost_axes import CREDIT_TYPE, column
+from convergence.warehouse.sql.cost_axes import CREDIT_TYPE, column, own_name
 
 RATE = "currency_conversion_rate"
 GIVEN_RATE = "x_currency_conversion_rate"
@@ -16,8 +16,6 @@ _RATE_AS_GIVEN = f"COALESCE(`{GIVEN_RATE}`, CAST(`{RATE}` AS FLOAT64))"
 """Rows of earlier versions have it at nine places alone."""
 
 CREDITS_JSON = "x_credits_json"
-OTHER_TYPES = "other"
-"""Stands for all types of credits that have no column of their own."""
 _UNSPECIFIED = "CREDIT_TYPE_UNSPECIFIED"
 """The provider's own word for a credit without a type."""
 _NOTHING = "CAST(0 AS NUMERIC)"
@@ -33,7 +31,7 @@ _AMOUNT = (
     f"IF({_IS_NUMERIC}, CAST({_DIGITS} AS NUMERIC), CAST(CAST({_DIGITS} AS FLOAT64) AS NUMERIC))"
 )
 """As it was, or, of a float, exact as the rows' money is."""
-_TYPE = f"COALESCE(JSON_VALUE(`credit`, '$.type'), '{_UNSPECIFIED}')"
+_TYPE = f"COALESCE(NULLIF(JSON_VALUE(`credit`, '$.type'), ''), '{_UNSPECIFIED}')"
 _IS_LIST = f"COALESCE(`{CREDITS_JSON}`, '') LIKE '[%{{%'"
 
 
@@ -91,17 +89,15 @@ def _by_type(keys: Sequence[str]) -> exp.Select:
     return query.group_by(*map(column, keys), column(CREDIT_TYPE), copy=False)
 
 
-def sums(is_whole: str, credit_types: Sequence[str]) -> list[exp.Expr]:
+def sums(is_whole: str, credit_types: Sequence[str | None]) -> list[exp.Expr]:
     """`rows`, `cost`, the credits of each type, `credits` and `net`; of lines that are whole rows,
     but for the types.
     """
     credits_sum = parsed(f"COALESCE(SUM(IF({is_whole}, `line`.`credits`, 0)), 0)")
-    names: dict[str, str] = {}
+    names: dict[str, str | None] = {}
     for each in credit_types:
-        name = credit_column(each)
-        same = sum(known.startswith(name) for known in names)
-        names[f"{name}_{same + 1}" if name in names else name] = each
-    shown = [each for each in credit_types if each != OTHER_TYPES]
+        names[own_name(credit_column(each), names)] = each
+    shown = [each for each in credit_types if each is not None]
     return [
         called(
             exp.cast(exp.Sum(this=parsed(f"IF({is_whole}, `rows`, 0)")), exp.DType.BIGINT), "rows"
@@ -113,19 +109,21 @@ def sums(is_whole: str, credit_types: Sequence[str]) -> list[exp.Expr]:
     ]
 
 
-def _of_type(wanted: str, shown: Sequence[str]) -> exp.Expr:
+def _of_type(wanted: str | None, shown: Sequence[str]) -> exp.Expr:
     """Credits of a type, or of all that have no column of their own."""
-    among: exp.Expr = column(CREDIT_TYPE).eq(exp.Literal.string(wanted))
-    if wanted == OTHER_TYPES:
+    among: exp.Expr
+    if wanted is None:
         known = exp.In(this=column(CREDIT_TYPE), expressions=list(map(exp.Literal.string, shown)))
         among = exp.not_(known)
+    else:
+        among = column(CREDIT_TYPE).eq(exp.Literal.string(wanted))
     chosen = exp.If(this=among, true=parsed("`line`.`credits`"), false=parsed(_NOTHING))
     return exp.func("COALESCE", exp.Sum(this=chosen), exp.Literal.number(0))
 
 
-def credit_column(credit_type: str) -> str:
-    """What the column of a type's credits is called."""
-    return f"credits_{re.sub(r'[^A-Za-z0-9_]', '_', credit_type)}"
+def credit_column(credit_type: str | None) -> str:
+    """What the column of a type's credits is called, or that of all other types."""
+    return f"credits_{re.sub(r'[^A-Za-z0-9_]', '_', credit_type or 'other')}"
 
 
 def named(name: str) -> exp.Table:

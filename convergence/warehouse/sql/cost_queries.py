@@ -15,7 +15,7 @@ from sqlglot import exp
 from convergence.model.cost import Calendar, CostQuery
 from convergence.warehouse.schemas import load_schema, views
 from convergence.warehouse.sql import cost_axes, cost_lines
-from convergence.warehouse.sql.cost_axes import CREDIT_TYPE, Axis, axis, column
+from convergence.warehouse.sql.cost_axes import CREDIT_TYPE, Axis, axis, column, own_name
 from convergence.warehouse.sql.cost_lines import CREDITS_JSON, GIVEN_RATE, RATE, called
 from convergence.warehouse.sql.statement import parse
 
@@ -34,7 +34,7 @@ def summary_text(  # noqa: PLR0913 - all that the text hangs on, each hashable
     *,
     project: str,
     dataset: str,
-    credit_types: tuple[str, ...],
+    credit_types: tuple[str | None, ...],
     without: LeftOut,
     from_rows: bool,
     rows: tuple[int, int] | None = None,
@@ -60,7 +60,7 @@ def summary(
     *,
     project: str = "",
     dataset: str = "",
-    credit_types: Sequence[str] = (),
+    credit_types: Sequence[str | None] = (),
     without: LeftOut = (),
     from_rows: bool = False,
 ) -> exp.Select:
@@ -68,8 +68,8 @@ def summary(
 
     The day is called `day`. Ordered by the periods that are asked for, then by net, largest first.
     Without project and dataset the table is the caller's own. Each of `credit_types` has a column
-    of its own. `without` are days, by source, whose rows are left out. `from_rows`: the bill itself
-    is added up.
+    of its own, None stands for all others. `without` are days, by source, whose rows are left out.
+    `from_rows`: the bill itself is added up.
     """
     axes = _axes(query)
     is_divided = query.is_divided_by_type
@@ -102,15 +102,16 @@ def summary(
 
 
 def credit_types(query: CostQuery, *, project: str = "", dataset: str = "") -> exp.Select:
-    """The types of all credits that the question is about, in order."""
+    """The types of all credits that the question is about, those of the most money first."""
     part = _part(query, partial(_table, project=project, dataset=dataset), with_credits=True)
     found = column(CREDIT_TYPE)
+    size = exp.Abs(this=exp.Sum(this=column("credits")))
     return (
         exp.select(found)
-        .distinct()
         .from_(cost_lines.divided(part, set(), is_divided=True).subquery("line"))
         .where(exp.not_(exp.Is(this=found.copy(), expression=exp.null())), *_derived(query))
-        .order_by(found.copy())
+        .group_by(found.copy())
+        .order_by(exp.Ordered(this=size, desc=True), found.copy())
         .with_("part", as_=part, copy=False)
     )
 
@@ -155,12 +156,11 @@ def newest_export_time(*, project: str, dataset: str) -> exp.Select:
 
 
 def _axes(query: CostQuery) -> list[Axis]:
-    """Those that would have one name are numbered, as `label.a-b` and `label.a_b`."""
+    """Those that would have one name are numbered, as `label.a-b`, `label.a_b`, `label.A_b`."""
     found: dict[str, Axis] = {}
     for group in dict.fromkeys(query.group_by):
         each = axis(group, query.calendar)
-        same = sum(known.startswith(each.shown) for known in found)
-        shown = f"{each.shown}_{same + 1}" if each.shown in found else each.shown
+        shown = own_name(each.shown, found)
         found[shown] = replace(each, shown=shown)
     return list(found.values())
 
