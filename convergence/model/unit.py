@@ -213,18 +213,19 @@ def _problems(
 ) -> Iterator[tuple[StepFailed, Set[date]]]:
     for unit in survey.altered:
         if unit.fault:
-            yield _broken(survey, unit), unit.dates
+            yield broken_source(survey.source, f"{unit.path}: {unit.fault}"), unit.dates
         elif (lost := _lost_columns(survey, unit)) and not allow_shrink:
             yield _lacking(survey, unit, lost), unit.dates
         yield from _future(survey, unit, today)
     yield from _mixed(survey)
 
 
-def _broken(survey: Survey, unit: Unit) -> StepFailed:
+def broken_source(source: str, what: str) -> StepFailed:
+    """`what` names the files, what is wrong with each, and in which rows."""
     return StepFailed(
-        f"source {survey.source} cannot be read: {unit.path}: {unit.fault}",
+        f"source {source} cannot be read: {what}",
         code="source_broken",
-        hint="export the file again, or take it out of the source's folder",
+        hint="correct the file, or export it again, or take it out of the source's folder",
     )
 
 

@@ -264,7 +264,7 @@ def test_a_column_of_another_type_is_named_with_its_lines(
     run = run_sync(service)
     assert (run.status, run.error_code) == (Status.FAILED, "source_broken")
     assert f"a.csv: {column} is not a" in (run.error or "")
-    assert "n/a (line 4)" in (run.error or "")
+    assert "('n/a') in 1 row: line 4" in (run.error or "")
     assert by_day(service)[OLD][:2] == (3, Decimal(6))
 
 

@@ -86,6 +86,14 @@ class Looking:
 
             yield look
 
+    def rows_without(
+        self, request: StageRequest, source: GrantedSource, columns: Sequence[str]
+    ) -> str:
+        """Of a source of files: the rows of the load in which a column is NULL, file by file."""
+        day = parts.day_of(request)
+        with self._files.opened(source, [day] if day else []) as found:
+            return found.rows_without(columns)
+
     def _of_tables(
         self, request: StageRequest, source: GrantedSource, cancel: CancelToken
     ) -> Sight:

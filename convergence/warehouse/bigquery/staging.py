@@ -30,6 +30,7 @@ from convergence.model.load import EXPIRED, FileState, LoadKey, SourceState
 from convergence.model.money import Totals
 from convergence.model.restatement import Change
 from convergence.model.table import Column, TableSchema
+from convergence.warehouse.bad_rows import null_in
 from convergence.warehouse.base import (
     Parameters,
     QueryLimits,
@@ -38,7 +39,7 @@ from convergence.warehouse.base import (
     StageRequest,
     WriteMode,
 )
-from convergence.warehouse.bigquery import changes, parts
+from convergence.warehouse.bigquery import changes, parts, trouble
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
 from convergence.warehouse.bigquery.jobs import TIMEOUT, Estimate, Jobs
@@ -314,12 +315,8 @@ class Staging:
     def _check(self, staged: StagedLoad, written: TableSums, cancel: CancelToken) -> None:
         request = staged.request
         if written.nulls:
-            raise StepFailed(
-                f"{request.dataset}.{request.table}: NULL in the required column "
-                + ", ".join(written.nulls),
-                code="required_null",
-                hint="look for rows without it in the source, or give it a value in the query",
-            )
+            where = f"{request.dataset}.{request.table}"
+            raise null_in(where, written.nulls, self._rows_without(staged, written.nulls, cancel))
         if written.strays:
             strays = parts.strays(request, staged.columns, staged.table)
             found = self._answer(staged, strays, cancel)
@@ -329,6 +326,14 @@ class Staging:
                 code="other_day",
                 hint=f"filter the query by the day; {request.partition_by} must be the run's date",
             )
+
+    def _rows_without(self, staged: StagedLoad, columns: Sequence[str], cancel: CancelToken) -> str:
+        """Which rows lack a value: those of the files, or keys that find them in the table."""
+        if staged.sight is not None and staged.sight.source.files is not None:
+            return self._looking.rows_without(staged.request, staged.sight.source, columns)
+        there = [column.name for column in staged.columns]
+        ask = partial(self._answer, staged, cancel=cancel)
+        return trouble.rows_without(ask, staged.table, there, columns)
 
     def _source(self, staged: StagedLoad, cancel: CancelToken) -> tuple[Totals | None, SourceState]:
         """The source's own sums, as of the moment at which it was staged."""

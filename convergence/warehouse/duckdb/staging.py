@@ -84,7 +84,10 @@ class Loads:
             self._make_tables(first, cursor, cancel)
             holds.enter_context(self._locks.hold_all(map(_part, requests), cancel.check))
             prepared = prepare(cursor, first.dataset, resolved, shapes=self._shapes, days=days)
-            with self._explained(first, prepared, cursor), interruptible(cursor, cancel):
+            with (
+                self._explained(first, prepared, cursor, cancel),
+                interruptible(cursor, cancel),
+            ):
                 transaction = write_(prepared, cursor)
             transaction.holds = holds.pop_all()
         return transaction.loads
@@ -161,14 +164,18 @@ class Loads:
         self._check_open(staged)
         transaction = staged.transaction
         with (
-            self._explained(staged.request, transaction.prepared, transaction.cursor),
+            self._explained(staged.request, transaction.prepared, transaction.cursor, cancel),
             interruptible(transaction.cursor, cancel),
         ):
             yield
 
     @contextmanager
     def _explained(
-        self, request: StageRequest, prepared: Prepared, cursor: duckdb.DuckDBPyConnection
+        self,
+        request: StageRequest,
+        prepared: Prepared,
+        cursor: duckdb.DuckDBPyConnection,
+        cancel: CancelToken | None = None,
     ) -> Iterator[None]:
         """Make DuckDB's errors StepFailed, after the transaction was rolled back."""
         try:
@@ -177,7 +184,7 @@ class Loads:
             self._instances.note(request.dataset, error)
             _roll_back(cursor)
             where = f"{request.dataset}.{request.table}"
-            raise explain_failure(cursor, error, where, prepared.sights) from error
+            raise explain_failure(cursor, error, where, prepared.sights, cancel) from error
 
 
 def _replaced(transaction: Transaction) -> exp.Expr | None:

@@ -13,9 +13,9 @@ from itertools import groupby
 
 from sqlglot import exp
 
-from convergence.errors import StepFailed
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column
+from convergence.model.unit import broken_source
 from convergence.warehouse.files import convert
 from convergence.warehouse.files.convert import Found, WrongType
 from convergence.warehouse.files.shapes import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
@@ -56,11 +56,7 @@ def check_readable(sight: Sight) -> None:
     """Raise StepFailed that names every file which may hold the days and cannot be read."""
     faults = [f"{shape.path}: {fault}" for shape in sight.to_read if (fault := fault_of(shape))]
     if faults:
-        raise StepFailed(
-            f"source {sight.source.table} cannot be read: " + "; ".join(faults),
-            code="source_broken",
-            hint="export the file again, or take it out of the source's folder",
-        )
+        raise broken_source(sight.source.table, "; ".join(faults))
 
 
 def relation(
@@ -102,7 +98,7 @@ def fault_of(shape: FileShape) -> str:
 def _misbuilt(columns: tuple[tuple[str, SqlType], ...]) -> str:
     """What of the export's columns is missing or of a wrong type; empty when all is well."""
     schema = gcp_export()
-    available = _available(columns)
+    available = found_in(columns)
     lacking = sorted(path for path in schema.required if not _has(path, available))
     if lacking:
         said = "it lacks the column " + ", ".join(lacking)
@@ -125,7 +121,7 @@ def _has(path: str, available: Mapping[str, Found]) -> bool:
     return bool(member) and found is not None and found.may_have(member)
 
 
-def _available(columns: Sequence[tuple[str, SqlType]]) -> dict[str, Found]:
+def found_in(columns: Sequence[tuple[str, SqlType]]) -> dict[str, Found]:
     return {name: Found(exp.column(name, quoted=True), type_) for name, type_ in columns}
 
 
@@ -139,7 +135,7 @@ def _select(
     query.from_(reader(first.format, first.columns, [shape.path for shape in shapes]), copy=False)
     if with_file:
         query.select(exp.column(FILE_COLUMN), copy=False)
-    for condition in _conditions(sight, _available(first.columns), with_file=with_file):
+    for condition in _conditions(sight, found_in(first.columns), with_file=with_file):
         query.where(condition, copy=False)
     return query
 
@@ -149,7 +145,7 @@ def _projection(
     columns: tuple[tuple[str, SqlType], ...], wanted: tuple[Column, ...]
 ) -> tuple[str, ...]:
     """DuckDB's SQL of the wanted columns; kept, since it costs more to write than to run."""
-    available = _available(columns)
+    available = found_in(columns)
     return tuple(_column(column, available).sql("duckdb") for column in wanted)
 
 
@@ -160,19 +156,19 @@ def _column(column: Column, available: Mapping[str, Found]) -> exp.Expr:
 
 def _conditions(sight: Sight, available: Mapping[str, Found], *, with_file: bool) -> list[exp.Expr]:
     """The grant before the day: rows that a tenant may not see are not even understood."""
-    allowed = _granted(sight, available)
-    if not sight.days:
-        return allowed
-    within = exp.or_(*(_within(available, *span) for span in _spans(sight.days)))
+    allowed, of_days = granted(sight, available), within(sight, available)
+    if of_days is None:
+        return [allowed] if allowed is not None else []
     if with_file:
-        unknown = exp.Is(this=_of("usage_start_time", available), expression=exp.null())
-        within = exp.or_(within, unknown)
-    if not allowed:
-        return [within]
-    return [exp.Case().when(exp.and_(*allowed), within).else_(exp.false())]
+        unknown = exp.Is(this=of_path(DAY_COLUMN, available), expression=exp.null())
+        of_days = exp.or_(of_days, unknown)
+    if allowed is None:
+        return [of_days]
+    return [exp.Case().when(allowed, of_days).else_(exp.false())]
 
 
-def _granted(sight: Sight, available: Mapping[str, Found]) -> list[exp.Expr]:
+def granted(sight: Sight, available: Mapping[str, Found]) -> exp.Expr | None:
+    """Whether the tenant may see a row; None where all may be seen."""
     conditions: list[exp.Expr] = []
     for path, allowed in (
         ("billing_account_id", sight.source.billing_account_ids),
@@ -180,11 +176,18 @@ def _granted(sight: Sight, available: Mapping[str, Found]) -> list[exp.Expr]:
     ):
         if allowed:
             values = [exp.Literal.string(value) for value in allowed]
-            conditions.append(exp.In(this=_of(path, available), expressions=values))
-    return conditions
+            conditions.append(exp.In(this=of_path(path, available), expressions=values))
+    return exp.and_(*conditions) if conditions else None
 
 
-def _of(path: str, available: Mapping[str, Found]) -> exp.Expr:
+def within(sight: Sight, available: Mapping[str, Found]) -> exp.Expr | None:
+    """Whether a row is of one of the days; None where all are."""
+    if not sight.days:
+        return None
+    return exp.or_(*(_within(available, *span) for span in _spans(sight.days)))
+
+
+def of_path(path: str, available: Mapping[str, Found]) -> exp.Expr:
     """A top-level column of the export, or a member of a record."""
     name, _, member = path.partition(".")
     column = next(column for column in gcp_export().columns if column.name == name)
@@ -206,7 +209,7 @@ def _within(available: Mapping[str, Found], first: date, last: date) -> exp.Expr
     """The UTC days' rows; on the file's own column where that lets DuckDB skip row groups."""
     found = available[DAY_COLUMN]
     is_plain = found.type.id in convert.ZONELESS
-    value = found.value.copy() if is_plain else _of(DAY_COLUMN, available)
+    value = found.value.copy() if is_plain else of_path(DAY_COLUMN, available)
     type_ = "TIMESTAMP" if is_plain else "TIMESTAMPTZ"
     start, end = (
         exp.cast(exp.Literal.string(f"{moment:%Y-%m-%d %H:%M:%S}"), type_, dialect="duckdb")

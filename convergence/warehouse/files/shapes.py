@@ -1,7 +1,6 @@
 """The files of a source: which there are, how each is built, and which days it may hold."""
 
 import csv
-import gzip
 import hashlib
 import re
 from collections import OrderedDict
@@ -14,20 +13,18 @@ from itertools import takewhile
 from pathlib import Path, PurePath
 from stat import S_ISREG
 from threading import Lock
-from typing import TextIO
 
 import duckdb
 from sqlglot import exp
 
 from convergence.model.load import FileState
+from convergence.warehouse.bad_rows import in_words
+from convergence.warehouse.files import lines
+from convergence.warehouse.files.lines import open_text
 from convergence.warehouse.files.types import TEXT, SqlType, described
 
 FILE_COLUMN = "x_source_file"
 """Each row's file, as a column of what `reader` reads."""
-
-
-_VALUE = re.compile(r"(?P<column>\S+) is (not an? \w+|neither true nor false): (?P<value>.*)")
-_SHOWN = 5
 
 
 class Format(StrEnum):
@@ -203,34 +200,18 @@ def _describe(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
     try:
         return _DESCRIBE[format_](cursor, state)
     except (duckdb.Error, OSError, EOFError, ValueError, csv.Error) as error:
-        return FileShape(state=state, format=format_, fault=first_line(error))
+        return FileShape(state=state, format=format_, fault=_undescribed(format_, state, error))
+
+
+def _undescribed(format_: Format, state: FileState, error: Exception) -> str:
+    wrong = lines.broken_json(state.path, state.size) if format_ is Format.JSON else []
+    return in_words(wrong) or first_line(error)
 
 
 def first_line(error: BaseException) -> str:
     """What an error says, on one line of reasonable length."""
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300]
-
-
-def fault_in(shape: FileShape, error: BaseException) -> str:
-    """What an error says of a file, with the lines of the value that it names, where it is CSV."""
-    said = first_line(error).removeprefix("Invalid Input Error: ")
-    named = _VALUE.fullmatch(said)
-    if named is None or shape.format is not Format.CSV:
-        return said
-    lines = _lines_with(shape.path, named["column"], named["value"])
-    more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-    shown = ", ".join(map(str, lines[:_SHOWN]))
-    return f"{said} (line {shown}{more})" if lines else said
-
-
-def _lines_with(path: str, column: str, value: str) -> list[int]:
-    try:
-        with _open_text(path) as text:
-            rows = csv.DictReader(text)
-            return [rows.line_num for row in rows if row.get(column) == value]
-    except (OSError, ValueError, csv.Error):
-        return []
+    said = str(error).strip().splitlines()
+    return (said[0] if said else type(error).__name__)[:300]
 
 
 def _describe_parquet(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
@@ -259,16 +240,16 @@ def _wide_told(
     ).fetchall()
     wide = {name: f"DECIMAL({precision},{scale})" for name, precision, scale in found}
 
-    def told(name: str, type_: SqlType) -> SqlType:
+    def in_words(name: str, type_: SqlType) -> SqlType:
         if type_.id == "double" and name in wide:
             return SqlType(id="wide decimal", text=wide[name])
         members = type_.id == "struct"
         children = {
-            key: told(key if members else name, child) for key, child in type_.children.items()
+            key: in_words(key if members else name, child) for key, child in type_.children.items()
         }
         return replace(type_, children=children)
 
-    return {name: told(name, type_) for name, type_ in types.items()} if wide else dict(types)
+    return {name: in_words(name, type_) for name, type_ in types.items()} if wide else dict(types)
 
 
 def _time_range(
@@ -287,11 +268,10 @@ def _time_range(
 
 
 def _describe_csv(_: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
-    try:
-        with _open_text(state.path) as lines:
-            header = next(csv.reader(lines, strict=True), None)
-    except UnicodeDecodeError:
-        raise ValueError("it is not in UTF-8") from None
+    with open_text(state.path, errors="surrogateescape") as text:
+        header = next(csv.reader(text, strict=True), None)
+    if header and not lines.is_utf8("".join(header)):
+        raise ValueError("it is not in UTF-8")
     if not header:
         raise ValueError("it has no header")
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
@@ -318,12 +298,6 @@ _DESCRIBE = {
     Format.CSV: _describe_csv,
     Format.JSON: _describe_json,
 }
-
-
-def _open_text(path: str) -> TextIO:
-    if path.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return Path(path).open(encoding="utf-8-sig", newline="")
 
 
 def _matches(pattern: str) -> Iterator[str]:

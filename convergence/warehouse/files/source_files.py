@@ -37,7 +37,11 @@ from convergence.warehouse.files.reading import Prepared, explained, files_of, l
 from convergence.warehouse.files.shapes import Shapes
 from convergence.warehouse.files.sums import SourceSums, source_of
 from convergence.warehouse.files.survey import survey
-from convergence.warehouse.files.trouble import check_unchanged, explain_failure
+from convergence.warehouse.files.trouble import (
+    check_unchanged,
+    explain_failure,
+    rows_without,
+)
 from convergence.warehouse.schemas import gcp_export
 from convergence.warehouse.sql.names import Resolved
 
@@ -76,6 +80,10 @@ class OpenFiles:
         StepInterrupted.
         """
         return source_of(self.cursor, (self.sight,), request)
+
+    def rows_without(self, columns: Sequence[str]) -> str:
+        """The rows in which a column is NULL, file by file; empty when there is none."""
+        return rows_without(self.cursor, [self.sight], columns)
 
     def check_unchanged(self) -> None:
         """Raise StepInterrupted for a file that is another now."""
@@ -158,7 +166,7 @@ class SourceFiles:
                     yield OpenFiles(cursor=cursor, scratch=scratch, sight=sight)
             except duckdb.Error as error:
                 table = where or source.table
-                raise explain_failure(cursor, error, table, (sight,)) from error
+                raise explain_failure(cursor, error, table, (sight,), cancel) from error
 
     @contextmanager
     def _instance(

@@ -15,9 +15,9 @@ from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals
 from convergence.model.unit import is_of_many, mixed, parted
 from convergence.warehouse.base import StageRequest
-from convergence.warehouse.files.export import Sight, relation
+from convergence.warehouse.files.export import DAY_COLUMN, Sight, relation
 from convergence.warehouse.files.shapes import FILE_COLUMN, digest
-from convergence.warehouse.files.trouble import changed_while_read
+from convergence.warehouse.files.trouble import changed_while_read, rows_without
 from convergence.warehouse.held import ACCOUNT, total
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
@@ -64,7 +64,7 @@ def source_sums(
     newest: datetime | None = None
     for sight in sights:
         groups = [_Group(*row) for row in cursor.execute(_source_query(sight)).fetchall()]
-        _check_timed(groups, table)
+        _check_timed(cursor, sight, groups, table)
         _check_accounts(sight, groups)
         for group in groups:
             key = MoneyKey(group.invoice_month, group.cost_type, group.currency)
@@ -111,13 +111,14 @@ def _source_query(sight: Sight) -> str:
     return query.sql("duckdb")
 
 
-def _check_timed(groups: Iterable[_Group], table: str) -> None:
-    timeless = sorted({group.file for group in groups if group.timeless})
-    if timeless:
+def _check_timed(
+    cursor: duckdb.DuckDBPyConnection, sight: Sight, groups: Iterable[_Group], table: str
+) -> None:
+    if any(group.timeless for group in groups):
         raise StepFailed(
-            f"{table}: rows without usage_start_time in {', '.join(timeless)}",
+            f"{table}: {rows_without(cursor, [sight], [DAY_COLUMN])}",
             code="required_null",
-            hint="such rows belong to no day; export the file again",
+            hint="such rows belong to no day; correct them, or export the file again",
         )
 
 

@@ -10,6 +10,8 @@ from sqlglot import exp
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.model.unit import Unit, UnitDay
+from convergence.warehouse.bad_rows import in_words
+from convergence.warehouse.files import search
 from convergence.warehouse.files.export import (
     DAY_COLUMN,
     Sight,
@@ -24,11 +26,10 @@ from convergence.warehouse.files.shapes import (
     Shapes,
     changed_since,
     digest,
-    fault_in,
 )
 from convergence.warehouse.files.sums import CREDITS_OF_ROW, or_empty
-from convergence.warehouse.files.trouble import changed_while_read
-from convergence.warehouse.held import ACCOUNT, TIMELESS, Group, Held, held_by_unit
+from convergence.warehouse.files.trouble import changed_while_read, fault_in
+from convergence.warehouse.held import ACCOUNT, Group, Held, held_by_unit
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
 
@@ -48,6 +49,7 @@ def survey(
     found = shapes.of(cursor, other)
     check_kind(source, kind_of(source, names_of(found)))
     held = _read(cursor, source, [shape for shape in found if not fault_of(shape)])
+    _name_timeless(cursor, source, found, held)
     read = [_unit(shape, held.get(shape.path, Held()), hashes[shape.path]) for shape in found]
     if changed := changed_since(files):
         raise changed_while_read(changed)
@@ -78,9 +80,9 @@ def _read(
         raise
     except duckdb.Error as error:
         if len(shapes) == 1:
-            return {
-                shapes[0].path: _days_alone(cursor, source, shapes[0], fault_in(shapes[0], error))
-            }
+            (shape,) = shapes
+            fault = fault_in(cursor, Sight(source=source, shapes=(shape,)), shape, error)
+            return {shape.path: _days_alone(cursor, source, shape, fault)}
     found: dict[str, Held] = {}
     for shape in shapes:
         found |= _read(cursor, source, [shape])
@@ -134,10 +136,22 @@ def _days_alone(
     return held
 
 
+def _name_timeless(
+    cursor: duckdb.DuckDBPyConnection,
+    source: GrantedSource,
+    shapes: Sequence[FileShape],
+    held: Mapping[str, Held],
+) -> None:
+    """Rows without a usage time would be in no day: a fault of their file."""
+    for shape in shapes:
+        of_file = held.get(shape.path)
+        if of_file is not None and of_file.timeless:
+            sight = Sight(source=source, shapes=(shape,))
+            of_file.fault = in_words(search.without(cursor, sight, shape, [DAY_COLUMN]))
+
+
 def _unit(shape: FileShape, held: Held, content_hash: str) -> Unit:
     fault = fault_of(shape) or held.fault
-    if held.timeless and not fault:
-        fault = TIMELESS.format(rows=held.timeless)
     return Unit(
         file=shape.state,
         content_hash=content_hash,

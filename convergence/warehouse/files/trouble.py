@@ -1,25 +1,46 @@
-"""What DuckDB says when a load goes wrong, as what happened, where, and what to do."""
+"""What DuckDB says when a load goes wrong, as what happened, in which rows, and what to do.
+
+The files are asked again for the rows, once a load has failed.
+"""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 
 import duckdb
 from sqlglot import exp
 
 from convergence.errors import StepFailed, StepInterrupted
+from convergence.model.cancel import CancelToken
+from convergence.model.unit import broken_source
+from convergence.warehouse.bad_rows import SHOWN, in_words, null_in
+from convergence.warehouse.files import search
 from convergence.warehouse.files.export import Sight, relation
-from convergence.warehouse.files.shapes import FileShape, changed_since, fault_in, first_line
+from convergence.warehouse.files.interrupt import interruptible
+from convergence.warehouse.files.shapes import FileShape, changed_since, first_line
+from convergence.warehouse.schemas import gcp_export
 
 _FULL = re.compile(
     r"No space left|File too large|disk quota|max_temp_directory_size", re.IGNORECASE
 )
 _NOT_NULL = re.compile(r'NOT NULL constraint failed: \S*?([^."\s]+)"?$', re.MULTILINE)
+_TOO_LARGE = re.compile(r"overflow|out of range", re.IGNORECASE)
+_Faults = Callable[[Sight, FileShape], str]
+"""What is wrong with a file; empty when nothing is."""
 
 
 def explain_failure(
-    cursor: duckdb.DuckDBPyConnection, error: duckdb.Error, table: str, sights: tuple[Sight, ...]
+    cursor: duckdb.DuckDBPyConnection,
+    error: duckdb.Error,
+    table: str,
+    sights: Sequence[Sight],
+    cancel: CancelToken | None = None,
 ) -> StepFailed:
-    """The error to raise. The transaction must be over: files are read again to find a bad one."""
+    """The error to raise. The transaction must be over: files are read again to find bad rows.
+
+    Raises the reason of `cancel`, which breaks that off.
+    """
     text = str(error)
     if _FULL.search(text):
         return StepFailed(
@@ -34,24 +55,49 @@ def explain_failure(
             code="out_of_memory",
             hint="raise CDP_MEMORY_LIMIT, or load less at once",
         )
-    if match := _NOT_NULL.search(text):
-        return StepFailed(
-            f"{table}: NULL in the required column {match[1]}",
-            code="required_null",
-            hint="look for rows without it in the source, or give it a value in the query",
-        )
     if isinstance(error, duckdb.TransactionException):
         return StepInterrupted(
             f"{table}: another write got in between: {first_line(error)}", code="write_conflict"
         )
-    return _source_trouble(cursor, sights) or StepFailed(
-        f"{table}: the query failed: {first_line(error)}",
-        code="query_failed",
-        hint="cdp templates validate checks the template; cdp sql tries a query",
-    )
+    with interruptible(cursor, cancel):
+        if match := _NOT_NULL.search(text):
+            return null_in(table, [match[1]], rows_without(cursor, sights, [match[1]]))
+        return _source_trouble(cursor, error, sights) or StepFailed(
+            f"{table}: the query failed: {first_line(error)}",
+            code="query_failed",
+            hint="cdp templates validate checks the template; cdp sql tries a query",
+        )
 
 
-def check_unchanged(sights: tuple[Sight, ...]) -> None:
+def rows_without(
+    cursor: duckdb.DuckDBPyConnection, sights: Iterable[Sight], columns: Sequence[str]
+) -> str:
+    """The rows of each file in which a column is NULL; empty when there is none."""
+    known = {column.name for column in gcp_export().columns}
+    wanted = [name for name in columns if name in known]
+
+    def said(sight: Sight, shape: FileShape) -> str:
+        return in_words(search.without(cursor, sight, shape, wanted))
+
+    return _by_file(sights, said)
+
+
+def fault_in(
+    cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape, error: duckdb.Error
+) -> str:
+    """What made the reading of a file fail, with its rows. Raises duckdb.InterruptException."""
+    try:
+        found = search.unreadable(cursor, sight, shape)
+        if not found and _TOO_LARGE.search(str(error)):
+            found = search.excessive(cursor, sight, shape)
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error:
+        found = search.broken(shape)
+    return in_words(found) or first_line(error).removeprefix("Invalid Input Error: ")
+
+
+def check_unchanged(sights: Iterable[Sight]) -> None:
     """Raise StepInterrupted when a file is another now than when it was looked at."""
     changed = [
         path for sight in sights for path in changed_since(shape.state for shape in sight.to_read)
@@ -70,25 +116,22 @@ def changed_while_read(paths: Sequence[str]) -> StepInterrupted:
 
 
 def _source_trouble(
-    cursor: duckdb.DuckDBPyConnection, sights: tuple[Sight, ...]
+    cursor: duckdb.DuckDBPyConnection, error: duckdb.Error, sights: Sequence[Sight]
 ) -> StepFailed | None:
     try:
         check_unchanged(sights)
     except StepInterrupted as changed:
         return changed
     for sight in sights:
-        for shape in sight.to_read:
-            fault = _fault(cursor, sight, shape)
-            if fault:
-                return StepFailed(
-                    f"source {sight.source.table} cannot be read: {shape.path}: {fault}",
-                    code="source_broken",
-                    hint="export the file again, or take it out of the source's folder",
-                )
+        said = _by_file([sight], partial(_unreadable, cursor))
+        if not said and _TOO_LARGE.search(str(error)):
+            said = _by_file([sight], partial(_excess, cursor))
+        if said:
+            return broken_source(sight.source.table, said)
     return None
 
 
-def _fault(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape) -> str:
+def _unreadable(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape) -> str:
     """What goes wrong when this one file is read whole."""
     alone = Sight(source=sight.source, shapes=(shape,), days=sight.days)
     rows = relation(alone).subquery("rows_of_file")
@@ -96,6 +139,30 @@ def _fault(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape) ->
     query = exp.select(exp.func("MAX", everything)).from_(rows)
     try:
         cursor.execute(query.sql("duckdb")).fetchall()
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as error:
-        return fault_in(shape, error)
+        return fault_in(cursor, sight, shape, error)
     return ""
+
+
+def _excess(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape) -> str:
+    return in_words(search.excessive(cursor, sight, shape))
+
+
+def _by_file(sights: Iterable[Sight], faults: _Faults) -> str:
+    """What is wrong with the first of the files that something is wrong with."""
+    return "; ".join(islice(_files(sights, faults), SHOWN))
+
+
+def _files(sights: Iterable[Sight], faults: _Faults) -> Iterator[str]:
+    for sight in sights:
+        for shape in sight.to_read:
+            try:
+                said = faults(sight, shape)
+            except duckdb.InterruptException:
+                raise
+            except duckdb.Error:
+                continue  # it is not this file that made the load fail as it did
+            if said:
+                yield f"{shape.path}: {said}"

@@ -1,0 +1,57 @@
+"""Rows of tables that a load cannot take, by keys that find them: asked once it has failed."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlglot import exp
+
+from convergence.warehouse.bad_rows import SHOWN, BadRows, in_words
+
+_KEYS = {
+    "usage_start_time": "usage",
+    "x_source_export_time": "exported",
+    "service_id": "service",
+    "project_id": "project",
+}
+"""Columns of a bill that find a row of it in the export, by what they are called here."""
+
+
+Ask = Callable[[exp.Query], Sequence[Sequence[Any]]]
+"""Answers a question, row by row."""
+
+
+def rows_without(ask: Ask, table: exp.Table, names: Iterable[str], columns: Iterable[str]) -> str:
+    """The rows of a bill with columns of these `names` in which one of `columns` is NULL."""
+    there = frozenset(names)
+    keys = {said: exp.column(name, quoted=True) for name, said in _KEYS.items() if name in there}
+    found: list[BadRows] = []
+    for name in columns:
+        is_null = exp.Is(this=exp.column(name, quoted=True), expression=exp.null())
+        found += _found(f"{name} is NULL", keys, ask(_rows_where(is_null, keys).from_(table)))
+    return in_words(found)
+
+
+def _rows_where(condition: exp.Expr, keys: Mapping[str, exp.Expr]) -> exp.Select:
+    """How many rows there are, and the keys of the first; of no table yet."""
+    count = exp.Window(this=exp.Count(this=exp.Star()))
+    named = [exp.alias_(key, name) for name, key in keys.items()]
+    query = exp.select(exp.alias_(count, "x_rows"), *named).where(condition)
+    return query.order_by(*keys).limit(SHOWN)
+
+
+def _found(what: str, keys: Iterable[str], rows: Sequence[Sequence[Any]]) -> list[BadRows]:
+    """Nothing where there is no such row."""
+    names = list(keys)
+    where = [_words(dict(zip(names, row[1:], strict=True))) for row in rows]
+    return [BadRows(what=what, rows=rows[0][0], where=where)] if rows else []
+
+
+def _words(keys: Mapping[str, Any]) -> str:
+    """`usage 2025-10-01T05:00:00+00:00, service 6F81-5844-456A`."""
+    return ", ".join(f"{name} {_text(value)}" for name, value in keys.items())
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - of whatever type
+    if value is None:
+        return "NULL"
+    return str(value.isoformat() if hasattr(value, "isoformat") else value)
