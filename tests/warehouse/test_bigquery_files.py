@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from google.cloud.bigquery import client as google
 
-from convergence.errors import Invalid, StepFailed, StepInterrupted
+from convergence.errors import Cancelled, Invalid, StepFailed, StepInterrupted
+from convergence.model.cancel import CancelToken
 from convergence.warehouse.base import FileForm, QueryLimits
 from convergence.warehouse.bigquery.access import Clients
 from tests.bigquery_rest.faults import Fault
@@ -77,6 +78,27 @@ def test_an_upload_outlasts_failures_that_pass_and_leaves_nothing_after_others(
         tenant.load(load_id="load-2")
     assert tenant.rows("SELECT load_id FROM x_meta_loads") == [("load-1",)]
     assert tables_left(clients) == []
+
+
+def test_an_upload_ends_where_it_is_when_its_token_is_tripped(
+    tenant: "Tenant",
+    make_row: Rows,
+    write_parquet: Write,
+    bigquery_rest: Running,
+    clients: Clients,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cancel = CancelToken()
+
+    def trip(_: str) -> dict[str, str]:
+        cancel.trip(Cancelled("enough"))
+        return {}
+
+    write_parquet([make_row()])
+    monkeypatch.setattr("convergence.warehouse.bigquery.importing.labels_of", trip)
+    with pytest.raises(Cancelled, match="enough"):
+        tenant.warehouse.stage(tenant.request(), cancel)
+    assert (jobs_of(bigquery_rest, "upload"), tables_left(clients)) == ([], [])
 
 
 def test_a_file_that_changes_as_its_rows_go_over_can_be_tried_again(

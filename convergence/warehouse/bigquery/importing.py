@@ -15,6 +15,7 @@ from convergence.warehouse.bigquery.faults import CALL_SECONDS
 from convergence.warehouse.bigquery.jobs import Jobs, labels_of
 from convergence.warehouse.bigquery.places import full
 from convergence.warehouse.bigquery.types import field_of
+from convergence.warehouse.watched import watched
 
 _FORMATS = {FileForm.PARQUET: "PARQUET", FileForm.JSONL: "NEWLINE_DELIMITED_JSON"}
 
@@ -60,11 +61,12 @@ class Importing:
         cancel: CancelToken | None = None,
     ) -> None:
         client = self._clients.of(dataset)
+        read = watched(file, cancel) if cancel is not None else file
         config.labels = labels_of(dataset)
 
         def begin(name: str) -> bigquery.LoadJob:
             return client.load_table_from_file(
-                file,
+                read,
                 full(self._clients.project, dataset, table),
                 rewind=True,
                 size=os.fstat(file.fileno()).st_size,

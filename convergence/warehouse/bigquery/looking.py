@@ -41,7 +41,7 @@ class Looking:
         """The source at this moment; of files no row is in it."""
         if source.files is None:
             return sources.look(self._clients, dataset, source, day)
-        with self._files.opened(source, [day] if day else []) as found:
+        with self._files.opened(source, [day] if day else [], cancel=CancelToken()) as found:
             return _sight(found, source, day)
 
     @contextmanager
@@ -87,11 +87,15 @@ class Looking:
             yield look
 
     def rows_without(
-        self, request: StageRequest, source: GrantedSource, columns: Sequence[str]
+        self,
+        request: StageRequest,
+        source: GrantedSource,
+        columns: Sequence[str],
+        cancel: CancelToken,
     ) -> str:
         """Of a source of files: the rows of the load in which a column is NULL, file by file."""
         day = parts.day_of(request)
-        with self._files.opened(source, [day] if day else []) as found:
+        with self._files.opened(source, [day] if day else [], cancel=cancel) as found:
             return found.rows_without(columns)
 
     def _of_tables(

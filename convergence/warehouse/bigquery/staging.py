@@ -330,7 +330,8 @@ class Staging:
     def _rows_without(self, staged: StagedLoad, columns: Sequence[str], cancel: CancelToken) -> str:
         """Which rows lack a value: those of the files, or keys that find them in the table."""
         if staged.sight is not None and staged.sight.source.files is not None:
-            return self._looking.rows_without(staged.request, staged.sight.source, columns)
+            source = staged.sight.source
+            return self._looking.rows_without(staged.request, source, columns, cancel)
         there = [column.name for column in staged.columns]
         ask = partial(self._answer, staged, cancel=cancel)
         return trouble.rows_without(ask, staged.table, there, columns)

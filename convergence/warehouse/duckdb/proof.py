@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from convergence.errors import StepFailed
+from convergence.model.cancel import CancelToken
 from convergence.model.load import SourceState
 from convergence.model.restatement import Change
 from convergence.warehouse.base import StagedTotals, WriteMode
@@ -13,9 +14,9 @@ from convergence.warehouse.files.sums import source_of
 from convergence.warehouse.files.trouble import check_unchanged
 
 
-def totals_of(staged: StagedLoad) -> StagedTotals:
+def totals_of(staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
     """The sums of both sides. Raises StepFailed for rows of another day, StepInterrupted for files
-    that have changed.
+    that have changed, and what the token says.
     """
     request, sights = staged.request, staged.transaction.prepared.sights
     if staged.written is None:
@@ -24,7 +25,7 @@ def totals_of(staged: StagedLoad) -> StagedTotals:
     source = None
     state = SourceState(files=tuple(shape.state for sight in sights for shape in sight.to_read))
     if parts.is_billing(request):
-        sums = source_of(staged.transaction.cursor, sights, request)
+        sums = source_of(staged.transaction.cursor, sights, request, cancel)
         source, state = sums.totals, sums.state
     check_unchanged(sights)
     return StagedTotals(

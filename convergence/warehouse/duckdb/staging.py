@@ -104,7 +104,7 @@ class Loads:
         """The sums of both sides. When they cannot be taken, the load is discarded."""
         try:
             with self._going_on(staged, cancel):
-                staged.totals = totals_of(staged)
+                staged.totals = totals_of(staged, cancel)
         finally:
             if staged.totals is None:
                 self.discard(staged)

@@ -275,7 +275,7 @@ class DuckdbWarehouse(Warehouse):
             interruptible(cursor, cancel),
             told(),
         ):
-            return survey(cursor, source, files, known, self._shapes)
+            return survey(cursor, source, files, known, self._shapes, cancel)
 
     @override
     def storage_bytes(self, dataset: str) -> int:

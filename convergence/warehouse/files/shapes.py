@@ -17,11 +17,13 @@ from threading import Lock
 import duckdb
 from sqlglot import exp
 
+from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.warehouse.bad_rows import in_words
 from convergence.warehouse.files import lines
 from convergence.warehouse.files.lines import open_text
 from convergence.warehouse.files.types import TEXT, SqlType, described
+from convergence.warehouse.watched import watched
 
 FILE_COLUMN = "x_source_file"
 """Each row's file, as a column of what `reader` reads."""
@@ -108,11 +110,11 @@ def changed_since(states: Iterable[FileState]) -> list[str]:
     return [state.path for state in states if _state_of(Path(state.path)) != state]
 
 
-def digest(path: str) -> str:
+def digest(path: str, cancel: CancelToken) -> str:
     """The hash of a file's bytes; empty when it cannot be opened."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        with Path(path).open("rb") as file, watched(file, cancel) as read:
+            return hashlib.file_digest(read, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     except OSError:
         return ""
 

@@ -64,6 +64,7 @@ class OpenFiles:
     cursor: duckdb.DuckDBPyConnection
     scratch: Path
     sight: Sight
+    cancel: CancelToken
 
     def write_parquet(self) -> Path:
         """The rows of the days in a file: the columns of the export, money exact."""
@@ -79,7 +80,7 @@ class OpenFiles:
         """What the source holds of the load's day, by another read. Raises StepFailed,
         StepInterrupted.
         """
-        return source_of(self.cursor, (self.sight,), request)
+        return source_of(self.cursor, (self.sight,), request, self.cancel)
 
     def rows_without(self, columns: Sequence[str]) -> str:
         """The rows in which a column is NULL, file by file; empty when there is none."""
@@ -109,7 +110,7 @@ class SourceFiles:
         cancel: CancelToken,
     ) -> tuple[Unit, ...]:
         with self._instance(_folders(source)) as (cursor, _), interruptible(cursor, cancel), told():
-            return survey(cursor, source, files, known, self._shapes)
+            return survey(cursor, source, files, known, self._shapes, cancel)
 
     def query(
         self, resolved: Resolved, scope: Scope, limits: QueryLimits, cancel: CancelToken | None
@@ -155,15 +156,15 @@ class SourceFiles:
         source: GrantedSource,
         days: Sequence[date],
         *,
+        cancel: CancelToken,
         where: str = "",
-        cancel: CancelToken | None = None,
     ) -> Iterator[OpenFiles]:
         """Errors of DuckDB's are told of the files, and of `where` they should have gone."""
         with self._instance(_folders(source)) as (cursor, scratch):
             sight = look(cursor, source, self._shapes, days)
             try:
                 with interruptible(cursor, cancel):
-                    yield OpenFiles(cursor=cursor, scratch=scratch, sight=sight)
+                    yield OpenFiles(cursor=cursor, scratch=scratch, sight=sight, cancel=cancel)
             except duckdb.Error as error:
                 table = where or source.table
                 raise explain_failure(cursor, error, table, (sight,), cancel) from error

@@ -11,6 +11,7 @@ import duckdb
 from sqlglot import exp, parse_one
 
 from convergence.errors import StepFailed
+from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals
 from convergence.model.unit import is_of_many, mixed, parted
@@ -33,17 +34,20 @@ class SourceSums:
 
 
 def source_of(
-    cursor: duckdb.DuckDBPyConnection, sights: Sequence[Sight], request: StageRequest
+    cursor: duckdb.DuckDBPyConnection,
+    sights: Sequence[Sight],
+    request: StageRequest,
+    cancel: CancelToken,
 ) -> SourceSums:
     """The source's own sums: those of the survey, if its files are the same now.
 
-    Raises StepFailed, StepInterrupted.
+    Raises StepFailed, StepInterrupted, and what the token says.
     """
     surveyed = request.surveyed
     if surveyed is None:
         days = (request.key.day,)
         sights = [replace(sight, days=days if sight.days else ()) for sight in sights]
-        return source_sums(cursor, sights, request.table)
+        return source_sums(cursor, sights, request.table, cancel)
     there = {shape.state for sight in sights for shape in sight.to_read}
     held = {replace(file, rows=0) for file in surveyed.state.files}
     if other := (there - surveyed.files) | (held - there):
@@ -52,7 +56,7 @@ def source_of(
 
 
 def source_sums(
-    cursor: duckdb.DuckDBPyConnection, sights: Sequence[Sight], table: str
+    cursor: duckdb.DuckDBPyConnection, sights: Sequence[Sight], table: str, cancel: CancelToken
 ) -> SourceSums:
     """The day's sums, straight from the files; and which of them held rows.
 
@@ -69,7 +73,7 @@ def source_sums(
         for group in groups:
             key = MoneyKey(group.invoice_month, group.cost_type, group.currency)
             totals[key] = totals.get(key, Total()) + total(group.rows, group.cost, group.credits)
-        files += _files_with_rows(sight, groups)
+        files += _files_with_rows(sight, groups, cancel)
         times = [group.newest for group in groups if group.newest is not None]
         newest = max([*times, *([newest] if newest else [])], default=None)
     newest = newest.astimezone(UTC) if newest else None
@@ -136,12 +140,14 @@ def _check_accounts(sight: Sight, groups: Sequence[_Group]) -> None:
         raise mixed(sight.source.table, own, path, accounts_of[path], what)
 
 
-def _files_with_rows(sight: Sight, groups: Iterable[_Group]) -> list[FileState]:
+def _files_with_rows(
+    sight: Sight, groups: Iterable[_Group], cancel: CancelToken
+) -> list[FileState]:
     rows = Counter[str]()
     for group in groups:
         rows[group.file] += group.rows
     return [
-        replace(shape.state, rows=rows[shape.path], content_hash=digest(shape.path))
+        replace(shape.state, rows=rows[shape.path], content_hash=digest(shape.path, cancel))
         for shape in sight.to_read
         if rows[shape.path]
     ]

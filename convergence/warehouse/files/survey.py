@@ -7,6 +7,7 @@ from datetime import UTC, timedelta
 import duckdb
 from sqlglot import exp
 
+from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.model.unit import Unit, UnitDay
@@ -39,12 +40,13 @@ def survey(
     files: Sequence[FileState],
     known: Mapping[str, Unit],
     shapes: Shapes,
+    cancel: CancelToken,
 ) -> tuple[Unit, ...]:
     """The units, one for each file; a file of known content is not read again.
 
-    Raises StepInterrupted, Invalid.
+    Raises StepInterrupted, Invalid, and what the token says.
     """
-    hashes = {file.path: digest(file.path) for file in files}
+    hashes = {file.path: digest(file.path, cancel) for file in files}
     same, other = _parted(files, hashes, known)
     found = shapes.of(cursor, other)
     check_kind(source, kind_of(source, names_of(found)))
