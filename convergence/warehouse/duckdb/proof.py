@@ -23,11 +23,13 @@ def totals_of(staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
         staged.written = _written(staged)
     written = staged.written
     source = None
-    state = SourceState(files=tuple(shape.state for sight in sights for shape in sight.to_read))
     if parts.is_billing(request):
         sums = source_of(staged.transaction.cursor, sights, request, cancel)
         source, state = sums.totals, sums.state
-    check_unchanged(sights)
+    else:
+        read = (shape.state for sight in sights for shape in sight.to_read)
+        state = SourceState(files=tuple(read))
+    _check_sources(staged)
     return StagedTotals(
         rows=staged.rows,
         loaded=written.totals,
@@ -37,7 +39,7 @@ def totals_of(staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
         previous_hash=staged.previous.content_hash,
         content_hash=written.content_hash,
         state=state,
-        matched=frozenset(shape.path for sight in sights for shape in sight.shapes),
+        matched=frozenset[str]().union(*(sight.paths for sight in sights)),
         sql=staged.statement,
         changes=_changes(staged),
     )
@@ -52,6 +54,17 @@ def _written(staged: StagedLoad) -> TableSums:
     if request.mode is WriteMode.REPLACE_PARTITION:
         _check_day(staged, written)
     return written
+
+
+def _check_sources(staged: StagedLoad) -> None:
+    """Whether all that was read is as it was. Days whose sums were known before are looked at
+    together: nothing is read of them once their rows are written.
+    """
+    transaction, is_surveyed = staged.transaction, staged.request.surveyed is not None
+    if is_surveyed and transaction.sources_are_same:
+        return
+    check_unchanged(transaction.prepared.sights)
+    transaction.sources_are_same = is_surveyed
 
 
 def _changes(staged: StagedLoad) -> tuple[Change, ...]:

@@ -31,6 +31,8 @@ class Transaction:
     loads: "list[StagedLoad]" = field(default_factory=list)
     holds: ExitStack = field(default_factory=ExitStack)
     is_open: bool = True
+    sources_are_same: bool = False
+    """Whether the sources were as they had been, when all that is to be read of them was read."""
     is_published: bool = False
 
 

@@ -13,6 +13,7 @@ from itertools import groupby
 
 from sqlglot import exp
 
+from convergence.model.load import FileState
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column
 from convergence.model.unit import broken_source
@@ -50,6 +51,14 @@ class Sight:
         if not self.days:
             return self.shapes
         return tuple(shape for shape in self.shapes if any(map(shape.may_hold, self.days)))
+
+    @cached_property
+    def states_to_read(self) -> frozenset[FileState]:
+        return frozenset(shape.state for shape in self.to_read)
+
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        return frozenset(shape.path for shape in self.shapes)
 
 
 def check_readable(sight: Sight) -> None:

@@ -48,7 +48,7 @@ def source_of(
         days = (request.key.day,)
         sights = [replace(sight, days=days if sight.days else ()) for sight in sights]
         return source_sums(cursor, sights, request.table, cancel)
-    there = {shape.state for sight in sights for shape in sight.to_read}
+    there = frozenset[FileState]().union(*(sight.states_to_read for sight in sights))
     held = {replace(file, rows=0) for file in surveyed.state.files}
     if other := (there - surveyed.files) | (held - there):
         raise changed_while_read(sorted({file.path for file in other}))
