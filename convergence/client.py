@@ -95,7 +95,7 @@ class Client(Protocol):
         ...
 
     def restatements(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
-    def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]: ...
+    def reconciliation(self, tenant_id: str, chosen: Json) -> Json: ...
     def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
 
     def quality(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]: ...
@@ -280,10 +280,8 @@ class HttpClient(Remote, Client):
         return list(self._pages("/costs/restatements", params, limit, self._caller))
 
     @override
-    def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]:
-        params = _of(tenant_id) | chosen
-        items: list[Json] = self._ask("GET", "/costs/reconciliation", params=params)["items"]
-        return items
+    def reconciliation(self, tenant_id: str, chosen: Json) -> Json:
+        return self._ask("GET", "/costs/reconciliation", params=_of(tenant_id) | chosen)
 
     @override
     def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:

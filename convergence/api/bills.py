@@ -35,12 +35,12 @@ def list_restatements(
 @router.get("/reconciliation", operation_id="get_reconciliation")
 def get_reconciliation(
     door: Anyone, wanted: Annotated[wire.ReconciliationQuery, Query()], there: WhileThere
-) -> wire.Page[wire.ReconciliationOut]:
+) -> wire.ReconciliationsOut:
     """By invoice month, cost type and currency: our totals, the source's, and the runs."""
     tenant_id = whose(door, wanted.tenant_id)
     who = asker(door, tenant_id, there)
     found = reconcile.reconciliation(door.service, tenant_id, wanted.month, who)
-    return wire.Page(items=[wire.reconciliation_out(item) for item in found])
+    return wire.reconciliations_out(found, reconcile.incomplete_days(door.service, tenant_id))
 
 
 def whose(door: Door, asked: str | None) -> str:

@@ -224,13 +224,17 @@ def reconcile(
         str | None, typer.Option(metavar="YYYYMM", help="Of this invoice month alone.")
     ] = None,
 ) -> None:
-    """Compare the bill with its source, month by month; exit code 1 when they differ."""
+    """Compare the bill with its source, month by month; exit code 1 when they differ, or a day
+    lacks rows that could not be loaded.
+    """
     with call.client() as client:
-        items = client.reconciliation(tenant, {"invoice_month": month} if month else {})
+        answer = client.reconciliation(tenant, {"invoice_month": month} if month else {})
+    items, lacking = answer["items"], answer["incomplete_days"]
     is_table = call.format is Format.TABLE
     rows = [{**item, "run_ids": _few(item["run_ids"])} for item in items] if is_table else items
     show_rows(rows, RECONCILED, call.format)
-    if not all(item["is_equal"] for item in items):
+    _tell_of_incomplete(lacking, [])
+    if lacking or not all(item["is_equal"] for item in items):
         raise typer.Exit(1)
 
 

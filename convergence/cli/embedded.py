@@ -253,13 +253,14 @@ class EmbeddedClient(EmbeddedTenants):
             self._service, tenant_id, wire.checked(wire.RestatementsQuery, chosen), limit
         )
 
-    def reconciliation(self, tenant_id: str, chosen: Json) -> list[Json]:
+    def reconciliation(self, tenant_id: str, chosen: Json) -> Json:
         from convergence.engine import reconcile
 
         self._take_home()
         month = wire.checked(wire.ReconciliationQuery, chosen).month
         found = reconcile.reconciliation(self._service, tenant_id, month)
-        return [wire.reconciliation_out(item).model_dump(mode="json") for item in found]
+        lacking = reconcile.incomplete_days(self._service, tenant_id)
+        return wire.reconciliations_out(found, lacking).model_dump(mode="json")
 
     def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
         self._take_home()

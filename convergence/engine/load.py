@@ -32,6 +32,8 @@ from convergence.store import incomplete, loads, restatements, tenants, usage
 from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
 GIGABYTE = 10**9
+UNKNOWN = frozenset({EXPIRED, "source_missing"})
+"""Codes of failures that say nothing of a day's rows."""
 TOLD = 5
 """So many files of a day are told of one by one."""
 
@@ -61,7 +63,7 @@ class Loader:
             try:
                 return finished or self._load(request, options)
             except (StepFailed, WarehouseError) as error:
-                if request.limit is None and error.code != EXPIRED:
+                if request.limit is None and error.code not in UNKNOWN:
                     self._note_failed(request.key, error)
                 raise
 

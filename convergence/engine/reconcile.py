@@ -5,13 +5,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from convergence.engine import costs, recall
 from convergence.engine.at_schema import first_kept
 from convergence.engine.service import Service
 from convergence.errors import Conflict, Invalid
-from convergence.model.cost import CostQuery, Dimension, Part
+from convergence.model.cost import Calendar, CostQuery, Dimension, Part
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.load import IncompleteDay
 from convergence.model.money import MoneyKey, Total
@@ -21,20 +22,46 @@ from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_axes import PACIFIC
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 
+DAY = timedelta(days=1)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Bill:
-    """Costs, with when their newest row was exported, which of an earlier bill is not known, and
-    the last day taken for complete, None where nothing was loaded; when rows were first loaded at
-    all; days that lack rows; the part that follows, if there is one.
+    """Costs, with when their newest row was exported, which of an earlier bill is not known; when
+    rows were first loaded at all; usage days that lack rows; the part that follows, if there is
+    one. `settled_to` is the last day in UTC whose rows have had time to arrive.
     """
 
     result: Result
+    calendar: Calendar
     fresh_at: datetime | None
-    complete_to: date | None
+    settled_to: date | None
     first_loaded_at: datetime | None
     incomplete: Sequence[IncompleteDay]
     following: Part | None = None
+
+    @property
+    def complete_to(self) -> date | None:
+        """The last day of the calendar up to which all are complete; None where none is."""
+        if self.settled_to is None or None in self._lacking:
+            return None
+        before = (day - DAY for day in self._lacking if day)
+        last: date = min((self.settled_to, *before))
+        return last - self._reach
+
+    def is_complete(self, day: date) -> bool:
+        """Of a day of the calendar: one of the provider's time zone lies in two in UTC."""
+        last = day + self._reach
+        is_settled = self.settled_to is not None and last <= self.settled_to
+        return is_settled and self._lacking.isdisjoint({None, day, last})
+
+    @property
+    def _reach(self) -> timedelta:
+        return timedelta() if self.calendar is Calendar.USAGE_UTC else DAY
+
+    @cached_property
+    def _lacking(self) -> frozenset[date | None]:
+        return frozenset(each.day for each in self.incomplete)
 
 
 def reconciliation(
@@ -89,6 +116,12 @@ def reconciliation(
     ]
 
 
+def incomplete_days(service: Service, tenant_id: str) -> list[IncompleteDay]:
+    """Days that lack rows of a source, which no sum of what was loaded can tell."""
+    with service.database.read() as tx:
+        return incomplete.find(tx, tenant_id, BILLING_TABLE)
+
+
 def bill(
     service: Service,
     tenant_id: str,
@@ -115,8 +148,9 @@ def bill(
         lacking = incomplete.find(tx, tenant_id, BILLING_TABLE, until=past)
     return Bill(
         result=result,
+        calendar=question.calendar,
         fresh_at=None if past else costs.newest_export_time(service, tenant_id, asker),
-        complete_to=min(loaded, arrived) if loaded and all(d.day for d in lacking) else None,
+        settled_to=min(loaded, arrived) if loaded else None,
         first_loaded_at=first_loaded_at,
         incomplete=lacking,
     )

@@ -220,6 +220,9 @@ def test_costs_name_a_day_that_could_not_be_loaded(acme: Cdp, export: Path) -> N
     shown = acme("costs", "summary", "-t", "acme", "--group-by", "day", "-o", "csv")
     assert f"{DAY} lacks rows of " in shown.err
     assert "(source_shrank): cdp runs show" in shown.err
+    proof = acme("costs", "reconcile", "-t", "acme", "--json")
+    assert (proof.code, [item["is_equal"] for item in proof.json]) == (1, [True, True])
+    assert f"{DAY} lacks rows of " in proof.err
 
 
 def test_a_bill_is_exported_whole_to_a_file_or_to_stdout(acme: Cdp, tmp_path: Path) -> None:

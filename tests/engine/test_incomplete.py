@@ -1,12 +1,14 @@
 """A day whose newest load failed is not complete, until it is loaded well."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from convergence.engine import reconcile
 from convergence.engine.reconcile import Bill
 from convergence.engine.service import Service
+from convergence.model.cost import Calendar
 from convergence.model.run import Status
 from convergence.store import sources
 from tests.conftest import EXPORT
@@ -38,9 +40,47 @@ def test_a_day_whose_file_vanished_is_incomplete_until_the_loss_is_accepted(
     gone.unlink()
     runs = [run_sync(service) for _ in range(2)]
     assert lacking(service) == [(OLD, "source_shrank", runs[1].run_id)]
-    assert bill(service).complete_to == date(2024, 11, 2)
+    assert bill(service).complete_to == date(2024, 9, 30)
+    assert not bill(service).is_complete(date.fromisoformat(OLD))
     assert reconcile.bill(service, "acme", ALL, before).incomplete == []
     assert run_sync(service, allow_shrink=True).status is Status.COMPLETED
+    assert lacking(service) == []
+
+
+def test_days_are_complete_up_to_one_that_was_refused_and_has_no_rows(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "1", "", "202410"), ("2024-10-03", "1", "", "202410"))
+    export(("2024-10-02", "what", "", "202410"), name="broken.csv")
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_broken")
+    found = bill(service)
+    assert (found.complete_to, lacking(service)) == (
+        date.fromisoformat(OLD),
+        [("2024-10-02", "source_broken", run.run_id)],
+    )
+    assert [found.is_complete(date(2024, 10, day)) for day in (1, 2, 3, 4)] == [
+        *(True, False, True, False)
+    ]
+
+
+def test_a_day_of_the_provider_is_complete_when_both_its_days_in_utc_are(
+    service: Service, export: Export
+) -> None:
+    export(*((f"2024-10-{day:02}", "1", "", "202410") for day in range(1, 5)))
+    run_sync(service)
+    assert bill(service).complete_to == date(2024, 10, 4)
+    pacific = replace(ALL, calendar=Calendar.USAGE_PACIFIC)
+    found = reconcile.bill(service, "acme", pacific)
+    assert found.complete_to == date(2024, 10, 3)
+    assert [found.is_complete(date(2024, 10, day)) for day in (3, 4)] == [True, False]
+
+
+def test_a_source_without_files_says_nothing_of_a_day(service: Service, export: Export) -> None:
+    path = export((OLD, "1", "", "202410"))
+    run_sync(service)
+    path.unlink()
+    assert run_sync(service, BILLING, OLD).error_code == "source_missing"
     assert lacking(service) == []
 
 

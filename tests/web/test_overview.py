@@ -53,6 +53,7 @@ def test_a_day_that_lacks_rows_needs_attention(bill: Bill) -> None:
         with bill.service.database.write() as tx:
             incomplete.clear(tx, "acme", key)
     assert "Costs of 4 Nov 2024 may lack rows of query: source_shrank" in text_of(overview)
+    assert "Reconciled, but for days that lack rows" in text_of(overview)
     assert "could not be loaded: 4 Nov 2024 (source_shrank)" in text_of(costs)
     assert all(f'href="/runs/{run_id}"' in page for page in (overview, costs))
 

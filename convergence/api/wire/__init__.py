@@ -8,9 +8,11 @@ from convergence.api.wire.backup import BackupOut, KeptOut, backup_out
 from convergence.api.wire.bill import (
     ReconciliationOut,
     ReconciliationQuery,
+    ReconciliationsOut,
     RestatementOut,
     RestatementsQuery,
     reconciliation_out,
+    reconciliations_out,
     restatement_out,
 )
 from convergence.api.wire.credential import CredentialIn, CredentialOut, credential_out
@@ -164,6 +166,7 @@ __all__ = [
     "Ready",
     "ReconciliationOut",
     "ReconciliationQuery",
+    "ReconciliationsOut",
     "RestatementOut",
     "RestatementsQuery",
     "ResultOut",
@@ -220,6 +223,7 @@ __all__ = [
     "quality_shown",
     "queue_out",
     "reconciliation_out",
+    "reconciliations_out",
     "restatement_out",
     "result_out",
     "run_out",

@@ -1,14 +1,17 @@
 """The bill over time: restatements, and the reconciliation with the source."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from convergence.api.wire.shape import Exact, Out, any_day
+from convergence.api.wire.shape import Exact, Out, Page, any_day
 from convergence.errors import Invalid
 from convergence.model.invoice import MonthState, Reconciliation
+from convergence.model.load import IncompleteDay
 from convergence.model.restatement import Reason, Restatement
 
 MONTH = re.compile(r"\d{4}(0[1-9]|1[0-2])")
@@ -59,6 +62,18 @@ class RestatementOut(Out):
     source: str
 
 
+class IncompleteDayOut(Out):
+    """A usage day that lacks rows of a source: the run could not load it. `day` is null where the
+    days of the rows cannot be told: it may be any.
+    """
+
+    day: date | None
+    source: str
+    code: str
+    run_id: str
+    since: datetime
+
+
 class ReconciliationQuery(BaseModel):
     """Of one invoice month, or of all."""
 
@@ -97,6 +112,25 @@ class ReconciliationOut(Out):
     kept_net: Exact
     is_equal: bool
     run_ids: list[str]
+
+
+class ReconciliationsOut(Page[ReconciliationOut]):
+    """What was loaded, proven; and the days that lack rows, which were never loaded."""
+
+    incomplete_days: list[IncompleteDayOut]
+
+
+def incomplete_out(found: Sequence[IncompleteDay]) -> list[IncompleteDayOut]:
+    return [IncompleteDayOut.model_validate(asdict(each)) for each in found]
+
+
+def reconciliations_out(
+    found: Sequence[Reconciliation], lacking: Sequence[IncompleteDay]
+) -> ReconciliationsOut:
+    return ReconciliationsOut(
+        items=[reconciliation_out(item) for item in found],
+        incomplete_days=incomplete_out(lacking),
+    )
 
 
 def restatement_out(value: Restatement) -> RestatementOut:

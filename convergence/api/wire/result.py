@@ -4,7 +4,7 @@ import base64
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Protocol
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
-from convergence.api.wire.bill import moment
+from convergence.api.wire.bill import IncompleteDayOut, incomplete_out, moment
 from convergence.api.wire.shape import In, Out, Page, any_day
 from convergence.errors import Invalid
 from convergence.model.cost import (
@@ -55,6 +55,7 @@ class BillOfRows(Protocol):
     def incomplete(self) -> Sequence[IncompleteDay]: ...
     @property
     def following(self) -> Part | None: ...
+    def is_complete(self, day: date) -> bool: ...
 
 
 class QueryIn(In):
@@ -176,22 +177,10 @@ class CostItem(Out):
     net: str | None
 
 
-class IncompleteDayOut(Out):
-    """A usage day that lacks rows of a source: the run could not load it. `day` is null where the
-    days of the rows cannot be told: it may be any.
-    """
-
-    day: date | None
-    source: str
-    code: str
-    run_id: str
-    since: datetime
-
-
 class CostsOut(Page[CostItem]):
-    """`fresh_at` is when the newest row was exported; later days than `complete_to` are still
-    coming in or not loaded, `incomplete_days` lack rows, and grouped by day each item says so.
-    Before `first_loaded_at` there was no bill.
+    """`fresh_at` is when the newest row was exported; up to `complete_to` all days of the calendar
+    are complete: their rows have had time to arrive, and none of them is one of `incomplete_days`,
+    which lack rows. Grouped by day each item says so. Before `first_loaded_at` there was no bill.
     """
 
     fresh_at: datetime | None
@@ -227,18 +216,16 @@ def costs_out(bill: BillOfRows, next_cursor: str | None = None) -> CostsOut:
     """Each group by its columns. Raises Invalid when there are too many for an answer."""
     check_whole(bill.result)
     names = [name for name, _ in bill.result.columns]
-    lacking = {each.day for each in bill.incomplete}
     items = [dict(zip(names, map(json_value, row), strict=True)) for row in bill.result.rows]
     for item, row in zip(items, bill.result.rows, strict=True):
         if "day" in item:
-            day, last = row[names.index("day")], bill.complete_to
-            item["is_complete"] = last is not None and day <= last and day not in lacking
+            item["is_complete"] = bill.is_complete(row[names.index("day")])
     return CostsOut(
         items=[CostItem.model_validate(item) for item in items],
         fresh_at=bill.fresh_at,
         complete_to=bill.complete_to,
         first_loaded_at=bill.first_loaded_at,
-        incomplete_days=[IncompleteDayOut.model_validate(asdict(each)) for each in bill.incomplete],
+        incomplete_days=incomplete_out(bill.incomplete),
         next_cursor=next_cursor,
     )
 
