@@ -51,7 +51,8 @@ class FileState:
 
     `content_hash`, of its bytes, is told of the files that held rows; size and times decide whether
     a file is the same without reading it. `ctime_ns` moves whenever a file is written or replaced,
-    also where the modification time was put back.
+    also where the modification time was put back; of rows in a table without partitions it is a
+    number that changes with them, and their `size` is 0.
     """
 
     path: str
@@ -65,12 +66,16 @@ class FileState:
     def changed_at(self) -> datetime:
         return datetime.fromtimestamp(self.mtime_ns / 10**9, UTC)
 
+    @property
+    def _stat(self) -> tuple[int, int, int]:
+        return self.size, self.mtime_ns, self.ctime_ns
+
     def holds_as(self, other: "FileState") -> bool:
         """Whether both gave the same rows: by their bytes, where these are known."""
         if self.content_hash and other.content_hash:
             same = self.content_hash == other.content_hash
         else:
-            same = (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+            same = self._stat == other._stat
         return same and self.rows == other.rows
 
 

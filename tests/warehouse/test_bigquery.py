@@ -312,6 +312,7 @@ def test_a_copy_of_an_export_without_partitions_loads_and_its_changes_are_found(
     copy.write([make_row(cost=777.0)], "first")
     corrected = tenant.warehouse.files_of(source)
     assert corrected != before
+    assert {unit.size for unit in corrected} == {0}
     copy.write([make_row(cost=777.0)], "first")
     assert tenant.warehouse.files_of(source) == corrected
     copy.write([make_row()], "late")

@@ -63,10 +63,12 @@ class ProofOut(Out):
 
 
 class FileOut(Out):
-    """A file of the source as it was read; `rows` of the day, `content_hash` of its bytes."""
+    """A file of the source as it was read; `rows` of the day, `content_hash` of its bytes. The
+    `size` of rows in a table without partitions is not known.
+    """
 
     path: str
-    size: int
+    size: int | None
     modified_ns: int
     rows: int
     content_hash: str
@@ -149,7 +151,7 @@ def _proofs(ours: Totals, source: Totals) -> list[ProofOut]:
 def _file(file: FileState) -> FileOut:
     return FileOut(
         path=file.path,
-        size=file.size,
+        size=file.size or None,
         modified_ns=file.mtime_ns,
         rows=file.rows,
         content_hash=file.content_hash,

@@ -163,8 +163,13 @@ def units(
         with told():
             rows = list(job.result(retry=RETRY, timeout=CALL_SECONDS))
         found += [
-            FileState(path=f"{export.name}${name}", size=int(size), mtime_ns=_nanoseconds(newest))
-            for name, size, newest in (row.values() for row in rows)
+            FileState(
+                path=f"{export.name}${name}",
+                size=size or 0,
+                mtime_ns=_nanoseconds(newest),
+                ctime_ns=print_ or 0,
+            )
+            for name, size, newest, print_ in (row.values() for row in rows)
         ]
         if job.ended is not None:
             moments.append(job.ended)
@@ -178,7 +183,7 @@ def _partitions(export: Export) -> exp.Select:
         exp.func("STARTS_WITH", exp.column("partition_id"), exp.Literal.string("__"))
     )
     return (
-        exp.select("partition_id", "total_logical_bytes", "last_modified_time")
+        exp.select("partition_id", "total_logical_bytes", "last_modified_time", exp.null())
         .from_(view)
         .where(exp.column("table_name").eq(exp.Literal.string(export.table)), is_kept)
         .where(exp.column("total_rows") > 0)
@@ -186,8 +191,8 @@ def _partitions(export: Export) -> exp.Select:
 
 
 def _arrivals(export: Export) -> exp.Select:
-    """Without partitions by arrival: rows by the day they were exported. For their size stands a
-    number that is another when their count or an amount is: a copy may be corrected in place.
+    """Without partitions by arrival: rows by the day they were exported; of what size is not told,
+    but a number that is another when their count or an amount is: a copy may be corrected in place.
     """
     newest = exp.Max(this=exp.column(EXPORTED, quoted=True))
     cost = exp.Sum(this=_exact("cost"))
@@ -196,7 +201,7 @@ def _arrivals(export: Export) -> exp.Select:
     text = exp.Anonymous(this="TO_JSON_STRING", expressions=[facts])
     print_ = exp.Abs(this=exp.Anonymous(this="FARM_FINGERPRINT", expressions=[text]))
     return (
-        exp.select(exp.alias_(_day_of(export), "arrival"), print_, newest)
+        exp.select(exp.alias_(_day_of(export), "arrival"), exp.null(), newest, print_)
         .from_(_table(export, None))
         .group_by("arrival")
     )

@@ -66,8 +66,10 @@ def same(files: Sequence[FileState], known: Mapping[str, Unit]) -> dict[str, Uni
 
 
 def _hash(file: FileState) -> str:
-    """A partition tells by its size and the time of its change whether it is another now."""
-    text = f"{file.path} {file.size} {file.mtime_ns}"
+    """A partition tells by its size and the time of its change whether it is another now; what is
+    none, by a number made of its rows.
+    """
+    text = f"{file.path} {file.size} {file.mtime_ns} {file.ctime_ns}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
