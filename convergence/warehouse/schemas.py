@@ -5,7 +5,7 @@ record as a mapping of columns, a repeated record as a list of one mapping.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -87,6 +87,12 @@ def gcp_export() -> ExportSchema:
     return ExportSchema(
         name="gcp_export", columns=_columns(body["columns"]), required=frozenset(body["required"])
     )
+
+
+def whole_columns(paths: Iterable[str]) -> list[str]:
+    """The paths in order, but for members of records that are named as a whole."""
+    named = set(paths)
+    return sorted(path for path in named if path.partition(".")[0] not in named - {path})
 
 
 @cache

@@ -6,6 +6,7 @@ from sqlglot import exp
 
 from convergence.model.table import Column, Mode
 from convergence.warehouse.bigquery.types import data_type, type_text
+from convergence.warehouse.schemas import whole_columns
 
 _ELEMENT, _NUMBER = "element_", "number_"
 
@@ -22,7 +23,7 @@ def canonical(wanted: Sequence[Column], live: Sequence[Column]) -> list[exp.Expr
 def lacking(required: Iterable[str], live: Sequence[Column]) -> list[str]:
     """The required columns, or members of records, that a table does not have."""
     paths = {path for column in live for path in _paths(column)}
-    return sorted(path for path in required if path not in paths)
+    return whole_columns(path for path in required if path not in paths)
 
 
 def _paths(column: Column) -> list[str]:

@@ -5,13 +5,14 @@ STRUCT, JSON text, or the literal that Python prints; times without a zone are U
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from sqlglot import exp, parse_one
 
 from convergence.model.table import Column, Mode
 from convergence.warehouse.files.types import TEXT, SqlType, duck_type
+from convergence.warehouse.schemas import gcp_export
 from convergence.warehouse.sql import exact
 
 _INTEGERS = frozenset(
@@ -59,10 +60,11 @@ class Found:
     type: SqlType
 
     def may_have(self, member: str) -> bool:
-        """Whether a record has the member, as far as the type says."""
-        if self.type.id == "struct":
-            return member in self.type.children
-        return self.type.is_text
+        """Whether a record, or each of a list, has the member, as far as the type says."""
+        type_ = self.type.children["child"] if self.type.id == "list" else self.type
+        if type_.id == "struct":
+            return member in type_.children
+        return type_.is_text
 
     def members(self) -> dict[str, "Found"]:
         return {
@@ -136,10 +138,26 @@ def _struct_of_json(text: exp.Expr, column: Column, name: str) -> exp.Expr:
     kind = _call("JSON_TYPE", text)
     return exp.Case(
         ifs=[
+            *_without_required(text, members, name),
             exp.If(this=exp.EQ(this=kind, expression=exp.Literal.string("OBJECT")), true=record),
             exp.If(this=_is_given(text), true=_error(f"{name} is not a record: ", text)),
         ]
     )
+
+
+def _without_required(text: exp.Expr, members: Mapping[str, Found], name: str) -> Iterator[exp.If]:
+    """What a record in a list must say, be it null: an amount of another name would be lost."""
+    list_ = name.removesuffix("[]")
+    required = gcp_export().required if name != list_ else frozenset[str]()
+    for member, found in members.items():
+        if f"{list_}.{member}" not in required:
+            continue
+        path = exp.Literal.string(f"$.{json.dumps(member)}")
+        is_null = exp.Is(this=found.value.copy(), expression=exp.null())
+        is_absent = exp.and_(is_null, exp.not_(_call("JSON_EXISTS", text, path)))
+        is_record = exp.EQ(this=_call("JSON_TYPE", text), expression=exp.Literal.string("OBJECT"))
+        lacks = _error(f"{list_} has a record without {member}: ", text)
+        yield exp.If(this=exp.and_(is_record, is_absent), true=lacks)
 
 
 def _as_json(text: exp.Expr, column: Column) -> exp.Expr:

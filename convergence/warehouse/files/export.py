@@ -21,7 +21,7 @@ from convergence.warehouse.files import convert
 from convergence.warehouse.files.convert import Found, WrongType
 from convergence.warehouse.files.shapes import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
 from convergence.warehouse.files.types import SqlType
-from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.schemas import gcp_export, whole_columns
 
 __all__ = [
     "Sight",
@@ -108,7 +108,7 @@ def _misbuilt(columns: tuple[tuple[str, SqlType], ...]) -> str:
     """What of the export's columns is missing or of a wrong type; empty when all is well."""
     schema = gcp_export()
     available = found_in(columns)
-    lacking = sorted(path for path in schema.required if not _has(path, available))
+    lacking = whole_columns(path for path in schema.required if not _has(path, available))
     if lacking:
         said = "it lacks the column " + ", ".join(lacking)
         is_written_otherwise = {name.lower() for name in available} & {*lacking}
