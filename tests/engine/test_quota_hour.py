@@ -42,7 +42,7 @@ def service(
     monkeypatch.setattr(attempt, "_pause", lambda seconds, *_: clock.advance(seconds=seconds))
     monkeypatch.setattr(jobs, "BACKOFF_SECONDS", 0.001)
     quick = faults.RETRY.with_delay(0.001, 0.002).with_timeout(0.005)
-    for room in ("jobs", "tables", "sources", "staging"):
+    for room in ("jobs", "tables", "sources", "proof"):
         monkeypatch.setattr(f"convergence.warehouse.bigquery.{room}.RETRY", quick)
     settings = Settings(home=tmp_path / "home", warehouse="bigquery")
     made = wiring.build(settings.model_copy(update={"bigquery_endpoint": bigquery_rest.url}))

@@ -28,9 +28,10 @@ from convergence.warehouse.bigquery.capability import Partitions
 from convergence.warehouse.bigquery.faults import CALL_SECONDS
 from convergence.warehouse.bigquery.jobs import Jobs
 from convergence.warehouse.bigquery.places import full, place
-from convergence.warehouse.bigquery.staging import LOADS, StagedLoad, Staging, explained
+from convergence.warehouse.bigquery.staging import Staging
 from convergence.warehouse.bigquery.tables import Tables
 from convergence.warehouse.bigquery.types import field_of
+from convergence.warehouse.bigquery.written import LOADS, StagedLoad, explained
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill
 

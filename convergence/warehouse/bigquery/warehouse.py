@@ -50,9 +50,10 @@ from convergence.warehouse.bigquery.reading import (
     retold,
 )
 from convergence.warehouse.bigquery.sources import Sight
-from convergence.warehouse.bigquery.staging import StagedLoad, Staging, explained
+from convergence.warehouse.bigquery.staging import Staging
 from convergence.warehouse.bigquery.tables import Tables
 from convergence.warehouse.bigquery.uploads import Uploads
+from convergence.warehouse.bigquery.written import StagedLoad, explained
 from convergence.warehouse.files.reading import files_of
 from convergence.warehouse.files.source_files import SourceFiles
 from convergence.warehouse.schemas import central_schemas
