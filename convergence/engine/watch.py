@@ -60,6 +60,7 @@ class Watch(SourceWatch):
             known=known,
             seen=self._seen(source, files, _without(known, afresh), now),
             published=published,
+            links={link: file.path for file in files for link in file.links},
             is_first=mark is None or mark.watermark is None,
         )
         allow = allow_shrink or self.run.allow_shrink

@@ -61,6 +61,8 @@ class FileState:
     ctime_ns: int = 0
     rows: int = 0
     content_hash: str = field(default="", compare=False)
+    links: tuple[str, ...] = field(default=(), compare=False)
+    """Other names by which the source has it, too: it is read once."""
 
     @property
     def changed_at(self) -> datetime:
@@ -79,6 +81,12 @@ class FileState:
         return same and self.rows == other.rows
 
 
+def _kept(file: FileState) -> dict[str, Any]:
+    values = asdict(file)
+    del values["links"]
+    return values
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
     """What a source was when it was read: its newest export time, and its files that held rows."""
@@ -93,7 +101,7 @@ class SourceState:
     def to_json(self) -> dict[str, Any]:
         return {
             "max_export_time": self.max_export_time.isoformat() if self.max_export_time else None,
-            "files": [asdict(file) for file in self.files],
+            "files": [_kept(file) for file in self.files],
             **({"narrowing": self.narrowing} if self.narrowing else {}),
             **({"is_elsewhere": True} if self.is_elsewhere else {}),
         }

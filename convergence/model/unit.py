@@ -79,6 +79,8 @@ class Survey:
     published: Mapping[date, SourceState | None]
     is_first: bool
     """Whether nothing was ever settled: then days are loaded, and none is restated."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Names that lead to another file of the source, which is read once."""
     problems: Problems = field(default_factory=dict)
 
     @cached_property

@@ -10,6 +10,7 @@ import pytest
 
 from convergence.engine.service import Service
 from convergence.model.run import Status
+from convergence.store import events
 from tests.engine.test_sync import OLD, YOUNG, by_day, facts, run_sync
 
 Export = Callable[..., Path]
@@ -93,6 +94,31 @@ def test_files_that_were_copied_to_their_place_again_are_hashed_once_and_not_loa
         assert facts(service, run_sync(service))["files_changed"] == 0
     assert surveyed == [1]
     assert by_day(service) == before
+
+
+def test_a_link_to_a_file_of_the_source_is_told_of_and_counts_once(
+    service: Service, export: Export
+) -> None:
+    path = export((OLD, "1", "", "202410"))
+    link = path.with_name("link.csv")
+    link.symlink_to(path)
+    for _ in range(2):
+        run = run_sync(service)
+        assert by_day(service)[OLD][:2] == (1, Decimal(1))
+        with service.database.read() as tx:
+            said = [event.message for event in events.page(tx, "acme", run.run_id, limit=100)]
+        assert f"links to files that are read once: {link} is {path}" in said
+
+
+def test_a_link_to_a_file_elsewhere_fails_as_what_it_is(
+    service: Service, export: Export, tmp_path: Path
+) -> None:
+    path = export((OLD, "1", "", "202410"))
+    shutil.copy(path, tmp_path / "elsewhere.csv")
+    path.with_name("link.csv").symlink_to(tmp_path / "elsewhere.csv")
+    run = run_sync(service)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_broken")
+    assert "link.csv: it is a link to a file outside of the source's folder" in (run.error or "")
 
 
 def test_an_audit_finds_what_no_file_tells(service: Service, export: Export) -> None:

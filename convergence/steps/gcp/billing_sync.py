@@ -111,6 +111,7 @@ class Sync:
     def load(self, days: Iterable[date], *, only_stale: bool) -> Report:
         """Load the days, then remember the source as it was surveyed, and tell what failed."""
         self._tell_of_columns()
+        self._tell_of_links()
         by_day = self.survey.by_day(frozenset(days))
         stale = []
         for held in by_day.values():
@@ -214,6 +215,12 @@ class Sync:
                 f"{self.survey.source} have: NULL in the bill",
                 Level.WARNING,
             )
+
+    def _tell_of_links(self) -> None:
+        links = [f"{link} is {path}" for link, path in self.survey.links.items()]
+        if links:
+            more = f"; and {len(links) - TOLD} more" if len(links) > TOLD else ""
+            self.context.log(f"links to files that are read once: {'; '.join(links[:TOLD])}{more}")
 
     def _check(self) -> None:
         """Raise for what failed: StepInterrupted when trying again may help all of it."""

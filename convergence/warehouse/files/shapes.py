@@ -3,8 +3,8 @@
 import csv
 import hashlib
 import re
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -84,9 +84,24 @@ def folder_of(pattern: str) -> Path:
 
 
 def match_files(pattern: str) -> tuple[FileState, ...]:
-    """The files a glob matches now, by path, each once, links resolved."""
-    paths = sorted({Path(match).resolve() for match in _matches(pattern)})
-    return tuple(state for path in paths if (state := _state_of(path)))
+    """The files a glob matches now, by path, each once, links resolved; one that leads out of
+    the folder is itself.
+    """
+    folder = folder_of(pattern)
+    names: dict[Path, list[Path]] = defaultdict(list)
+    for match in map(Path, _matches(pattern)):
+        path = match.resolve()
+        names[path if path.is_relative_to(folder) else match].append(match)
+    found = ((_state_of(path), matches) for path, matches in sorted(names.items()))
+    return tuple(replace(state, links=_links(state, of)) for state, of in found if state)
+
+
+def _links(state: FileState, names: Sequence[Path]) -> tuple[str, ...]:
+    """Which of the names lead to the file by a link, where it has several."""
+    if len(names) == 1:
+        return ()
+    itself = Path(state.path)
+    return tuple(str(n) for n in sorted(names) if n.parent.resolve() / n.name != itself)
 
 
 def _state_of(path: Path) -> FileState | None:
@@ -192,6 +207,9 @@ def _table_function(name: str, paths: Iterable[str], options: dict[str, exp.Expr
     return exp.Table(this=exp.Anonymous(this=name, expressions=[files, *named]))
 
 
+_LEADS_OUT = "it is a link to a file outside of the source's folder, which no run may read"
+
+
 def _describe(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
     suffixes = [suffix.lower() for suffix in Path(state.path).suffixes if suffix != ".gz"]
     format_ = _SUFFIXES.get(suffixes[-1] if suffixes else "")
@@ -199,6 +217,8 @@ def _describe(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
         return FileShape(state=state, fault="its name ends in neither .parquet, .csv nor .json")
     if state.size == 0:
         return FileShape(state=state, format=format_, fault="it is empty")
+    if Path(state.path).resolve() != Path(state.path):
+        return FileShape(state=state, format=format_, fault=_LEADS_OUT)
     try:
         return _DESCRIBE[format_](cursor, state)
     except (duckdb.Error, OSError, EOFError, ValueError, csv.Error) as error:
