@@ -11,7 +11,7 @@ from fastapi import Query
 
 from convergence.api import wire
 from convergence.errors import Invalid
-from convergence.model.cost import Part
+from convergence.model.cost import Part, other_question
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -54,11 +54,13 @@ def read_moment(cursor: str | None) -> tuple[datetime, str] | None:
     return _moment(text), name
 
 
-def read_day(cursor: str | None) -> tuple[date, str] | None:
-    """The day and the name that a cursor holds. Raises Invalid."""
+def read_day(cursor: str | None, question: str) -> tuple[date, str] | None:
+    """The day and the name that a cursor of the question holds. Raises Invalid."""
     if cursor is None:
         return None
-    text, name = _read(cursor, 2)
+    text, name, asked = _read(cursor, 3)
+    if asked != question:
+        raise other_question()
     try:
         return date.fromisoformat(text), name
     except ValueError as error:

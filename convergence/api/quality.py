@@ -45,21 +45,22 @@ def get_lineage(
 ) -> wire.Page[wire.OriginOut]:
     """The loads that hold the rows of a cost: runs, queries, files, proof; latest days first."""
     tenant_id = whose(door, wanted.tenant_id)
-    after = paging.read_day(wanted.cursor)
+    question = wanted.to_question()
+    after = paging.read_day(wanted.cursor, question.digest)
     found = lineage.trace(
         door.service,
         tenant_id,
-        wanted.to_question(),
+        question,
         limit=wanted.limit + 1,
         after=after,
         asker=asker(door, tenant_id, there),
     )
-    return paging.page_of(found, wanted.limit, key=_place, show=wire.origin_out)
+
+    def place(item: Origin) -> tuple[str, ...]:
+        return item.day.isoformat(), item.source, question.digest
+
+    return paging.page_of(found, wanted.limit, key=place, show=wire.origin_out)
 
 
 def _key(item: QualityResult) -> tuple[str, ...]:
     return item.executed_at.astimezone(UTC).isoformat(), item.dq_result_id
-
-
-def _place(item: Origin) -> tuple[str, ...]:
-    return item.day.isoformat(), item.source

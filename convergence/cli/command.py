@@ -104,8 +104,14 @@ def _common(
     return Call(format=form, server=server, home=home, debug=debug)
 
 
-def command(app: typer.Typer, name: str, *, examples: Sequence[str]) -> Callable[[Verb], Verb]:
-    """Add a verb to a noun. An argument of its own stands for a common option of that name."""
+def command(
+    app: typer.Typer, name: str, *, examples: Sequence[str], takes_negative: bool = False
+) -> Callable[[Verb], Verb]:
+    """Add a verb to a noun. An argument of its own stands for a common option of that name.
+
+    `takes_negative`: what looks like an option and is none, as -1, is an argument.
+    """
+    settings = {"ignore_unknown_options": takes_negative}
 
     def add(verb: Verb) -> Verb:
         _, *own = inspect.signature(verb, eval_str=True).parameters.values()
@@ -128,7 +134,7 @@ def command(app: typer.Typer, name: str, *, examples: Sequence[str]) -> Callable
 
         run.__dict__["__signature__"] = inspect.Signature(parameters)
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        app.command(name, epilog=_epilog(examples))(run)
+        app.command(name, epilog=_epilog(examples), context_settings=settings)(run)
         return run
 
     return add

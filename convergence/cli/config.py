@@ -57,6 +57,7 @@ def paths(call: Call) -> None:
     app,
     "set",
     examples=("cdp config set port 9000", "cdp config set alert_allow ops@example.com -o json"),
+    takes_negative=True,
 )
 def change(
     call: Call,

@@ -292,7 +292,7 @@ def _show(items: Sequence[Row], names: Sequence[str], form: Format) -> None:
         show_rows(items, columns, form)
         return
     shown = [*columns, *([COMPLETE] if "day" in names else [])]
-    show_rows([*items, *_totals(items, columns)], shown, form)
+    show_rows([*sorted(items, key=currency_of), *_totals(items, columns)], shown, form)
 
 
 def _totals(items: Sequence[Row], columns: Sequence[str]) -> list[Row]:

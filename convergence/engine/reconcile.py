@@ -1,6 +1,5 @@
 """How the bill agrees with its source, month by month, and what it was at an earlier moment."""
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from zoneinfo import ZoneInfo
 from convergence.engine import costs, recall
 from convergence.engine.at_schema import first_kept
 from convergence.engine.service import Service
-from convergence.errors import Conflict, Invalid
-from convergence.model.cost import Calendar, CostQuery, Dimension, Part
+from convergence.errors import Conflict
+from convergence.model.cost import Calendar, CostQuery, Dimension, Part, other_question
 from convergence.model.invoice import Reconciliation, month_state
 from convergence.model.load import IncompleteDay
 from convergence.model.money import MoneyKey, Total
@@ -170,14 +169,10 @@ def bill_in_part(
     """
     with service.database.read() as tx:
         version = versions.version(tx, tenant_id)
-    asked = _digest(question, moment)
+    asked = f"{question.digest}@{moment}"
     _, _, of_cursor = part.state.partition("/")
     if part.state and of_cursor != asked:
-        raise Invalid(
-            "the cursor is of another question",
-            code="invalid_cursor",
-            hint="ask for each part with the same parameters; or begin again, without a cursor",
-        )
+        raise other_question()
     state = f"{version}/{asked}"
     now = service.clock.now()
     is_past = moment is not None and moment < now
@@ -200,11 +195,6 @@ def bill_in_part(
         result=replace(found.result, rows=given[: part.limit]),
         following=follows if len(given) > part.limit else None,
     )
-
-
-def _digest(question: CostQuery, moment: datetime | None) -> str:
-    text = f"{question.key} {moment}"
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _ours(

@@ -1,5 +1,6 @@
 """A question about costs: which days of which calendar, in which groups, of which services …"""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -166,11 +167,25 @@ class CostQuery:
         return self.date_to if self.date_to < LAST_DAY else None
 
     @property
+    def digest(self) -> str:
+        """The same for equal questions, in every process."""
+        return hashlib.blake2b(repr(self.key).encode(), digest_size=8).hexdigest()
+
+    @property
     def key(self) -> tuple[object, ...]:
         """Equal for equal questions, and hashable."""
         filters = tuple(sorted((str(name), ids) for name, ids in self.filters.items()))
         shown = (self.calendar, self.with_credit_types, self.with_rates)
         return self.date_from, self.date_to, self.group_by, filters, shown
+
+
+def other_question() -> Invalid:
+    """A part of an answer is asked for that is not the question's."""
+    return Invalid(
+        "the cursor is of another question",
+        code="invalid_cursor",
+        hint="ask for each part with the same parameters; or begin again, without a cursor",
+    )
 
 
 def parse_group(text: str) -> Group:

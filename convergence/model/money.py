@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import NamedTuple
 
-_PLACES = Decimal("0.000000001")
+PLACES = 9
+_UNIT = Decimal(1).scaleb(-PLACES)
 _EXACT = Context(prec=80)
 """Wide enough for sums of many 38-digit amounts; Python's own context keeps 28 digits."""
 
@@ -49,7 +50,15 @@ def in_dollars(amount: Decimal, rate: Decimal | None, currency: str | None) -> D
     if rate is None or not rate.is_finite() or rate <= 0:
         return None
     exact = _EXACT.divide(amount, rate)
-    return _EXACT.plus(exact.quantize(_PLACES, rounding=ROUND_HALF_UP, context=_EXACT))
+    return _EXACT.plus(exact.quantize(_UNIT, rounding=ROUND_HALF_UP, context=_EXACT))
+
+
+def plain(amount: Decimal) -> str:
+    """With nine places, or with more where it has them; nothing is never negative."""
+    exact = _EXACT.plus(amount)
+    exponent = exact.normalize(_EXACT).as_tuple().exponent
+    places = max(PLACES, -exponent if isinstance(exponent, int) else 0)
+    return format(exact.quantize(Decimal(1).scaleb(-places), context=_EXACT), "f")
 
 
 Totals = Mapping[MoneyKey, Total]

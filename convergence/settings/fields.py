@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -292,8 +293,11 @@ def check_setting(name: str, text: str) -> str | float | bool:
             code="invalid_settings",
             hint=f"write {variable(name)}=… into .env, which is never committed",
         )
-    flags: dict[str, Any] = {name: text}
-    value = getattr(Settings.load(**flags), name)
+    given: dict[str, Any] = {name: text}
+    try:
+        value = getattr(Settings.load(**given), name)
+    except Invalid as error:
+        raise invalid([replace(fault, pointer="") for fault in error.faults]) from error
     return value if isinstance(value, int | float) else text
 
 

@@ -44,8 +44,8 @@ def test_restatements_are_listed_in_parts(synced: TestClient) -> None:
     whole = synced.get("/api/v1/costs/restatements").json()
     assert [item["usage_date"] for item in whole["items"]] == [YOUNG, OLD]
     assert list(whole["items"][0]) == FIELDS.split()
-    assert whole["items"][1]["old_cost"] == "1.5"
-    assert whole["items"][1]["new_cost"] == "1.75"
+    assert whole["items"][1]["old_cost"] == "1.500000000"
+    assert whole["items"][1]["new_cost"] == "1.750000000"
     assert [item["reason"] for item in whole["items"]] == ["arriving", "late_row"]
     late = whole["items"][1]
     assert late["source"].startswith("billing.exports.")

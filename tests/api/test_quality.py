@@ -76,6 +76,8 @@ def test_lineage_comes_in_parts_and_by_filter(synced: TestClient) -> None:
     rest = synced.get(LINEAGE, params={"limit": 1, "cursor": first["next_cursor"]}).json()
     assert first["items"] + rest["items"] == whole
     assert rest["next_cursor"] is None
+    other = {"limit": 1, "cursor": first["next_cursor"], "to": YOUNG}
+    assert synced.get(LINEAGE, params=other).json()["code"] == "invalid_cursor"
     assert len(synced.get(f"{LINEAGE}?filter=service=6F81&from={YOUNG}").json()["items"]) == 1
     assert synced.get(f"{LINEAGE}?filter=service=none").json()["items"] == []
 

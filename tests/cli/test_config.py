@@ -33,6 +33,7 @@ def test_other_lines_stay_and_a_comment_becomes_the_setting(cdp: Cdp, tmp_path: 
     [
         ("prot", "9000", "prot is not a setting"),
         ("port", "many", "must be a whole number"),
+        ("closing_days", "-1", "error: CDP_CLOSING_DAYS '-1': must be at least 1"),
         ("pepper", "salt", "write CDP_PEPPER=… into .env"),
     ],
 )

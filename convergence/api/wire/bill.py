@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from convergence.api.wire.shape import Exact, Out, Page, any_day
+from convergence.api.wire.shape import Money, Out, Page, any_day
 from convergence.errors import Invalid
 from convergence.model.invoice import MonthState, Reconciliation
 from convergence.model.load import IncompleteDay
@@ -47,14 +47,14 @@ class RestatementOut(Out):
     """
 
     usage_date: date
-    invoice_month: str
+    invoice_month: str | None
     service_id: str | None
     project_id: str | None
-    currency: str
-    old_cost: Exact
-    new_cost: Exact
-    old_credits: Exact
-    new_credits: Exact
+    currency: str | None
+    old_cost: Money
+    new_cost: Money
+    old_credits: Money
+    new_credits: Money
     reason: Reason
     run_id: str
     recorded_at: datetime
@@ -97,19 +97,19 @@ class ReconciliationOut(Out):
     the sum that pages show, which must be the same.
     """
 
-    invoice_month: str
+    invoice_month: str | None
     state: MonthState
     changed_at: datetime | None
-    cost_type: str
-    currency: str
+    cost_type: str | None
+    currency: str | None
     rows: int
-    cost: Exact
-    credits: Exact
+    cost: Money
+    credits: Money
     source_rows: int
-    source_cost: Exact
-    source_credits: Exact
-    difference: Exact
-    kept_net: Exact
+    source_cost: Money
+    source_credits: Money
+    difference: Money
+    kept_net: Money
     is_equal: bool
     run_ids: list[str]
 
@@ -136,10 +136,10 @@ def reconciliations_out(
 def restatement_out(value: Restatement) -> RestatementOut:
     return RestatementOut(
         usage_date=value.usage_date,
-        invoice_month=value.invoice_month,
+        invoice_month=value.invoice_month or None,
         service_id=value.service_id or None,
         project_id=value.project_id or None,
-        currency=value.currency,
+        currency=value.currency or None,
         old_cost=value.old.cost,
         new_cost=value.new.cost,
         old_credits=value.old.credits,
@@ -154,11 +154,11 @@ def restatement_out(value: Restatement) -> RestatementOut:
 
 def reconciliation_out(value: Reconciliation) -> ReconciliationOut:
     return ReconciliationOut(
-        invoice_month=value.invoice_month,
+        invoice_month=value.invoice_month or None,
         state=value.state,
         changed_at=value.changed_at,
-        cost_type=value.cost_type,
-        currency=value.currency,
+        cost_type=value.cost_type or None,
+        currency=value.currency or None,
         rows=value.ours.rows,
         cost=value.ours.cost,
         credits=value.ours.credits,

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convergence.api.wire.quality import QualityOut, quality_out
 from convergence.api.wire.result import CostsQuery
-from convergence.api.wire.shape import Exact, Out
+from convergence.api.wire.shape import Money, Out
 from convergence.model.cost import Calendar, CostQuery
 from convergence.model.lineage import Origin
 from convergence.model.load import FileState
@@ -41,25 +41,25 @@ class LineageQuery(BaseModel):
 class ShownOut(Out):
     """The asked rows, of one currency."""
 
-    currency: str
+    currency: str | None
     rows: int
-    cost: Exact
-    credits: Exact
-    net: Exact
+    cost: Money
+    credits: Money
+    net: Money
 
 
 class ProofOut(Out):
     """The load's totals beside the source's, of one month, cost type and currency."""
 
-    invoice_month: str
-    cost_type: str
-    currency: str
+    invoice_month: str | None
+    cost_type: str | None
+    currency: str | None
     rows: int
-    cost: Exact
-    credits: Exact
+    cost: Money
+    credits: Money
     source_rows: int
-    source_cost: Exact
-    source_credits: Exact
+    source_cost: Money
+    source_credits: Money
 
 
 class FileOut(Out):
@@ -123,7 +123,7 @@ def origin_out(value: Origin) -> OriginOut:
 
 def _shown(currency: str, total: Total) -> ShownOut:
     return ShownOut(
-        currency=currency,
+        currency=currency or None,
         rows=total.rows,
         cost=total.cost,
         credits=total.credits,
@@ -136,7 +136,7 @@ def _proofs(ours: Totals, source: Totals) -> list[ProofOut]:
     for key in sorted(ours.keys() | source.keys()):
         mine, theirs = ours.get(key, Total()), source.get(key, Total())
         proof = ProofOut(
-            **key._asdict(),
+            **{name: value or None for name, value in key._asdict().items()},
             rows=mine.rows,
             cost=mine.cost,
             credits=mine.credits,

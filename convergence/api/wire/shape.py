@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from convergence.errors import Fault, Invalid
 from convergence.model.day import LAST_DAY, parse_day
+from convergence.model.money import plain
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half of a character: JSON may escape it, UTF-8 cannot hold it."""
@@ -17,6 +18,8 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 Exact = Annotated[Decimal, PlainSerializer(lambda value: format(value, "f"), return_type=str)]
 """A decimal as a text, digit by digit."""
+Money = Annotated[Decimal, PlainSerializer(plain, return_type=str)]
+"""An amount as a text with nine places, or more where it has them."""
 Json = dict[str, Any]
 
 
