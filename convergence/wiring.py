@@ -246,7 +246,7 @@ def access_of(settings: Settings, service: Service, dataset: str) -> "Access":
 def _duckdb(settings: Settings, service: Service) -> Warehouse:
     from convergence.store import fleet, sources
     from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
-    from convergence.warehouse.files.export import folder_of
+    from convergence.warehouse.folders import folder_of
 
     check_files(service)
 

@@ -3,6 +3,7 @@
 For `load`.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 
@@ -11,6 +12,8 @@ from convergence.errors import StepFailed
 from convergence.model.event import rows_in_words
 from convergence.model.load import NO_SOURCE, Load, LoadKey
 from convergence.model.money import differences
+from convergence.model.restatement import Change, money
+from convergence.warehouse.bad_rows import SHOWN
 from convergence.warehouse.base import StagedTotals, StageRequest
 
 ROWS_LOST = "rows_lost"
@@ -111,23 +114,41 @@ def _check_shrunk(key: LoadKey, totals: StagedTotals, published: Load) -> None:
     """
     is_seen_alike = totals.state.narrowing == published.source_state.narrowing
     vanished = [
-        file.path
+        f"{file.path} ({rows_in_words(file.rows)} of {key.day})"
         for file in published.source_state.files
         if file.rows and file.path not in totals.matched and not published.source_state.is_elsewhere
     ]
     if totals.rows == 0 and published.rows and is_seen_alike:
-        files = ", ".join(file.path for file in published.source_state.files if file.rows)
-        what = f"holds no rows of {key.day} now; {published.rows} were published"
-        what += f" from {files}" if files else ""
+        files = [f"{file.path} ({file.rows})" for file in published.source_state.files if file.rows]
+        what = f"holds no rows of {key.day} now; {published.rows:,} were published"
+        what += f" from {_listed(files)}" if files else ""
     elif vanished and totals.content_hash != published.content_hash:
-        what = f"has lost {', '.join(vanished)}, which held rows of {key.day}"
+        what = f"has lost {_listed(vanished)}"
     else:
         return
     raise StepFailed(
-        f"{key.source} {what}",
+        f"{key.source} {what}{_losses(totals.changes)}",
         code="source_shrank",
         hint="put the files back, or accept the loss with allow_shrink (--allow-shrink)",
     )
+
+
+def _listed(files: Sequence[str]) -> str:
+    more = f" and {len(files) - SHOWN} more files" if len(files) > SHOWN else ""
+    return f"{', '.join(files[:SHOWN])}{more}"
+
+
+def _losses(changes: Sequence[Change]) -> str:
+    """What would be gone of the bill, the most rows first."""
+    lost = sorted((c for c in changes if c.removed), key=lambda change: -change.removed)
+    told = [
+        f"service {c.service_id or '-'}, project {c.project_id or '-'}: "
+        f"{rows_in_words(c.old.rows)} of {money(c.old.net)} {c.currency}, "
+        f"now {c.new.rows} of {money(c.new.net)}"
+        for c in lost[:SHOWN]
+    ]
+    more = f"; and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+    return f"; lost would be {'; '.join(told)}{more}" if told else ""
 
 
 def _check_older(key: LoadKey, totals: StagedTotals, published: Load) -> None:

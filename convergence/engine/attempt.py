@@ -15,7 +15,7 @@ from convergence.engine.quality import Checker
 from convergence.engine.service import Service
 from convergence.engine.tell import Teller
 from convergence.engine.watch import Watch
-from convergence.errors import Cancelled, StepFailed, StepInterrupted, Unavailable
+from convergence.errors import Cancelled, CdpError, StepFailed, StepInterrupted, Unavailable
 from convergence.model import binding
 from convergence.model.cancel import CancelToken
 from convergence.model.event import Level
@@ -23,10 +23,11 @@ from convergence.model.run import Run
 from convergence.model.source import GrantedSource
 from convergence.model.template import Step, StepTrigger, Template
 from convergence.model.tenant import Tenant
-from convergence.steps.base import Report, Settings, StepContext, StepLog
+from convergence.steps.base import Report, Settings, StepContext, StepLog, StepPlace
 from convergence.store import sources
 from convergence.warehouse.base import Scope, Value
 from convergence.warehouse.errand import Errand, on_errand
+from convergence.warehouse.folders import without_folders
 
 LEASE_SLACK_SECONDS = 30
 LOOK_SECONDS = 0.5
@@ -65,15 +66,19 @@ def attempt(
     tree = binding.fill(step.settings, names, unfilled=step_type.unfilled)
     settings = checked_settings(step, step_type.settings, tree)
     with token.part() as own, _deadlines(service, claim, step, token=own):
-        tell = Teller(service=service, run=claim.run, step_id=step.step_id)
-        context = _context(service, claim, step, names=names, token=own, tell=tell)
+        place = _place(service, claim, step, names)
+        granted = place.scope.sources
+        tell = Teller(service=service, run=claim.run, step_id=step.step_id, sources=granted)
+        context = _context(service, claim, step, place, token=own, tell=tell)
         try:
             with _billed(claim, step, settings, tell) as errand:
                 report = _try(step, lambda: step_type.run(settings, context), own, tell, leaving)
             return replace(report, facts={**report.facts, **errand.facts()})
-        except Exception:
+        except Exception as error:
             # What breaks because the work was broken off is no failure of its own.
             own.check()
+            if isinstance(error, CdpError):
+                error.detail = without_folders(error.detail, granted)
             raise
 
 
@@ -141,23 +146,33 @@ def checked_settings(step: Step, model: type[Settings], tree: object) -> Setting
         ) from error
 
 
+def _place(service: Service, claim: Claim, step: Step, names: Mapping[str, Value]) -> StepPlace:
+    return StepPlace(
+        tenant_id=claim.run.tenant_id,
+        run_id=claim.run.run_id,
+        run_date=claim.run.run_date,
+        dataset=claim.tenant.dataset,
+        scope=_scope(service, claim.tenant, step),
+        names=names,
+    )
+
+
 def _context(
     service: Service,
     claim: Claim,
     step: Step,
+    place: StepPlace,
     *,
-    names: Mapping[str, Value],
     token: CancelToken,
     tell: StepLog,
 ) -> StepContext:
     run, tenant = claim.run, claim.tenant
-    scope = _scope(service, tenant, step)
     checker = Checker(
         service=service,
         run=run,
         step_id=step.step_id,
-        scope=scope,
-        names=names,
+        scope=place.scope,
+        names=place.names,
         cancel=token,
         tell=tell,
     )
@@ -171,12 +186,12 @@ def _context(
         checker=checker,
     )
     return StepContext(
-        tenant_id=run.tenant_id,
-        run_id=run.run_id,
-        run_date=run.run_date,
-        dataset=tenant.dataset,
-        scope=scope,
-        names=names,
+        tenant_id=place.tenant_id,
+        run_id=place.run_id,
+        run_date=place.run_date,
+        dataset=place.dataset,
+        scope=place.scope,
+        names=place.names,
         cancel=token,
         log=tell,
         load=loader.load,

@@ -23,6 +23,7 @@ from convergence.store import runs, sources, subscriptions, tenants, usage
 from convergence.store.database import ReadTx
 from convergence.warehouse.base import Explained, Scope, Value
 from convergence.warehouse.errand import Errand, on_errand
+from convergence.warehouse.folders import without_folders
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 """What `{run_id}` is in a plan."""
@@ -265,6 +266,7 @@ def _step_plan(service: Service, found: _Found, template: Template, step: Step) 
         with on_errand(Errand(max_bytes=getattr(settings, "maximum_bytes_billed", None))):
             explained = service.warehouse.explain_load(request)
     except CdpError as error:
+        error.detail = without_folders(error.detail, found.scope.sources)
         return replace(bare, obstacle=_obstacle(error, step))
     table = f"{request.dataset}.{request.table}"
     return replace(filled, table=table, explained=explained, obstacle=_missing(explained, step))

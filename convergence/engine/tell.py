@@ -13,9 +13,11 @@ from convergence.engine.service import Service
 from convergence.errors import Conflict, Unavailable
 from convergence.model.event import Event, EventKind, Level
 from convergence.model.run import Run
+from convergence.model.source import GrantedSource
 from convergence.outside.logs import Log
 from convergence.outside.redact import Redactor
 from convergence.store import events, runs
+from convergence.warehouse.folders import without_folders
 
 MOST_LINES = 1000
 """Of one attempt of one step; what comes after is in the service's log alone."""
@@ -32,6 +34,8 @@ class Teller:
     service: Service
     run: Run
     step_id: str
+    sources: tuple[GrantedSource, ...] = ()
+    """What the step reads: a tenant is not told where their files are on the server."""
     _lines: Iterator[int] = field(default_factory=lambda: count(1))
     _redact: Redactor = field(default_factory=Redactor)
 
@@ -73,5 +77,5 @@ class Teller:
         return self._text(str(value))
 
     def _text(self, text: str) -> str:
-        text = self._redact(text)
+        text = without_folders(self._redact(text), self.sources)
         return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"

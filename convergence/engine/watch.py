@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 
 from typing_extensions import override
 
@@ -64,8 +65,12 @@ class Watch(SourceWatch):
             is_first=mark is None or mark.watermark is None,
         )
         allow = allow_shrink or self.run.allow_shrink
-        problems = find_problems(survey, today=now.date(), allow_shrink=allow)
+        locate = partial(self._rows_of_day, source)
+        problems = find_problems(survey, today=now.date(), allow_shrink=allow, locate=locate)
         return replace(survey, problems=problems)
+
+    def _rows_of_day(self, source: GrantedSource, path: str, day: date) -> str:
+        return self.service.warehouse.rows_of_day(self.dataset, source, path, day, self.cancel)
 
     def _check_place(self, table: str) -> None:
         """Whether the rows that the store knows of are there at all. Raises StepFailed."""

@@ -1,7 +1,7 @@
 """The units of a source (files), and what a change of them means for the days of a bill."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -12,6 +12,11 @@ from convergence.model.money import MoneyKey, Total, Totals, row_count
 
 RACY_NS = 2 * 10**9
 """A file changed so shortly before it was read may change again without looking different."""
+
+SHOWN = 5
+"""So many days of a file are named."""
+
+Locate = Callable[[str, date], str]
 
 Problems = dict[date | None, StepFailed]
 """What keeps a day from being loaded; None stands for every day."""
@@ -201,24 +206,28 @@ class Survey:
         return self.known.get(unit.path) is unit
 
 
-def find_problems(survey: Survey, *, today: date, allow_shrink: bool) -> Problems:
-    """What is wrong with the altered files, by the days that it keeps from being loaded."""
+def find_problems(
+    survey: Survey, *, today: date, allow_shrink: bool, locate: Locate = lambda *_: ""
+) -> Problems:
+    """What is wrong with the altered files, by the days that it keeps from being loaded. `locate`
+    tells which rows of a file are of a day.
+    """
     found: Problems = {}
-    for error, days in _problems(survey, today=today, allow_shrink=allow_shrink):
+    for error, days in _problems(survey, locate, today=today, allow_shrink=allow_shrink):
         for day in days or [None]:
             found.setdefault(day, error)
     return found
 
 
 def _problems(
-    survey: Survey, *, today: date, allow_shrink: bool
+    survey: Survey, locate: Locate, *, today: date, allow_shrink: bool
 ) -> Iterator[tuple[StepFailed, Set[date]]]:
     for unit in survey.altered:
         if unit.fault:
             yield broken_source(survey.source, f"{unit.path}: {unit.fault}"), unit.dates
         elif (lost := _lost_columns(survey, unit)) and not allow_shrink:
             yield _lacking(survey, unit, lost), unit.dates
-        yield from _future(survey, unit, today)
+        yield from _future(survey, unit, locate, today)
     yield from _mixed(survey)
 
 
@@ -238,18 +247,22 @@ def _lost_columns(survey: Survey, unit: Unit) -> list[str]:
 
 def _lacking(survey: Survey, unit: Unit, lost: list[str]) -> StepFailed:
     return StepFailed(
-        f"source {survey.source}: {unit.path} has lost {', '.join(lost)}, which it had before",
+        f"source {survey.source}: {unit.path} has lost {', '.join(lost)}, which it had before: "
+        f"{_held(unit)}",
         code="column_lost",
         hint="export the file again, or accept the loss with allow_shrink (--allow-shrink)",
     )
 
 
-def _future(survey: Survey, unit: Unit, today: date) -> Iterator[tuple[StepFailed, Set[date]]]:
+def _future(
+    survey: Survey, unit: Unit, locate: Locate, today: date
+) -> Iterator[tuple[StepFailed, Set[date]]]:
     late = [part for part in unit.days if part.day > today + timedelta(days=1)]
-    for part in late:
+    for index, part in enumerate(late):
+        where = locate(unit.path, part.day) if index < SHOWN else ""
         error = StepFailed(
-            f"source {survey.source}: {unit.path} holds {part.rows} rows of {part.day}, "
-            "which is still to come",
+            f"source {survey.source} holds rows of {part.day}, which is still to come: "
+            + (where or f"{part.rows} in {unit.path}"),
             code="future_usage",
             hint="correct usage_start_time in the source; the clock of this machine may be wrong",
         )
@@ -269,8 +282,14 @@ def _mixed(survey: Survey) -> Iterator[tuple[StepFailed, Set[date]]]:
         return
     for path in foreign:
         unit = survey.seen[path]
-        days = ", ".join(f"{part.rows} rows of {part.day}" for part in unit.days[:5])
-        yield mixed(survey.source, own, path, unit.accounts, days), unit.dates
+        yield mixed(survey.source, own, path, unit.accounts, _held(unit)), unit.dates
+
+
+def _held(unit: Unit) -> str:
+    """How many rows of which days are concerned."""
+    days = [f"{part.rows} row{'' if part.rows == 1 else 's'} of {part.day}" for part in unit.days]
+    more = f" and of {len(days) - SHOWN} more days" if len(days) > SHOWN else ""
+    return f"{', '.join(days[:SHOWN])}{more}"
 
 
 def is_of_many(source: str, narrowing: str) -> bool:

@@ -348,10 +348,7 @@ class Warehouse(Protocol):
         ...
 
     def explain(self, scope: Scope, sql: str) -> Explained:
-        """The statement this engine would run; checks names and types, reads no rows.
-
-        Raises as `query` does.
-        """
+        """What this engine would run, checked; no row is read. Raises as `query` does."""
         ...
 
     def explain_load(self, request: StageRequest) -> Explained:
@@ -387,11 +384,15 @@ class Warehouse(Protocol):
         cancel: CancelToken,
     ) -> tuple[Unit, ...]:
         """What each of the files holds of each usage day, as far as the grant allows.
-
-        A file with the content of a `known` unit is not read again. One that cannot be read has a
-        `fault`. Raises StepInterrupted for one that changes
-        while it is read, Invalid for a kind of export that cannot be loaded.
+        A file with the content of a `known` unit is not read again; one that cannot be has a
+        `fault`. Raises StepInterrupted for one that changes, Invalid for its kind of export.
         """
+        ...
+
+    def rows_of_day(
+        self, dataset: str, source: GrantedSource, path: str, day: date, cancel: CancelToken
+    ) -> str:
+        """Where in a file or partition the rows of a usage day are, in words; one more read."""
         ...
 
     def storage_bytes(self, dataset: str) -> int: ...

@@ -151,7 +151,7 @@ def test_a_file_that_vanished_fails_and_is_named(service: Service, export: Expor
     gone.unlink()
     run = run_day(service)
     assert (run.status, run.error_code) == (Status.FAILED, "source_shrank")
-    assert "b.csv" in (run.error or "")
+    assert "has lost b.csv (1 row of 2024-11-01); lost would be service" in (run.error or "")
     assert loaded(service)[0] == 2
 
 

@@ -25,7 +25,7 @@ from convergence.warehouse.base import (
 from convergence.warehouse.bigquery.access import Access, Clients
 from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
-from convergence.warehouse.files.export import folder_of
+from convergence.warehouse.folders import folder_of
 from convergence.warehouse.schemas import load_schema, tenant_schemas
 from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server
 from tests.bigquery_rest.server import Running

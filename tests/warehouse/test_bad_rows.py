@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from convergence.errors import StepFailed
+from convergence.errors import StepFailed, Unavailable
+from convergence.warehouse.base import Result
 from convergence.warehouse.files import search
+from convergence.warehouse.files.asking import answer
 from tests.exports import export_row, write_rows
 from tests.warehouse.conftest import BILLING_SQL
 
@@ -212,3 +214,20 @@ def test_files_on_their_way_elsewhere_are_told_by_the_same_rules(
         error = refused(tenant)
         assert f"{path}: {what}" in error.detail
         assert "in 2 rows: lines 3, 5" in error.detail
+
+
+def test_a_question_about_a_file_that_has_just_gone_tells_no_folder_and_can_be_asked_again(
+    tenant: "Tenant", exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_rows(exports / "day.parquet", [export_row()])
+
+    def late(*given: Any) -> Result:  # noqa: ANN401 - as `answer` has them
+        path.unlink(missing_ok=True)
+        return answer(*given)
+
+    monkeypatch.setattr("convergence.warehouse.duckdb.warehouse.answer", late)
+    (source,) = tenant.scope.sources
+    with pytest.raises(Unavailable) as caught:
+        tenant.query(f"SELECT COUNT(*) FROM `{source.table}`")  # noqa: S608 - a constant
+    assert caught.value.detail == "changed while it was read: day.parquet"
+    assert caught.value.code == "source_changed"

@@ -1,9 +1,11 @@
 """What every warehouse must do with a load, whatever it is built on: over one fixture."""
 
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -207,6 +209,18 @@ def test_null_in_a_required_column_is_named(
     ):
         tenant.load()
     assert tenant.rows(COUNT) == [(0,)]
+
+
+def test_the_rows_of_a_day_are_told_by_what_finds_them(
+    tenant: "Tenant", make_row: Rows, deliver: Deliver
+) -> None:
+    later = datetime(2025, 10, 2, 5, tzinfo=UTC)
+    unit = deliver([make_row(), make_row(usage_start_time=later), make_row()])
+    (source,) = tenant.scope.sources
+    ask = partial(tenant.warehouse.rows_of_day, tenant.dataset, source, unit, cancel=CancelToken())
+    keys = "usage 2025-10-02T05:00:00+00:00, exported 2025-10-02T03:04:05+00:00, service 6F81-"
+    assert re.search(f"in 1 row: (file_row_number 1$|{re.escape(keys)})", ask(day=later.date()))
+    assert ask(day=date(2025, 10, 9)) == ""
 
 
 def test_a_query_that_loses_rows_is_seen_in_the_totals(

@@ -19,7 +19,7 @@ from convergence.errors import Invalid, StepFailed, StepInterrupted
 from convergence.model.money import MoneyKey, Total
 from convergence.model.source import GrantedSource, Kind
 from convergence.warehouse.base import Warehouse
-from convergence.warehouse.files.export import folder_of
+from convergence.warehouse.folders import folder_of
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant

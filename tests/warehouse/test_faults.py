@@ -1,13 +1,15 @@
 """What is wrong with a statement, told in the words of BigQuery's SQL, at its place."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from convergence.errors import Invalid
+from convergence.model.source import GrantedSource, Kind
 from convergence.warehouse.base import FileForm, QueryLimits, Scope
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
-from convergence.warehouse.files.shapes import without_folders
+from convergence.warehouse.folders import without_folders
 from convergence.warehouse.sql.faults import sql_fault
 from convergence.warehouse.sql.names import resolve
 from convergence.warehouse.sql.statement import parse
@@ -72,8 +74,11 @@ def test_what_a_function_was_given_is_told_with_bigquerys_types() -> None:
 
 
 def test_files_of_the_server_are_named_without_its_folders() -> None:
-    said = "source a.b.c cannot be read: /srv/my exports/eur/2026-11-17.parquet: too small"
-    assert without_folders(said) == "source a.b.c cannot be read: 2026-11-17.parquet: too small"
+    source = GrantedSource(table="a.b.c", files="/srv/my exports/*/*.parquet", kind=Kind.AUTO)
+    root = replace(source, files="/*.csv")
+    said = "changed: /srv/my exports/eur/a.parquet, /srv/my exports/usd/b, c.parquet: 5/10/2024"
+    told = "changed: eur/a.parquet, usd/b, c.parquet: 5/10/2024"
+    assert without_folders(said, [root, source]) == told
 
 
 def test_an_answer_that_would_fill_the_disk_is_broken_off(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """Rows of tables that a load cannot take, by keys that find them: asked once it has failed."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
 
 from convergence.warehouse.bad_rows import SHOWN, BadRows, in_words
+from convergence.warehouse.bigquery.sources import EXPORTED, USAGE, Sight, relation
+from convergence.warehouse.schemas import gcp_export
 
 _KEYS = {
     "usage_start_time": "usage",
@@ -29,6 +32,22 @@ def rows_without(ask: Ask, table: exp.Table, names: Iterable[str], columns: Iter
         is_null = exp.Is(this=exp.column(name, quoted=True), expression=exp.null())
         found += _found(f"{name} is NULL", keys, ask(_rows_where(is_null, keys).from_(table)))
     return in_words(found)
+
+
+def rows_of(ask: Ask, sight: Sight, what: str, condition: exp.Expr | None = None) -> str:
+    """The rows that a sight of an export allows, or those of them with `condition`."""
+    members = {"service": {"id"}, "project": {"id"}}
+    columns = [
+        replace(c, fields=tuple(f for f in c.fields if f.name in members.get(c.name, ())))
+        for c in gcp_export().columns
+        if c.name in {USAGE, EXPORTED, *members}
+    ]
+    keys: dict[str, exp.Expr] = {"usage": exp.column(USAGE), "exported": exp.column(EXPORTED)}
+    for name in members:
+        keys[name] = exp.Dot(this=exp.column(name), expression=exp.to_identifier("id"))
+    rows = relation(sight, columns, with_unit=condition is not None)
+    query = _rows_where(condition or exp.true(), keys).from_(rows.subquery("rows_of_source"))
+    return in_words(_found(what, keys, ask(query)))
 
 
 def _rows_where(condition: exp.Expr, keys: Mapping[str, exp.Expr]) -> exp.Select:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from sqlglot import exp
 from typing_extensions import override
@@ -33,7 +33,7 @@ from convergence.warehouse.base import (
     Upsert,
     Warehouse,
 )
-from convergence.warehouse.bigquery import looking, sources, survey
+from convergence.warehouse.bigquery import looking, sources, survey, trouble
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.answer import answer_file
 from convergence.warehouse.bigquery.events import Events
@@ -309,6 +309,22 @@ class BigqueryWarehouse(Warehouse):
         with told():
             rows = [row.values() for row in job.result(retry=RETRY, timeout=CALL_SECONDS)]
         return (*same.values(), *survey.units_of(rows, sight, other))
+
+    @override
+    def rows_of_day(
+        self, dataset: str, source: GrantedSource, path: str, day: date, cancel: CancelToken
+    ) -> str:
+        if source.files is not None:
+            return self._files.rows_of_day(source, path, day, cancel)
+        sight = sources.look(self._clients, dataset, source, day)
+        sight = replace(sight, units=frozenset({path}))
+
+        def ask(query: exp.Query) -> Sequence[Sequence[Any]]:
+            job = self._jobs.query(dataset, query.sql("bigquery"), cancel=cancel)
+            with told():
+                return [row.values() for row in job.result(retry=RETRY, timeout=CALL_SECONDS)]
+
+        return trouble.rows_of(ask, sight, f"{path}: usage of {day}")
 
     @override
     def storage_bytes(self, dataset: str) -> int:

@@ -44,10 +44,11 @@ from convergence.warehouse.files.faults import told
 from convergence.warehouse.files.instance import alone
 from convergence.warehouse.files.interrupt import interruptible
 from convergence.warehouse.files.outfile import write_answer
-from convergence.warehouse.files.reading import Prepared, explained, files_of
+from convergence.warehouse.files.reading import Prepared, explained, files_of, look_at
 from convergence.warehouse.files.shapes import Shapes, first_line
 from convergence.warehouse.files.source_files import folders_of, kind_by_files
 from convergence.warehouse.files.survey import survey
+from convergence.warehouse.files.trouble import rows_of_day
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.schemas import central_schemas, load_schema
 from convergence.warehouse.sql import dialect, fill, names
@@ -276,6 +277,17 @@ class DuckdbWarehouse(Warehouse):
             told(),
         ):
             return survey(cursor, source, files, known, self._shapes, cancel)
+
+    @override
+    def rows_of_day(
+        self, dataset: str, source: GrantedSource, path: str, day: date, cancel: CancelToken
+    ) -> str:
+        with (
+            self._instances.lend(dataset, with_sources=True, check=cancel.check) as cursor,
+            interruptible(cursor, cancel),
+            told(),
+        ):
+            return rows_of_day(cursor, look_at(cursor, source, self._shapes, path, day))
 
     @override
     def storage_bytes(self, dataset: str) -> int:

@@ -5,14 +5,22 @@ from contextlib import contextmanager
 
 import duckdb
 
-from convergence.errors import Invalid, StepFailed
+from convergence.errors import (
+    CdpError,
+    Invalid,
+    StepFailed,
+    StepInterrupted,
+    Unavailable,
+    WarehouseError,
+)
 from convergence.model.cancel import CancelToken
 from convergence.warehouse.base import QueryLimits, Result, Scope
 from convergence.warehouse.files.faults import told
 from convergence.warehouse.files.interrupt import interruptible
 from convergence.warehouse.files.reading import Prepared, fetched, plain_value
-from convergence.warehouse.files.shapes import without_folders
+from convergence.warehouse.files.trouble import check_unchanged
 from convergence.warehouse.files.types import bigquery_columns
+from convergence.warehouse.folders import without_folders
 from convergence.warehouse.sql.names import Resolved
 
 
@@ -23,15 +31,40 @@ def asked(
     scope: Scope,
     prepare: Callable[[], Prepared],
 ) -> Iterator[Prepared]:
-    """While inside, the cursor runs the statement, and cannot write. Raises Invalid."""
+    """While inside, the cursor runs the statement, and cannot write.
+
+    Raises Invalid, WarehouseError, and Unavailable for files that have become others meanwhile.
+    """
     try:
-        prepared = prepare()
+        prepared = _prepared(prepare)
+        with _unchanged(prepared), told(resolved):
+            cursor.execute("BEGIN TRANSACTION READ ONLY")
+            yield prepared
+    except CdpError as error:
+        if scope.tenant_id is not None:
+            named = [ref.source for ref in resolved.refs if ref.source is not None]
+            error.detail = without_folders(error.detail, named)
+        raise
+
+
+def _prepared(prepare: Callable[[], Prepared]) -> Prepared:
+    try:
+        return prepare()
     except StepFailed as failed:
-        detail = failed.detail if scope.tenant_id is None else without_folders(failed.detail)
-        raise Invalid(detail, code=failed.code, hint=failed.hint) from failed
-    with told(resolved):
-        cursor.execute("BEGIN TRANSACTION READ ONLY")
-        yield prepared
+        raise Invalid(failed.detail, code=failed.code, hint=failed.hint) from failed
+
+
+@contextmanager
+def _unchanged(prepared: Prepared) -> Iterator[None]:
+    """What breaks because a file was renamed or written is no failure of the warehouse."""
+    try:
+        yield
+    except WarehouseError as broken:
+        try:
+            check_unchanged(prepared.sights)
+        except StepInterrupted as changed:
+            raise Unavailable(changed.detail, code=changed.code, hint="ask again") from broken
+        raise
 
 
 def answer(

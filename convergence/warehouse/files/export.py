@@ -19,7 +19,7 @@ from convergence.model.table import Column
 from convergence.model.unit import broken_source
 from convergence.warehouse.files import convert
 from convergence.warehouse.files.convert import Found, WrongType
-from convergence.warehouse.files.shapes import FILE_COLUMN, FileShape, day_bounds, folder_of, reader
+from convergence.warehouse.files.shapes import FILE_COLUMN, FileShape, day_bounds, reader
 from convergence.warehouse.files.types import SqlType
 from convergence.warehouse.schemas import gcp_export, whole_columns
 
@@ -27,7 +27,6 @@ __all__ = [
     "Sight",
     "check_readable",
     "fault_of",
-    "folder_of",
     "names_of",
     "relation",
 ]

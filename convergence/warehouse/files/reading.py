@@ -114,6 +114,15 @@ def look(
     return sight
 
 
+def look_at(
+    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Shapes, path: str, day: date
+) -> Sight:
+    """One of the source's files, if it is there and can be read, and a day of it."""
+    found = shapes.of(cursor, [file for file in files_of(source) if file.path == path])
+    whole = tuple(shape for shape in found if not export.fault_of(shape))
+    return Sight(source=source, shapes=whole, days=(day,))
+
+
 def plain_value(value: object) -> object:
     """DuckDB gives times with pytz's UTC: Python's own is what everyone compares with."""
     return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value

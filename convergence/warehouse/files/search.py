@@ -137,7 +137,7 @@ def used_since(
     """Rows of usage from a moment on. Raises duckdb.Error."""
     usage = of_path(DAY_COLUMN, found_in(shape.columns))
     test = _Test(
-        what=f"{DAY_COLUMN} is to come",
+        what=DAY_COLUMN,
         is_bad=_tried(usage >= fill.literal(moment, exp.null())),
         value=usage,
     )

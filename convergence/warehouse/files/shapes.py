@@ -2,15 +2,13 @@
 
 import csv
 import hashlib
-import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from glob import escape, has_magic, iglob
-from itertools import takewhile
-from pathlib import Path, PurePath
+from glob import escape, iglob
+from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
 
@@ -23,6 +21,7 @@ from convergence.warehouse.bad_rows import in_words
 from convergence.warehouse.files import lines
 from convergence.warehouse.files.lines import open_text
 from convergence.warehouse.files.types import TEXT, SqlType, described
+from convergence.warehouse.folders import folder_of
 from convergence.warehouse.watched import watched
 
 FILE_COLUMN = "x_source_file"
@@ -75,12 +74,6 @@ def day_bounds(day: date) -> tuple[datetime, datetime]:
     """The first moment of a UTC day, and of the next."""
     start = datetime.combine(day, time(), UTC)
     return start, start + timedelta(days=1)
-
-
-def folder_of(pattern: str) -> Path:
-    """The folder below which every file lies that a glob can match, links resolved."""
-    fixed = takewhile(lambda part: not has_magic(part), PurePath(pattern).parent.parts)
-    return Path(*fixed).resolve()
 
 
 def match_files(pattern: str) -> tuple[FileState, ...]:
@@ -324,8 +317,3 @@ _DESCRIBE = {
 
 def _matches(pattern: str) -> Iterator[str]:
     return iglob(pattern, recursive=True)  # noqa: PTH207 - the pattern is absolute and a user's
-
-
-def without_folders(said: str) -> str:
-    """Files by their names alone: where the server keeps them is not for tenants."""
-    return re.sub(r"/(?:[^/:;]+/)+", "", said)

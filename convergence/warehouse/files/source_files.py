@@ -33,15 +33,24 @@ from convergence.warehouse.files.faults import told
 from convergence.warehouse.files.instance import alone
 from convergence.warehouse.files.interrupt import interruptible
 from convergence.warehouse.files.outfile import write_answer
-from convergence.warehouse.files.reading import Prepared, explained, files_of, look, prepare
+from convergence.warehouse.files.reading import (
+    Prepared,
+    explained,
+    files_of,
+    look,
+    look_at,
+    prepare,
+)
 from convergence.warehouse.files.shapes import Shapes
 from convergence.warehouse.files.sums import SourceSums, source_of
 from convergence.warehouse.files.survey import survey
 from convergence.warehouse.files.trouble import (
     check_unchanged,
     explain_failure,
+    rows_of_day,
     rows_without,
 )
+from convergence.warehouse.folders import folder_of
 from convergence.warehouse.schemas import gcp_export
 from convergence.warehouse.sql.names import Resolved
 
@@ -112,6 +121,10 @@ class SourceFiles:
         with self._instance(_folders(source)) as (cursor, _), interruptible(cursor, cancel), told():
             return survey(cursor, source, files, known, self._shapes, cancel)
 
+    def rows_of_day(self, source: GrantedSource, path: str, day: date, cancel: CancelToken) -> str:
+        with self._instance(_folders(source)) as (cursor, _), interruptible(cursor, cancel), told():
+            return rows_of_day(cursor, look_at(cursor, source, self._shapes, path, day))
+
     def query(
         self, resolved: Resolved, scope: Scope, limits: QueryLimits, cancel: CancelToken | None
     ) -> Result:
@@ -178,7 +191,7 @@ class SourceFiles:
 
 
 def _folders(source: GrantedSource) -> tuple[Path, ...]:
-    return (export.folder_of(source.files),) if source.files else ()
+    return (folder_of(source.files),) if source.files else ()
 
 
 def folders_of(resolved: Resolved) -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ from convergence.warehouse.bad_rows import SHOWN, in_words, null_in
 from convergence.warehouse.files import search
 from convergence.warehouse.files.export import Sight, relation
 from convergence.warehouse.files.interrupt import interruptible
-from convergence.warehouse.files.shapes import FileShape, changed_since, first_line
+from convergence.warehouse.files.shapes import FileShape, changed_since, day_bounds, first_line
 from convergence.warehouse.schemas import gcp_export
 
 _FULL = re.compile(
@@ -80,6 +80,16 @@ def rows_without(
         return in_words(search.without(cursor, sight, shape, wanted))
 
     return _by_file(sights, said)
+
+
+def rows_of_day(cursor: duckdb.DuckDBPyConnection, sight: Sight) -> str:
+    """The rows of the sight's day, file by file; empty when there is none."""
+    moment, _ = day_bounds(sight.days[0])
+
+    def said(sight: Sight, shape: FileShape) -> str:
+        return in_words(search.used_since(cursor, sight, shape, moment))
+
+    return _by_file([sight], said)
 
 
 def fault_in(
