@@ -14,7 +14,7 @@ from convergence.cli.output import Format, say, show_rows, write
 from convergence.errors import Invalid, NotFound, Unavailable
 
 if TYPE_CHECKING:
-    from convergence.engine.migrate import TableState
+    from convergence.engine.at_schema import TableState
     from convergence.settings.fields import Settings
     from convergence.store.database import Database
 
@@ -77,7 +77,7 @@ def bring(
     --approve. Exit 2 when something still differs.
     """
     from convergence.cli.homes import alone
-    from convergence.engine import migrate
+    from convergence.engine import migrate, store_schema
     from convergence.engine.agree import claim_files
 
     settings = call.settings()
@@ -90,7 +90,7 @@ def bring(
         accepted = _approve_migrations(settings) if approve_migrations and not plan else ""
         if not plan:
             claim_files(service)
-        mended = migrate.bring_store(service.database, approved=approve, is_plan=plan)
+        mended = store_schema.bring_store(service.database, approved=approve, is_plan=plan)
         brought = _row if plan else _brought
         rows = [brought(state) for state in mended]
         done = [accepted, before["detail"] if before["state"] != CURRENT else ""]
@@ -107,14 +107,14 @@ def bring(
 def bootstrap(call: Call) -> None:
     """Set up a new place: store, operator's dataset and its tables. Safe to repeat."""
     from convergence.cli.homes import alone
-    from convergence.engine import migrate
+    from convergence.engine import migrate, store_schema
     from convergence.engine.agree import claim_files
 
     settings = call.settings()
     before = store_state(settings)
     with alone(settings) as service:
         claim_files(service)
-        rows = [_row(state) for state in migrate.store_states(service.database)]
+        rows = [_row(state) for state in store_schema.store_states(service.database)]
         is_new, tables = migrate.bootstrap(service)
         copies = [_row(state) for state in tables]
     if before["state"] == MISSING:
@@ -199,10 +199,10 @@ def store_state(settings: "Settings") -> Row:
 
 def check_store(settings: "Settings") -> None:
     """Raise Unavailable when a server would not start on it."""
-    from convergence.engine import at_schema
+    from convergence.engine import store_schema
 
     with _opened(settings) as database:
-        at_schema.check_store(database)
+        store_schema.check_store(database)
 
 
 def _store_row(state: str, detail: str) -> Row:
@@ -224,7 +224,7 @@ def _is_unmade(settings: "Settings") -> bool:
 
 def _approve_migrations(settings: "Settings") -> str:
     """Before the store is opened to be worked with: that would migrate it, or be refused."""
-    from convergence.engine.migrate import approve_migrations
+    from convergence.engine.store_schema import approve_migrations
 
     if _is_unmade(settings):
         return ""
@@ -247,7 +247,7 @@ def _opened(settings: "Settings") -> Iterator["Database"]:
 
 def _looked(call: Call, tenant: str | None) -> list[Row]:
     """The store, and the tables when it has all that is read of it and nobody holds them."""
-    from convergence.engine import migrate
+    from convergence.engine import store_schema
 
     settings = call.settings()
     first = store_state(settings)
@@ -256,7 +256,7 @@ def _looked(call: Call, tenant: str | None) -> list[Row]:
     if first["state"] != CURRENT:
         return [first, _warehouse_row(UNSEEN, "bring the store to its revision first")]
     with _opened(settings) as database:
-        states = migrate.store_states(database)
+        states = store_schema.store_states(database)
     rows = [_row(state) for state in states] if states[0].drifts else [first]
     if all(drift.is_harmless for state in states for drift in state.drifts):
         return [*rows, *_table_rows(call, tenant)]

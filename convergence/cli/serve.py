@@ -130,7 +130,7 @@ def run_server(
 def opened(settings: "Settings") -> Iterator["Service"]:
     """The parts with an open store at its schema, and a log that ends with them."""
     from convergence import wiring
-    from convergence.engine.at_schema import check_store
+    from convergence.engine.store_schema import check_store
     from convergence.outside.logs import Logs
 
     service = wiring.build(settings)

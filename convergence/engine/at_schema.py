@@ -1,31 +1,50 @@
-"""Whether tables are as programs, loads and questions need them; `migrate.py` brings them there."""
+"""Whether tables are as loads and questions need them; `migrate.py` brings them there."""
 
+from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 
 from convergence.engine.ensure import catch_up
 from convergence.engine.service import Service
-from convergence.errors import NotFound, StepFailed, Unavailable
-from convergence.model.drift import compare
+from convergence.errors import NotFound, StepFailed
+from convergence.model.drift import Drift, Verdict, compare
 from convergence.model.table import TableSchema
 from convergence.model.tenant import Tenant
-from convergence.store import catalogue, loads
-from convergence.store.database import Database
+from convergence.store import loads
 from convergence.warehouse.schemas import load_schema
 
 
-def check_store(database: Database) -> None:
-    """Raise Unavailable when the store lacks what this program works with."""
-    with database.read() as tx:
-        found = [drift for drift in catalogue.drifts(tx.connection) if not drift.is_harmless]
-    if found:
-        first = found[0]
-        what = f"{first.kind} {first.table}.{first.column}".rstrip(".")
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        raise Unavailable(
-            f"The control store is not at its schema: {what}{more}",
-            code="schema_drifted",
-            hint="cdp db check tells what differs; cdp db migrate mends it",
-        )
+class State(StrEnum):
+    CURRENT = "current"
+    DRIFTED = "drifted"
+    """It differs in what may be mended without a question."""
+    BLOCKED = "schema_blocked"
+    """It differs in what needs approval, or cannot be mended."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableState:
+    """One table beside its schema; `statements` are those that were run, or would be."""
+
+    place: str
+    table: str
+    drifts: tuple[Drift, ...] = ()
+    statements: tuple[str, ...] = ()
+    is_gone: bool = False
+    """The whole dataset is not there."""
+    was_absent: bool = False
+    """The table was not there before."""
+    error: str = ""
+    hint: str = ""
+
+    @property
+    def state(self) -> State:
+        if self.error:
+            return State.FAILED
+        if any(drift.verdict is not Verdict.ADDITIVE for drift in self.drifts):
+            return State.BLOCKED
+        return State.DRIFTED if self.drifts else State.CURRENT
 
 
 def check_tables(service: Service, tenant: Tenant, schema: TableSchema | None) -> None:

@@ -1,4 +1,4 @@
-"""Beside the schema: what drifted in the store and in each dataset, and bringing it back.
+"""Beside the schema: what drifted in each dataset, and bringing it back.
 
 Reads the live catalogue, compares (`model/drift.py`), applies what may be applied, and reads
 again: what is reported is what was seen afterwards. What was done to a dataset is recorded in its
@@ -7,11 +7,11 @@ again: what is reported is what was seen afterwards. What was done to a dataset 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from functools import partial
 
 from convergence.engine import adopt, ensure
+from convergence.engine.at_schema import State, TableState
 from convergence.engine.hold import hold_table
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Conflict, NotFound
@@ -19,92 +19,16 @@ from convergence.model import retired
 from convergence.model.drift import Drift, DriftKind, Verdict, compare
 from convergence.model.table import Mode, TableSchema
 from convergence.outside.logs import Log
-from convergence.store import catalogue, fleet, loads, mend, moves, tenants, versions
-from convergence.store import migrate as store_migrations
-from convergence.store.database import Database
+from convergence.store import fleet, loads, moves, tenants, versions
 from convergence.warehouse import history
 from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas
 from convergence.warehouse.sql.names import CENTRAL_DATASET
-
-STORE = "store"
 
 log = Log(__name__)
 
 
 _WITHOUT_ROWS = {DriftKind.TABLE, DriftKind.COLUMN}
 """What is made has nothing yet of what was published."""
-
-
-class State(StrEnum):
-    CURRENT = "current"
-    DRIFTED = "drifted"
-    """It differs in what may be mended without a question."""
-    BLOCKED = "schema_blocked"
-    """It differs in what needs approval, or cannot be mended."""
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableState:
-    """One table beside its schema; `statements` are those that were run, or would be."""
-
-    place: str
-    table: str
-    drifts: tuple[Drift, ...] = ()
-    statements: tuple[str, ...] = ()
-    is_gone: bool = False
-    """The whole dataset is not there."""
-    was_absent: bool = False
-    """The table was not there before."""
-    error: str = ""
-    hint: str = ""
-
-    @property
-    def state(self) -> State:
-        if self.error:
-            return State.FAILED
-        if any(drift.verdict is not Verdict.ADDITIVE for drift in self.drifts):
-            return State.BLOCKED
-        return State.DRIFTED if self.drifts else State.CURRENT
-
-
-def store_states(database: Database) -> list[TableState]:
-    """The store's tables that differ; one row without a difference when none does."""
-    with database.read() as tx:
-        found = [*catalogue.drifts(tx.connection), *map(_other, store_migrations.changed(tx))]
-    differing = list(dict.fromkeys(drift.table for drift in found))
-    return [
-        TableState(
-            place=STORE, table=name, drifts=tuple(each for each in found if each.table == name)
-        )
-        for name in differing
-    ] or [TableState(place=STORE, table="(all)")]
-
-
-def _other(revision: str) -> Drift:
-    """Nobody but the operator can tell whether it did the same."""
-    kind, verdict = DriftKind.MIGRATION, Verdict.APPROVAL
-    return Drift(table=f"migration {revision}", kind=kind, verdict=verdict)
-
-
-def approve_migrations(database: Database) -> list[str]:
-    """Take this program's migrations for those that were applied; what was approved so."""
-    return [f"approved migration {each}" for each in store_migrations.approve(database)]
-
-
-def bring_store(
-    database: Database, *, approved: bool = False, is_plan: bool = False
-) -> list[TableState]:
-    """Mend the store, all of it or nothing. Raises CdpError."""
-    act = mend.plan if is_plan else mend.mend
-    statements = tuple(act(database, approved=approved))
-    if not is_plan:
-        with database.write() as tx:
-            store_migrations.record(tx)
-    seen = store_states(database)
-    if is_plan and statements:
-        return [*seen, TableState(place=STORE, table="(all)", statements=statements)]
-    return [replace(seen[0], statements=statements), *seen[1:]]
 
 
 def status(service: Service, tenant_id: str | None = None) -> list[TableState]:
@@ -349,10 +273,11 @@ def _reshape(
     """
     if schema.key and any(drift.kind in _WITHOUT_ROWS for drift in seen.drifts):
         ensure.publish_anew(service, dataset)
+    made = (f"CREATE SCHEMA {dataset}",) if seen.is_gone else ()
     if seen.is_gone:
         service.warehouse.ensure_dataset(dataset)
     with _held(service, dataset, schema, seen):
-        statements = tuple(evolve())
+        statements = (*made, *evolve())
     if schema.key and _is_rewritten(schema, seen):
         # What was published meanwhile may have gone to the old one.
         ensure.publish_anew(service, dataset)

@@ -10,7 +10,7 @@ import pytest
 
 from convergence.engine import costs, ledger, migrate
 from convergence.engine.arrange import add_schedule, remove_schedule
-from convergence.engine.migrate import State
+from convergence.engine.at_schema import State
 from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
 from convergence.errors import WarehouseError

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from convergence.engine import adopt, costs, migrate
-from convergence.engine.migrate import State
+from convergence.engine.at_schema import State
 from convergence.engine.onboard import Onboarded, onboard
 from convergence.engine.service import Service
 from convergence.settings.fields import Settings

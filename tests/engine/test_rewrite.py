@@ -11,7 +11,7 @@ from time import sleep
 import pytest
 
 from convergence.engine import costs, hold, load, migrate, watch
-from convergence.engine.migrate import State
+from convergence.engine.at_schema import State
 from convergence.engine.onboard import Onboarded
 from convergence.engine.service import Service
 from convergence.errors import Conflict

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from convergence.engine import attempt, costs, migrate
+from convergence.engine.at_schema import State
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
-from convergence.engine.migrate import State
 from convergence.engine.service import Service
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostQuery, Dimension

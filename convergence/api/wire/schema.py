@@ -7,7 +7,7 @@ from convergence.api.wire.shape import Out
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from convergence.engine.migrate import TableState
+    from convergence.engine.at_schema import TableState
 
 
 class DriftOut(Out):
