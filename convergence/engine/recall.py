@@ -23,6 +23,7 @@ from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 TRIES = 5
 _OF_INVOICES = frozenset(
     {Dimension.MONTH, Dimension.SERVICE, Dimension.PROJECT, Dimension.INVOICE_MONTH}
+    | {Dimension.CURRENCY}
 )
 KEPT: Mapping[Calendar, frozenset[Group]] = {
     Calendar.USAGE_UTC: _OF_INVOICES | {Dimension.DAY, Dimension.WEEK},
@@ -34,6 +35,7 @@ _COLUMNS: Mapping[Group, str] = {
     Dimension.SERVICE: "service_id",
     Dimension.PROJECT: "project_id",
     Dimension.INVOICE_MONTH: "invoice_month",
+    Dimension.CURRENCY: "currency",
 }
 _SUMS = frozenset({"rows", "cost", "credits", "net"})
 
@@ -125,8 +127,7 @@ def _since(
 def _taken_back(result: Result, question: CostQuery, since: Sequence[Restatement]) -> Result:
     """The rows with each restatement taken back; groups that are left without rows are none."""
     names = [name for name, _ in result.columns]
-    asked = dict.fromkeys(question.group_by)
-    keys = [*(_COLUMNS.get(group, str(group)) for group in asked), "currency"]
+    keys = [*(_COLUMNS.get(group, str(group)) for group in question.groups), "currency"]
     groups: dict[Key, dict[str, Any]] = {}
     for row in result.rows:
         shown = dict(zip(names, row, strict=True))
@@ -135,7 +136,7 @@ def _taken_back(result: Result, question: CostQuery, since: Sequence[Restatement
             _add(group, _total(shown))
     for restatement in since:
         if _is_asked(restatement, question):
-            values = [_value(restatement, each, question.calendar) for each in asked]
+            values = [_value(restatement, each, question.calendar) for each in question.groups]
             values.append(restatement.currency)
             empty = dict.fromkeys(names) | {"rows": 0}
             empty |= {name: value or None for name, value in zip(keys, values, strict=True)}

@@ -43,6 +43,7 @@ class Dimension(StrEnum):
     COST_TYPE = "cost_type"
     REGION = "region"
     RESOURCE = "resource"
+    CURRENCY = "currency"
     CREDIT_TYPE = "credit_type"
 
 
@@ -149,6 +150,12 @@ class CostQuery:
     @override
     def __hash__(self) -> int:
         return hash(self.key)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """Each once, but for the currency, which is part of them anyway."""
+        asked = dict.fromkeys(self.group_by)
+        return tuple(group for group in asked if group is not Dimension.CURRENCY)
 
     @property
     def is_divided_by_type(self) -> bool:

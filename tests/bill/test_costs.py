@@ -116,6 +116,11 @@ def test_a_correction_is_on_the_invoice_that_has_it(bill: Bill) -> None:
     assert [(item["day"], item["net"]) for item in of_it] == [(date(2024, 10, 2), -5)]
 
 
+def test_costs_of_one_currency_are_those_of_it(bill: Bill) -> None:
+    items = ask(bill, Dimension.PROJECT, filters={Dimension.CURRENCY: ("USD",)})
+    assert net_by_currency(items) == {"USD": net_of(bill.rows)["USD"]}
+
+
 def test_credits_of_each_type_are_exact_and_add_up(bill: Bill) -> None:
     wanted = credits_by_type(bill.rows)
     items = ask(bill, Dimension.SERVICE, Dimension.PROJECT, with_credit_types=True)

@@ -22,6 +22,7 @@ _COLUMNS = {
     Dimension.INVOICE_MONTH: "invoice_month",
     Dimension.COST_TYPE: "cost_type",
     Dimension.REGION: "location_region",
+    Dimension.CURRENCY: "currency",
     Dimension.CREDIT_TYPE: CREDIT_TYPE,
 }
 _NAMES = {

@@ -158,7 +158,7 @@ def newest_export_time(*, project: str, dataset: str) -> exp.Select:
 def _axes(query: CostQuery) -> list[Axis]:
     """Those that would have one name are numbered, as `label.a-b`, `label.a_b`, `label.A_b`."""
     found: dict[str, Axis] = {}
-    for group in dict.fromkeys(query.group_by):
+    for group in query.groups:
         each = axis(group, query.calendar)
         shown = own_name(each.shown, found)
         found[shown] = replace(each, shown=shown)
