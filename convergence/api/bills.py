@@ -40,7 +40,11 @@ def get_reconciliation(
     tenant_id = whose(door, wanted.tenant_id)
     who = asker(door, tenant_id, there)
     found = reconcile.reconciliation(door.service, tenant_id, wanted.month, who)
-    return wire.reconciliations_out(found, reconcile.incomplete_days(door.service, tenant_id))
+    return wire.reconciliations_out(
+        found,
+        reconcile.incomplete_days(door.service, tenant_id),
+        reconcile.shared_accounts(door.service, tenant_id, who),
+    )
 
 
 def whose(door: Door, asked: str | None) -> str:

@@ -234,6 +234,12 @@ def reconcile(
     rows = [{**item, "run_ids": _few(item["run_ids"])} for item in items] if is_table else items
     show_rows(rows, RECONCILED, call.format)
     _tell_of_incomplete(lacking, [])
+    for each in answer["shared_accounts"]:
+        say(
+            f"account {each['billing_account_id']} has rows of {' and of '.join(each['sources'])} "
+            f"on {each['days']} days, {each['first']} to {each['last']}: what both tell counts "
+            "twice"
+        )
     if lacking or not all(item["is_equal"] for item in items):
         raise typer.Exit(1)
 

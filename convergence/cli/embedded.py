@@ -260,7 +260,8 @@ class EmbeddedClient(EmbeddedTenants):
         month = wire.checked(wire.ReconciliationQuery, chosen).month
         found = reconcile.reconciliation(self._service, tenant_id, month)
         lacking = reconcile.incomplete_days(self._service, tenant_id)
-        return wire.reconciliations_out(found, lacking).model_dump(mode="json")
+        shared = reconcile.shared_accounts(self._service, tenant_id)
+        return wire.reconciliations_out(found, lacking, shared).model_dump(mode="json")
 
     def lineage(self, tenant_id: str, chosen: Json, *, limit: int) -> list[Json]:
         self._take_home()

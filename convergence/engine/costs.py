@@ -144,6 +144,17 @@ def by_load(service: Service, tenant_id: str, question: CostQuery, asker: Asker 
         return _asked(service, scope, query.sql("bigquery"), asker.cancel)
 
 
+def accounts(
+    service: Service, tenant_id: str, days: Sequence[date], asker: Asker = ANYONE
+) -> Result:
+    """Day, source and account of the bill's rows on these days, each once."""
+    scope = _scope(service, tenant_id)
+    (dataset,) = scope.datasets
+    query = lineage_queries.accounts(BILLING_TABLE, days, project=scope.project, dataset=dataset)
+    with asker.turn():
+        return _asked(service, scope, query.sql("bigquery"), asker.cancel)
+
+
 def export_bill(
     service: Service,
     tenant_id: str,

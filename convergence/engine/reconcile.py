@@ -12,7 +12,7 @@ from convergence.engine.at_schema import first_kept
 from convergence.engine.service import Service
 from convergence.errors import Conflict
 from convergence.model.cost import Calendar, CostQuery, Dimension, Part, other_question
-from convergence.model.invoice import Reconciliation, month_state
+from convergence.model.invoice import Reconciliation, SharedAccount, month_state
 from convergence.model.load import IncompleteDay
 from convergence.model.money import MoneyKey, Total
 from convergence.store import incomplete, loads, restatements, tenants, versions
@@ -119,6 +119,29 @@ def incomplete_days(service: Service, tenant_id: str) -> list[IncompleteDay]:
     """Days that lack rows of a source, which no sum of what was loaded can tell."""
     with service.database.read() as tx:
         return incomplete.find(tx, tenant_id, BILLING_TABLE)
+
+
+def shared_accounts(
+    service: Service, tenant_id: str, asker: costs.Asker = costs.ANYONE
+) -> list[SharedAccount]:
+    """Accounts whose days come from more than one source, which no source's own sums can tell."""
+    with service.database.read() as tx:
+        days = loads.shared_days(tx, tenant_id, BILLING_TABLE)
+    if not days:
+        return []
+    sources: dict[tuple[date, str], set[str]] = defaultdict(set)
+    for day, source, account in costs.accounts(service, tenant_id, days, asker).rows:
+        sources[day, account].add(source)
+    shared: dict[tuple[str, tuple[str, ...]], list[date]] = defaultdict(list)
+    for (day, account), of_day in sources.items():
+        if len(of_day) > 1:
+            shared[account, tuple(sorted(of_day))].append(day)
+    return [
+        SharedAccount(
+            billing_account_id=account, sources=of, days=len(on), first=min(on), last=max(on)
+        )
+        for (account, of), on in sorted(shared.items())
+    ]
 
 
 def bill(

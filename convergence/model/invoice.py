@@ -45,6 +45,19 @@ class Reconciliation:
         return self.ours == self.source == self.kept
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedAccount:
+    """An account of which more than one source has rows on the same days: costs that both tell
+    count twice.
+    """
+
+    billing_account_id: str
+    sources: tuple[str, ...]
+    days: int
+    first: date
+    last: date
+
+
 def month_state(
     month: str, changed_at: datetime | None, *, today: date, closing_days: int
 ) -> MonthState:

@@ -194,6 +194,17 @@ def is_shared(tx: ReadTx, tenant_id: str, key: LoadKey, days: Collection[date]) 
     return tx.connection.execute(query.limit(1)).first() is not None
 
 
+def shared_days(tx: ReadTx, tenant_id: str, table: str) -> list[date]:
+    """Days of which more than one source has published rows."""
+    query = (
+        sa.select(loads.c.day)
+        .where(*_published(tenant_id, table), loads.c.row_count > 0)
+        .group_by(loads.c.day)
+        .having(sa.func.count(loads.c.source.distinct()) > 1)
+    )
+    return list(tx.connection.execute(query.order_by(loads.c.day)).scalars())
+
+
 def newest(
     tx: ReadTx, tenant_id: str, table: str, *, first: date = date.min, last: date = date.max
 ) -> list[Load]:

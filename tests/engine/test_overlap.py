@@ -2,12 +2,14 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from convergence.engine import reconcile
 from convergence.engine.service import Service
 from convergence.library import Library
 from convergence.model.run import Status
@@ -150,8 +152,12 @@ def test_a_step_may_load_what_another_source_tells_too(
         own.read_text().replace("    source:\n", "    allow_overlap: true\n    source:\n")
     )
     service.library = Library(configs, step_models(service.step_types))
+    assert reconcile.shared_accounts(service, "acme") == []
     run = run_sync(service, source=f"{EXPORT}_other")
     assert run.status is Status.COMPLETED, run.error
+    (shared,) = reconcile.shared_accounts(service, "acme")
+    assert (shared.billing_account_id, shared.sources) == ("01AB-CD", (EXPORT, f"{EXPORT}_other"))
+    assert (shared.days, shared.first, shared.last) == (1, *[date.fromisoformat(OLD)] * 2)
     with service.database.read() as tx:
         found = events.page(tx, "acme", run.run_id, after=0, limit=100)
     assert any("if both export the same costs, they count twice" in e.message for e in found)

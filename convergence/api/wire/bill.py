@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from convergence.api.wire.shape import Money, Out, Page, any_day
 from convergence.errors import Invalid
-from convergence.model.invoice import MonthState, Reconciliation
+from convergence.model.invoice import MonthState, Reconciliation, SharedAccount
 from convergence.model.load import IncompleteDay
 from convergence.model.restatement import Reason, Restatement
 
@@ -114,10 +114,25 @@ class ReconciliationOut(Out):
     run_ids: list[str]
 
 
+class SharedAccountOut(Out):
+    """An account of which more than one source has rows on the same days: costs that both tell
+    count twice.
+    """
+
+    billing_account_id: str
+    sources: list[str]
+    days: int
+    first: date
+    last: date
+
+
 class ReconciliationsOut(Page[ReconciliationOut]):
-    """What was loaded, proven; and the days that lack rows, which were never loaded."""
+    """What was loaded, proven; and what no sum of it tells: days that lack rows, accounts that come
+    from more than one source.
+    """
 
     incomplete_days: list[IncompleteDayOut]
+    shared_accounts: list[SharedAccountOut]
 
 
 def incomplete_out(found: Sequence[IncompleteDay]) -> list[IncompleteDayOut]:
@@ -125,11 +140,14 @@ def incomplete_out(found: Sequence[IncompleteDay]) -> list[IncompleteDayOut]:
 
 
 def reconciliations_out(
-    found: Sequence[Reconciliation], lacking: Sequence[IncompleteDay]
+    found: Sequence[Reconciliation],
+    lacking: Sequence[IncompleteDay],
+    shared: Sequence[SharedAccount],
 ) -> ReconciliationsOut:
     return ReconciliationsOut(
         items=[reconciliation_out(item) for item in found],
         incomplete_days=incomplete_out(lacking),
+        shared_accounts=[SharedAccountOut.model_validate(asdict(each)) for each in shared],
     )
 
 
