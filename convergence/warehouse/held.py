@@ -11,7 +11,6 @@ from convergence.model.money import MoneyKey, Total
 from convergence.model.unit import UnitDay
 
 ACCOUNT = "billing_account_id"
-TIMELESS = "{rows} rows without usage_start_time: they would be in no day"
 _PLACES = Decimal("0.000000001")
 _EXACT = Context(prec=80)
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from convergence.errors import StepFailed, Unavailable
+from convergence.model.cancel import CancelToken
 from convergence.warehouse.base import Result
 from convergence.warehouse.files import search
 from convergence.warehouse.files.asking import answer
 from tests.exports import export_row, write_rows
 from tests.warehouse.conftest import BILLING_SQL
+from tests.warehouse.on_bigquery import Deliver, on_bigquery
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant
@@ -231,3 +233,35 @@ def test_a_question_about_a_file_that_has_just_gone_tells_no_folder_and_can_be_a
         tenant.query(f"SELECT COUNT(*) FROM `{source.table}`")  # noqa: S608 - a constant
     assert caught.value.detail == "changed while it was read: day.parquet"
     assert caught.value.code == "source_changed"
+
+
+KEYS = "usage {}, exported 2025-10-02T03:04:05+00:00, service 6F81-5844-456A, project project-1"
+
+
+@on_bigquery
+def test_rows_of_a_table_are_named_by_what_finds_them(tenant: "Tenant", deliver: Deliver) -> None:
+    warehouse, (source,) = tenant.warehouse, tenant.scope.sources
+    deliver([export_row()])
+    tenant.load()
+    for what, change in (
+        ("cost is NULL", {"cost": None}),
+        ("cost is no amount that NUMERIC holds", {"cost": NAN}),
+        ("credits.amount is no amount that NUMERIC holds", {"credits": [{"amount": 1e30}]}),
+    ):
+        deliver([export_row(), export_row(**change)])
+        said = f"{what} in 1 row: {KEYS.format('2025-10-01T05:00:00+00:00')}"
+        assert refused(tenant).detail.endswith(said)
+    with pytest.raises(StepFailed, match=r"credits\.amount is no amount"):
+        warehouse.survey("acme", source, warehouse.files_of(source), {}, CancelToken())
+
+
+@on_bigquery
+def test_rows_of_a_table_that_are_in_no_day_are_named(tenant: "Tenant", deliver: Deliver) -> None:
+    warehouse, (source,) = tenant.warehouse, tenant.scope.sources
+    deliver([export_row()])
+    tenant.load()
+    unit = deliver([export_row(), export_row(usage_start_time=None)])
+    said = f"usage_start_time is NULL in 1 row: {KEYS.format('NULL')}"
+    assert refused(tenant).detail == f"{unit}: {said}"
+    (found,) = warehouse.survey("acme", source, warehouse.files_of(source), {}, CancelToken())
+    assert (found.path, found.fault) == (unit, said)

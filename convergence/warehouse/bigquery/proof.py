@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlglot import exp
 
-from convergence.errors import StepFailed
+from convergence.errors import CdpError, StepFailed
 from convergence.model.cancel import CancelToken
 from convergence.model.load import SourceState
 from convergence.model.money import Totals
@@ -100,14 +100,20 @@ class Proof:
         ask = partial(self._answer, staged, cancel=cancel)
         return trouble.rows_without(ask, staged.table, there, columns)
 
+    def check_amounts(self, staged: StagedLoad, error: CdpError, cancel: CancelToken) -> None:
+        """Where a statement failed on what a table holds, raise StepFailed that names the rows."""
+        if staged.sight is not None and staged.sight.read is None:
+            trouble.check_amounts(partial(self._answer, staged, cancel=cancel), staged.sight, error)
+
     def _source(self, staged: StagedLoad, cancel: CancelToken) -> tuple[Totals | None, SourceState]:
         """The source's own sums, as of the moment at which it was staged."""
         if staged.sight is None or not parts.is_billing(staged.request):
             return None, SourceState(files=staged.units)
         if (read := staged.sight.read) is not None:
             return read.totals, read.state
-        found = self._answer(staged, source_query(staged.sight), cancel)
-        sums = source_sums(found, staged.sight, staged.units, staged.request.table)
+        ask = partial(self._answer, staged, cancel=cancel)
+        timeless = partial(trouble.rows_without_time, ask, staged.sight)
+        sums = source_sums(ask(source_query(staged.sight)), staged.sight, staged.units, timeless)
         return sums.totals, sums.state
 
     def _changes(

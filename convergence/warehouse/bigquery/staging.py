@@ -138,8 +138,9 @@ class Staging:
             self._jobs.query(request.dataset, passing(staged.table, rows), cancel=cancel)
             if request.mode is WriteMode.MERGE:
                 self._proof.check_keys(staged, cancel)
-        except CdpError:
+        except CdpError as error:
             self.discard(staged)
+            self._proof.check_amounts(staged, error, cancel)
             raise
         return staged
 

@@ -1,7 +1,7 @@
 """The sums that prove a load: of rows in tables, and of a source, each by its own query."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -144,14 +144,17 @@ def source_query(sight: Sight) -> exp.Select:
 
 
 def source_sums(
-    rows: Iterable[Sequence[Any]], sight: Sight, units: Sequence[FileState], table: str
+    rows: Iterable[Sequence[Any]],
+    sight: Sight,
+    units: Sequence[FileState],
+    rows_without_time: Callable[[], str],
 ) -> SourceSums:
     """What the answer of `source_query` says. Raises StepFailed for rows without a usage time."""
     groups = [_Group(*row) for row in rows]
     timeless = sorted({group.unit for group in groups if group.timeless})
     if timeless:
         raise StepFailed(
-            f"{table}: rows without usage_start_time in {', '.join(timeless)}",
+            f"{', '.join(timeless)}: {rows_without_time()}",
             code="required_null",
             hint="such rows belong to no day; correct them in the source",
         )

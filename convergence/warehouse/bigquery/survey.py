@@ -1,17 +1,19 @@
 """What the partitions of a source hold of each usage day, in one read over all that changed."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
 
+from convergence.errors import Invalid
 from convergence.model.load import FileState
 from convergence.model.unit import Unit
 from convergence.warehouse.bigquery.sources import EXPORTED, UNIT, USAGE, Sight, relation
 from convergence.warehouse.bigquery.sums import CREDITS_OF_ROW
-from convergence.warehouse.held import ACCOUNT, TIMELESS, Group, Held, held_by_unit
+from convergence.warehouse.bigquery.trouble import Ask, check_amounts, rows_without_time
+from convergence.warehouse.held import ACCOUNT, Group, Held, held_by_unit
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
 
@@ -34,14 +36,23 @@ def survey_query(sight: Sight) -> exp.Select:
     return query.group_by(UNIT, "usage_day", *(f"key_{index}" for index in range(len(keys))))
 
 
-def units_of(
-    rows: Iterable[Sequence[Any]], sight: Sight, files: Sequence[FileState]
-) -> tuple[Unit, ...]:
-    """The units, one for each partition, from the answer of `survey_query`."""
-    held = held_by_unit(Group(*row) for row in rows)
+def units_of(ask: Ask, sight: Sight, files: Sequence[FileState]) -> tuple[Unit, ...]:
+    """The units, one for each partition. Raises StepFailed for amounts that are none."""
+    held = held_by_unit(Group(*row) for row in _answered(ask, sight))
+    for path, found in held.items():
+        if found.timeless:
+            found.fault = rows_without_time(ask, replace(sight, units=frozenset({path})))
     known = {column.name for column in gcp_export().columns}
     columns = frozenset(c.name for each in sight.exports for c in each.columns) & known
     return tuple(_unit(file, held.get(file.path, Held()), columns) for file in files)
+
+
+def _answered(ask: Ask, sight: Sight) -> Sequence[Sequence[Any]]:
+    try:
+        return ask(survey_query(sight))
+    except Invalid as error:
+        check_amounts(ask, sight, error)
+        raise
 
 
 def _unit(file: FileState, held: Held, columns: frozenset[str]) -> Unit:
@@ -51,7 +62,7 @@ def _unit(file: FileState, held: Held, columns: frozenset[str]) -> Unit:
         columns=columns,
         accounts=frozenset(held.accounts),
         days=held.days,
-        fault=TIMELESS.format(rows=held.timeless) if held.timeless else "",
+        fault=held.fault,
     )
 
 

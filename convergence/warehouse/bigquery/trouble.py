@@ -4,11 +4,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
+from convergence.errors import CdpError
+from convergence.model.table import Column, Mode
+from convergence.model.unit import broken_source
 from convergence.warehouse.bad_rows import SHOWN, BadRows, in_words
 from convergence.warehouse.bigquery.sources import EXPORTED, USAGE, Sight, relation
 from convergence.warehouse.schemas import gcp_export
+from convergence.warehouse.sql.faults import CODE
 
 _KEYS = {
     "usage_start_time": "usage",
@@ -34,8 +38,52 @@ def rows_without(ask: Ask, table: exp.Table, names: Iterable[str], columns: Iter
     return in_words(found)
 
 
-def rows_of(ask: Ask, sight: Sight, what: str, condition: exp.Expr | None = None) -> str:
-    """The rows that a sight of an export allows, or those of them with `condition`."""
+def rows_without_time(ask: Ask, sight: Sight) -> str:
+    """The rows of an export that are in no day."""
+    is_null = exp.Is(this=exp.column(USAGE), expression=exp.null())
+    return rows_of(ask, sight, f"{USAGE} is NULL", is_null)
+
+
+def check_amounts(ask: Ask, sight: Sight, error: CdpError) -> None:
+    """Where a statement failed on floats that are no amounts (NaN, infinite, too large), raise
+    StepFailed that names their rows. One question, and one for each such column.
+    """
+    if error.code != CODE:
+        return
+    amounts = [column.name for column in gcp_export().columns if column.type == "NUMERIC"]
+    tests = {name: (_float(name), _is_beyond(exp.column(name))) for name in amounts}
+    tests["credits.amount"] = (_CREDITS, exp.Exists(this=_EACH_CREDIT.where(_BEYOND_CREDIT)))
+    is_any = exp.or_(*(is_beyond for _, is_beyond in tests.values()))
+    if not rows_of(ask, sight, "any", is_any, *(column for column, _ in tests.values())):
+        return
+    found = (
+        rows_of(ask, sight, f"{name} is no amount that NUMERIC holds", is_beyond, column)
+        for name, (column, is_beyond) in tests.items()
+    )
+    raise broken_source(sight.source.table, "; ".join(filter(None, found))) from error
+
+
+def _float(name: str) -> Column:
+    return Column(name=name, type="FLOAT64")
+
+
+def _is_beyond(value: exp.Expr) -> exp.Expr:
+    numeric = exp.TryCast(this=value, to=exp.DataType.build("NUMERIC", dialect="bigquery"))
+    is_none = exp.Is(this=numeric, expression=exp.null())
+    return exp.and_(exp.not_(exp.Is(this=value.copy(), expression=exp.null())), is_none)
+
+
+_CREDITS = Column(name="credits", type="STRUCT", mode=Mode.REPEATED, fields=(_float("amount"),))
+_EACH_CREDIT = parse_one("SELECT 1 FROM UNNEST(credits) AS c", into=exp.Select, dialect="bigquery")
+_BEYOND_CREDIT = _is_beyond(exp.column("amount", table="c"))
+
+
+def rows_of(
+    ask: Ask, sight: Sight, what: str, condition: exp.Expr | None = None, *also: Column
+) -> str:
+    """The rows that a sight of an export allows, or those of them with `condition`, which may be
+    about a column of `also`.
+    """
     members = {"service": {"id"}, "project": {"id"}}
     columns = [
         replace(c, fields=tuple(f for f in c.fields if f.name in members.get(c.name, ())))
@@ -45,7 +93,7 @@ def rows_of(ask: Ask, sight: Sight, what: str, condition: exp.Expr | None = None
     keys: dict[str, exp.Expr] = {"usage": exp.column(USAGE), "exported": exp.column(EXPORTED)}
     for name in members:
         keys[name] = exp.Dot(this=exp.column(name), expression=exp.to_identifier("id"))
-    rows = relation(sight, columns, with_unit=condition is not None)
+    rows = relation(sight, [*columns, *also], with_unit=condition is not None)
     query = _rows_where(condition or exp.true(), keys).from_(rows.subquery("rows_of_source"))
     return in_words(_found(what, keys, ask(query)))
 

@@ -304,11 +304,8 @@ class BigqueryWarehouse(Warehouse):
             return tuple(same.values())
         sight = sources.look(self._clients, dataset, source)
         sight = replace(sight, units=frozenset(file.path for file in other))
-        query = survey.survey_query(sight).sql("bigquery")
-        job = self._jobs.query(dataset, query, cancel=cancel)
-        with told():
-            rows = [row.values() for row in job.result(retry=RETRY, timeout=CALL_SECONDS)]
-        return (*same.values(), *survey.units_of(rows, sight, other))
+        ask = partial(self._rows, dataset, cancel)
+        return (*same.values(), *survey.units_of(ask, sight, other))
 
     @override
     def rows_of_day(
@@ -318,13 +315,14 @@ class BigqueryWarehouse(Warehouse):
             return self._files.rows_of_day(source, path, day, cancel)
         sight = sources.look(self._clients, dataset, source, day)
         sight = replace(sight, units=frozenset({path}))
+        return trouble.rows_of(
+            partial(self._rows, dataset, cancel), sight, f"{path}: usage of {day}"
+        )
 
-        def ask(query: exp.Query) -> Sequence[Sequence[Any]]:
-            job = self._jobs.query(dataset, query.sql("bigquery"), cancel=cancel)
-            with told():
-                return [row.values() for row in job.result(retry=RETRY, timeout=CALL_SECONDS)]
-
-        return trouble.rows_of(ask, sight, f"{path}: usage of {day}")
+    def _rows(self, dataset: str, cancel: CancelToken, query: exp.Query) -> Sequence[Sequence[Any]]:
+        job = self._jobs.query(dataset, query.sql("bigquery"), cancel=cancel)
+        with told():
+            return [row.values() for row in job.result(retry=RETRY, timeout=CALL_SECONDS)]
 
     @override
     def storage_bytes(self, dataset: str) -> int:
