@@ -32,11 +32,8 @@ def ensure_tables(service: Service, dataset: str) -> tuple[str, ...]:
 
 
 def ensure_central(service: Service) -> bool:
-    """Make the operator's dataset where it is not there; whether it was made now."""
-    if is_central_there(service):
-        return False
-    make_again(service, CENTRAL_DATASET)
-    return True
+    """Make what the operator's dataset lacks, or itself; whether something was made now."""
+    return make_again(service, CENTRAL_DATASET, central_schemas().values())
 
 
 def catch_up_central(service: Service) -> None:
@@ -47,25 +44,35 @@ def catch_up_central(service: Service) -> None:
 
 
 def is_central_there(service: Service) -> bool:
-    first = next(iter(central_schemas().values()))
-    try:
-        service.warehouse.live(CENTRAL_DATASET, first)
-    except NotFound:
-        return False
-    return True
+    return not all(
+        _is_missing(service, CENTRAL_DATASET, schema) for schema in central_schemas().values()
+    )
 
 
-def make_again(service: Service, dataset: str, copies: Iterable[TableSchema] = ()) -> None:
-    """Make those tables of copies that are missing, the operator's all. What was published is due
-    again before: a crash between loses none. Raises NotFound for a tenant's dataset that is gone.
+def make_again(service: Service, dataset: str, copies: Iterable[TableSchema]) -> bool:
+    """Make those tables of copies that are missing; whether there were some. What was published is
+    due again before: a crash between loses none. Raises NotFound for a tenant's dataset.
     """
+    missing = [schema for schema in copies if _is_missing(service, dataset, schema)]
+    if not missing:
+        return False
     with service.database.write() as tx:
         for tenant_id in _published_to(service, tx, dataset):
             moves.publish_rest(tx, tenant_id)
     if dataset == CENTRAL_DATASET:
         service.warehouse.ensure_dataset(dataset)
-    for schema in copies:
+    for schema in missing:
         service.warehouse.ensure_table(dataset, schema)
+    return True
+
+
+def _is_missing(service: Service, dataset: str, schema: TableSchema) -> bool:
+    try:
+        return service.warehouse.live(dataset, schema) is None
+    except NotFound:
+        if dataset != CENTRAL_DATASET:
+            raise
+        return True
 
 
 def publish_anew(service: Service, dataset: str) -> None:

@@ -163,9 +163,9 @@ def _put(service: Service, dataset: str, tables: Tables, seen_at: datetime) -> N
     try:
         service.warehouse.upsert_all(dataset, upserts, seen_at=seen_at)
     except NotFound:
-        if dataset != CENTRAL_DATASET and service.config.is_warehouse_shared:
+        is_ours = dataset == CENTRAL_DATASET or not service.config.is_warehouse_shared
+        if not (is_ours and ensure.make_again(service, dataset, schemas.values())):
             raise
-        ensure.make_again(service, dataset, schemas.values())
         service.warehouse.upsert_all(dataset, upserts, seen_at=seen_at)
 
 

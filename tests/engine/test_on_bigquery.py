@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convergence import wiring
-from convergence.engine import costs, reconcile
+from convergence.engine import costs, ledger, reconcile
 from convergence.engine.ensure import ensure_tables
 from convergence.engine.execute import Executor
 from convergence.engine.move import move
@@ -24,7 +24,7 @@ from convergence.warehouse.bigquery.tables import DAY_MS
 from convergence.wiring import build
 from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server
 from tests.bigquery_rest.server import Running
-from tests.conftest import application, grant_export
+from tests.conftest import EXPORT, application, grant_export
 from tests.engine.test_quality import SHIPPED
 from tests.engine.test_sync import run_sync
 from tests.exports import export_row, write_rows
@@ -96,7 +96,7 @@ def test_a_proof_is_of_the_days_that_the_table_was_told_to_keep(
     service: Service, bigquery_rest: Running, tmp_path: Path, walk: Callable[..., Run]
 ) -> None:
     shutil.copytree(SHIPPED, tmp_path / "configs/gcp/cost")
-    write_rows(tmp_path / "export" / "a.parquet", [row(day) for day in (1, 2, 3)])
+    write_rows(tmp_path / "export" / "a.parquet", [row(day) for day in (2, 3)])
     assert run_sync(service).status is Status.COMPLETED
     keep(bigquery_rest, service, days=3)
     (proof,) = reconcile.reconciliation(service, "acme", None)
@@ -109,7 +109,7 @@ def test_a_proof_is_of_the_days_that_the_table_was_told_to_keep(
 def test_a_move_leaves_behind_what_the_other_table_does_not_keep(
     service: Service, bigquery_rest: Running, tmp_path: Path
 ) -> None:
-    write_rows(tmp_path / "export" / "a.parquet", [row(day) for day in (1, 2, 3)])
+    write_rows(tmp_path / "export" / "a.parquet", [row(day) for day in (2, 3)])
     files = build(Settings(home=tmp_path / "home", disable_auth=True))
     files.clock = FakeClock()
     with closing(files):
@@ -120,4 +120,30 @@ def test_a_move_leaves_behind_what_the_other_table_does_not_keep(
         assert run_sync(files).status is Status.COMPLETED
         keep(bigquery_rest, service, days=3)
         moved = move(files, service, "acme")
-    assert [table.rows for table in moved] == [1, 3]
+    assert [table.rows for table in moved] == [1, 2]
+
+
+def test_an_operators_dataset_that_is_lost_is_made_again_whole(
+    service: Service, bigquery_rest: Running
+) -> None:
+    ledger.publish(service)
+    with bigquery_rest.client("local") as client:
+        client.delete_dataset("local.tenants", delete_contents=True)
+    onboard(service, application("globex"))
+    while ledger.publish(service):
+        pass
+    sql = "SELECT tenant_id FROM tenants.tenant_profiles ORDER BY 1"
+    assert costs.query(service, None, sql).rows == [("acme",), ("globex",)]
+
+
+def test_costs_that_two_sources_tell_are_refused_before_they_are_seen(
+    service: Service, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "export" / "a.parquet", [row(1)])
+    write_rows(tmp_path / "other" / "a.parquet", [row(1)])
+    grant_export(service, tmp_path / "other" / "*.parquet", "acme", f"{EXPORT}_other")
+    assert run_sync(service, source=EXPORT).status is Status.COMPLETED
+    run = run_sync(service, source=f"{EXPORT}_other")
+    assert (run.status, run.error_code) == (Status.FAILED, "counted_twice")
+    bill = costs.query(service, "acme", "SELECT COUNT(*) FROM billing_cost_daily").rows
+    assert bill == [(1,)]
