@@ -231,7 +231,7 @@ def test_a_question_about_a_file_that_has_just_gone_tells_no_folder_and_can_be_a
     (source,) = tenant.scope.sources
     with pytest.raises(Unavailable) as caught:
         tenant.query(f"SELECT COUNT(*) FROM `{source.table}`")  # noqa: S608 - a constant
-    assert caught.value.detail == "changed while it was read: day.parquet"
+    assert caught.value.detail == "changed while it was read: day.parquet (gone)"
     assert caught.value.code == "source_changed"
 
 

@@ -1,7 +1,9 @@
 """What is DuckDB's own: kills, locks, full disks, and the walls around an instance."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +15,11 @@ import duckdb
 import pytest
 
 from convergence.errors import NotFound, StepFailed, WarehouseError
+from convergence.model.cancel import CancelToken
 from convergence.warehouse.duckdb.instances import Instances
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
+from convergence.warehouse.files import instance
+from convergence.warehouse.files.shapes import digest
 from convergence.warehouse.schemas import load_schema
 
 if TYPE_CHECKING:
@@ -292,6 +297,41 @@ def test_a_dataset_is_never_a_path(tmp_path: Path, name: str) -> None:
 def test_a_home_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     warehouse = DuckdbWarehouse(tmp_path / "home", folders=lambda _: ())
-    with pytest.raises(WarehouseError) as caught:
-        warehouse.check()
-    assert caught.value.code == "warehouse_not_writable"
+    for act in (warehouse.check, lambda: warehouse.ensure_dataset("acme")):
+        with pytest.raises(WarehouseError) as caught:
+            act()
+        assert caught.value.code == "warehouse_not_writable"
+
+
+KILLED = """
+import os, signal
+from convergence.warehouse.files.instance import alone
+with alone(()) as (_, scratch):
+    print(scratch, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_folders_of_processes_that_were_killed_are_cleared_and_those_in_use_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    left = Path(child.stdout.strip())
+    assert left.is_dir()
+    with instance.alone(()) as (_, in_use):
+        instance._clear_left.cache_clear()
+        with instance.alone(()):
+            assert [left.exists(), in_use.exists()] == [False, True]
+    assert not in_use.exists()
+
+
+def test_a_file_that_cannot_be_opened_has_no_hash(tmp_path: Path) -> None:
+    assert digest(str(tmp_path / "absent.csv"), CancelToken()) == ""
+    assert digest(str(tmp_path), CancelToken()) == ""

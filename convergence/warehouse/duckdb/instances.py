@@ -173,6 +173,21 @@ class Instances:
                 finally:
                     slot.changed.release()
 
+    def _make_folders(self, dataset: str) -> Path:
+        """That of the files, and the dataset's own to write to, empty. Raises WarehouseError."""
+        scratch = self.scratch(dataset)
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise WarehouseError(
+                f"no folder can be made in {self.root}: {error.strerror}",
+                code="warehouse_not_writable",
+                hint="give this user the right to write there, and free space",
+            ) from error
+        return scratch
+
     def _open(
         self, dataset: str, folders: tuple[Path, ...], *, create: bool
     ) -> duckdb.DuckDBPyConnection:
@@ -184,10 +199,7 @@ class Instances:
                 hint="restore it from a backup; or make it empty (cdp db migrate) and load its "
                 "days again (cdp backfill)",
             )
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        scratch = self.scratch(dataset)
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(mode=0o700, parents=True)
+        scratch = self._make_folders(dataset)
         connection = duckdb.connect(config={"async_threads": 1})
         try:
             connection.execute(

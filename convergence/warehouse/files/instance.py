@@ -1,14 +1,20 @@
 """An instance of DuckDB that can reach some folders and nothing else of the machine."""
 
-import tempfile
+import fcntl
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import gettempdir, mkdtemp
 
 import duckdb
 from sqlglot import exp
 
 from convergence.errors import WarehouseError
+
+_PREFIX = "cdp-files-"
 
 
 @contextmanager
@@ -16,8 +22,7 @@ def alone(
     folders: tuple[Path, ...], *, memory_limit: str = "256MB", threads: int = 1
 ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     """An instance without any dataset that sees `folders` alone, and the folder it may write to."""
-    with _scratch() as name:
-        scratch = Path(name).resolve()
+    with _scratch() as scratch:
         connection = duckdb.connect(config={"async_threads": 1})
         try:
             lock_down(
@@ -32,15 +37,50 @@ def alone(
             connection.close()
 
 
-def _scratch() -> "tempfile.TemporaryDirectory[str]":
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A new folder, which is locked for as long as it is there."""
+    _clear_left()
     try:
-        return tempfile.TemporaryDirectory(prefix="cdp-files-")
+        made = Path(mkdtemp(prefix="cdp-making-")).resolve()
+        lock = _locked(made)
+        path = made.rename(made.with_name(f"{_PREFIX}{made.name.removeprefix('cdp-making-')}"))
     except OSError as error:
         raise WarehouseError(
-            f"no folder can be made in {tempfile.gettempdir()}: {error.strerror}",
+            f"no folder can be made in {gettempdir()}: {error.strerror}",
             code="warehouse_not_writable",
             hint="free space there, or name another place by TMPDIR",
         ) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+@cache
+def _clear_left() -> None:
+    """Once in a process: remove the folders of processes that were killed. A lock ends with who
+    held it, and tells so in other containers, too.
+    """
+    for path in Path(gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            lock = _locked(path)
+        except OSError:
+            continue  # it is in use, or another user's
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """Raises OSError for one that another process has, and for what is no folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def lock_down(

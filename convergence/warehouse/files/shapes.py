@@ -114,8 +114,17 @@ def _state_of(path: Path) -> FileState | None:
 
 
 def changed_since(states: Iterable[FileState]) -> list[str]:
-    """The paths whose size or times are others now, or that are gone."""
-    return [state.path for state in states if _state_of(Path(state.path)) != state]
+    """The files whose size or times are others now, or that are gone, and how they changed."""
+    now = ((state, _state_of(Path(state.path))) for state in states)
+    return [f"{before.path} ({_change(before, after)})" for before, after in now if after != before]
+
+
+def _change(before: FileState, after: FileState | None) -> str:
+    if after is None:
+        return "gone"
+    if after.size == before.size:
+        return "written again"
+    return f"{before.size:,} bytes, now {after.size:,}"
 
 
 def digest(path: str, cancel: CancelToken) -> str:
