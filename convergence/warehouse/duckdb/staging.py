@@ -33,7 +33,7 @@ from convergence.warehouse.duckdb.written import (
     write_days,
 )
 from convergence.warehouse.files.interrupt import interruptible
-from convergence.warehouse.files.reading import Prepared, plain_value
+from convergence.warehouse.files.reading import Prepared, plain_rows
 from convergence.warehouse.files.shapes import Shapes
 from convergence.warehouse.files.trouble import explain_failure
 from convergence.warehouse.files.types import bigquery_columns
@@ -120,8 +120,9 @@ class Loads:
             prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes)
             rows = cursor.execute(prepared.sql, dict(parameters)).fetchall()
             columns = tuple(bigquery_columns(cursor))
-        plain = [tuple(plain_value(value) for value in row) for row in rows]
-        return Result(columns=columns, rows=plain, truncated=False, sql=prepared.sql)
+        return Result(
+            columns=columns, rows=plain_rows(rows, columns), truncated=False, sql=prepared.sql
+        )
 
     def publish(self, loads: Sequence[tuple[StagedLoad, LoadRecord]]) -> None:
         """Commit the rows and their records: all that is in the transaction."""

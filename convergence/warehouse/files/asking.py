@@ -17,7 +17,7 @@ from convergence.model.cancel import CancelToken
 from convergence.warehouse.base import QueryLimits, Result, Scope
 from convergence.warehouse.files.faults import told
 from convergence.warehouse.files.interrupt import interruptible
-from convergence.warehouse.files.reading import Prepared, fetched, plain_value
+from convergence.warehouse.files.reading import Prepared, fetched, plain_rows
 from convergence.warehouse.files.trouble import check_unchanged
 from convergence.warehouse.files.types import bigquery_columns
 from convergence.warehouse.folders import without_folders
@@ -77,9 +77,10 @@ def answer(
     with interruptible(cursor, cancel, limits.seconds):
         cursor.execute(prepared.sql)
         rows = list(fetched(cursor, limits))
+    columns = tuple(bigquery_columns(cursor))
     return Result(
-        columns=tuple(bigquery_columns(cursor)),
-        rows=[tuple(plain_value(value) for value in row) for row in rows[: limits.rows]],
+        columns=columns,
+        rows=plain_rows(rows[: limits.rows], columns),
         truncated=len(rows) > limits.rows,
         sql=prepared.sql,
     )

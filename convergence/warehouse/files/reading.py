@@ -21,6 +21,14 @@ from convergence.warehouse.sql.names import Resolved
 from convergence.warehouse.sql.notes import notes
 
 FETCHED_AT_ONCE = 100
+_SHORT = frozenset(
+    {
+        *("INT64", "FLOAT64", "NUMERIC", "BIGNUMERIC", "BOOL"),
+        *("DATE", "TIME", "DATETIME", "TIMESTAMP"),
+    }
+)
+"""Types whose values have few characters: so many, more or less."""
+_CHARACTERS_OF_SHORT = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +92,14 @@ def _read(sight: Sight) -> Read:
 
 def fetched(cursor: duckdb.DuckDBPyConnection, limits: QueryLimits) -> Iterator[tuple[object, ...]]:
     """The rows, one more than the limit at most. Raises Invalid when they hold too much text."""
+    types = [type_.partition("(")[0] for _, type_ in bigquery_columns(cursor)]
+    long = [place for place, type_ in enumerate(types) if type_ not in _SHORT]
+    of_others = _CHARACTERS_OF_SHORT * (len(types) - len(long))
     characters = 0
     left = limits.rows + 1
     while left > 0 and (part := cursor.fetchmany(min(left, FETCHED_AT_ONCE))):
-        characters += sum(len(str(value)) for row in part for value in row)
+        characters += sum(len(str(row[place])) for row in part for place in long)
+        characters += of_others * len(part)
         if characters > limits.characters:
             raise Invalid(
                 f"the answer holds more than {limits.characters:,} characters",
@@ -123,6 +135,17 @@ def look_at(
     return Sight(source=source, shapes=whole, days=(day,))
 
 
-def plain_value(value: object) -> object:
+def plain_rows(
+    rows: Sequence[tuple[object, ...]], columns: Sequence[tuple[str, str]]
+) -> Sequence[tuple[object, ...]]:
     """DuckDB gives times with pytz's UTC: Python's own is what everyone compares with."""
-    return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value
+    zoned = [place for place, (_, type_) in enumerate(columns) if type_ == "TIMESTAMP"]
+    return [_plain(row, zoned) for row in rows] if zoned else rows
+
+
+def _plain(row: tuple[object, ...], zoned: Sequence[int]) -> tuple[object, ...]:
+    values = list(row)
+    for place in zoned:
+        moment = values[place]
+        values[place] = moment.astimezone(UTC) if isinstance(moment, datetime) else moment
+    return tuple(values)
