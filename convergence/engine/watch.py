@@ -7,7 +7,7 @@ from functools import partial
 
 from typing_extensions import override
 
-from convergence.engine.at_schema import check_tables
+from convergence.engine.at_schema import check_tables, first_kept
 from convergence.engine.service import Service
 from convergence.errors import CdpError, StepFailed
 from convergence.model.cancel import CancelToken
@@ -39,7 +39,7 @@ class Watch(SourceWatch):
         afresh: Span | None = None,
     ) -> Survey:
         now = self.service.clock.now()
-        self._check_place(table)
+        first = self._check_place(table)
         files = self.service.warehouse.files_of(source)
         if not files and not source.shows_nothing:
             raise StepFailed(
@@ -51,7 +51,7 @@ class Watch(SourceWatch):
         with self.service.database.read() as tx:
             mark = units.watermark(tx, tenant_id, table, name)
             known = units.known(tx, tenant_id, table, name)
-            published = loads.read_from(tx, tenant_id, table, name)
+            published = loads.read_from(tx, tenant_id, table, name, first=first)
         if mark is not None and mark.narrowing != source.narrowing:
             known = {path: replace(unit, content_hash="") for path, unit in known.items()}
         survey = Survey(
@@ -72,11 +72,15 @@ class Watch(SourceWatch):
     def _rows_of_day(self, source: GrantedSource, path: str, day: date) -> str:
         return self.service.warehouse.rows_of_day(self.dataset, source, path, day, self.cancel)
 
-    def _check_place(self, table: str) -> None:
-        """Whether the rows that the store knows of are there at all. Raises StepFailed."""
+    def _check_place(self, table: str) -> date:
+        """The first day that the table keeps. Raises StepFailed unless the rows that the store
+        knows of are there.
+        """
         with self.service.database.read() as tx:
             tenant = tenants.get(tx, self.run.tenant_id)
-        check_tables(self.service, tenant, tenant_schemas().get(table))
+        schema = tenant_schemas().get(table)
+        check_tables(self.service, tenant, schema)
+        return first_kept(self.service, self.dataset, schema) if schema else date.min
 
     @override
     def published_days(self, table: str, source: str, first: date, last: date) -> set[date]:

@@ -151,28 +151,22 @@ def published_days(
 
 
 def read_from(
-    tx: ReadTx, tenant_id: str, table: str, source: str
+    tx: ReadTx, tenant_id: str, table: str, source: str, *, first: date = date.min
 ) -> dict[date, SourceState | None]:
-    """What each day's rows were read from; None where they are a sample, or where a load that was
-    cut off may have taken effect.
+    """What each day's rows were read from, of days from `first` on; None where they are a sample,
+    or where a load that was cut off may have taken effect.
     """
     of_source = (
         loads.c.tenant_id == tenant_id,
         loads.c.table_name == table,
         loads.c.source == source,
+        loads.c.day >= first,
     )
-    place = sa.func.row_number().over(
-        partition_by=loads.c.day, order_by=loads.c.published_at.desc()
-    )
-    ranked = (
-        sa.select(loads.c.day, loads.c.is_sample, loads.c.source_state, place.label("place"))
-        .where(*of_source, loads.c.status == LoadStatus.PUBLISHED.value)
-        .subquery()
-    )
-    newest = tx.connection.execute(sa.select(ranked).where(ranked.c.place == 1))
+    ranked = _ranked(*of_source, loads.c.status == LoadStatus.PUBLISHED.value)
+    newest = sa.select(loads.c.day, loads.c.is_sample, loads.c.source_state).join(*ranked)
     found = {
         row.day: None if row.is_sample else SourceState.from_json(row.source_state)
-        for row in newest
+        for row in tx.connection.execute(newest)
     }
     is_open = loads.c.status == LoadStatus.STAGED.value
     left = tx.connection.execute(sa.select(loads.c.day).where(*of_source, is_open)).scalars()
@@ -211,17 +205,20 @@ def newest(
     """The newest published load of each day and source: together, the proof of a table, or of its
     days from `first` to `last`.
     """
+    ranked = _ranked(*_published(tenant_id, table), loads.c.day.between(first, last))
+    query = sa.select(loads).join(*ranked).order_by(loads.c.day, loads.c.source)
+    return [rows.load(row) for row in tx.connection.execute(query)]
+
+
+def _ranked(
+    *which: sa.ColumnElement[bool],
+) -> tuple[sa.Subquery, sa.ColumnElement[bool]]:
+    """To be joined: the newest of these loads of each day and source."""
     place = sa.func.row_number().over(
         partition_by=(loads.c.day, loads.c.source), order_by=loads.c.published_at.desc()
     )
-    ranked = (
-        sa.select(loads.c.load_id, place.label("place"))
-        .where(*_published(tenant_id, table), loads.c.day.between(first, last))
-        .subquery()
-    )
-    is_newest = sa.and_(ranked.c.load_id == loads.c.load_id, ranked.c.place == 1)
-    query = sa.select(loads).join(ranked, is_newest).order_by(loads.c.day, loads.c.source)
-    return [rows.load(row) for row in tx.connection.execute(query)]
+    ranked = sa.select(loads.c.load_id, place.label("place")).where(*which).subquery()
+    return ranked, sa.and_(ranked.c.load_id == loads.c.load_id, ranked.c.place == 1)
 
 
 def first_loaded_after(

@@ -28,7 +28,7 @@ def test_a_file_that_has_lost_rows_is_named_in_the_log_the_result_and_the_mail(
     run = run_sync(service, template, day)
     assert run.status is Status.COMPLETED, run.error
     assert by_day(service)[OLD][:2] == (1, Decimal(1))
-    said = f"fewer rows than were published: {path}: 4 rows of {OLD}, now 1"
+    said = f"fewer rows than were published: {path.name}: 4 rows of {OLD}, now 1"
     assert warnings(service, run) == [said]
     assert facts(service, run)["files_shrunk"] == [
         {"path": str(path), "day": OLD, "rows_before": 4, "rows": 1}

@@ -3,11 +3,13 @@
 import os
 import shutil
 from collections.abc import Callable
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from convergence.engine import watch
 from convergence.engine.service import Service
 from convergence.model.run import Status
 from convergence.store import events
@@ -33,6 +35,21 @@ def test_a_day_that_was_loaded_of_other_bytes_meanwhile_is_loaded_again(
         YOUNG: (1, Decimal(2), first.run_id),
     }
     assert facts(service, run_sync(service))["days_unchanged"] == []
+
+
+def test_days_that_the_table_keeps_no_more_are_not_compared(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    run_sync(service)
+    passing = export((OLD, "8", "", "202410"), (YOUNG, "8", "", "202411"), name="new.csv")
+    for day in (OLD, YOUNG):
+        run_sync(service, "gcp/cost/cost_billing", day)
+    passing.unlink()
+    monkeypatch.setattr(watch, "first_kept", lambda *_: date.fromisoformat(YOUNG))
+    run = run_sync(service, allow_shrink=True)
+    assert run.status is Status.COMPLETED, run.error
+    assert facts(service, run)["days_loaded"] == [YOUNG]
 
 
 def test_a_file_that_came_and_went_between_two_runs_is_missed(
@@ -107,7 +124,7 @@ def test_a_link_to_a_file_of_the_source_is_told_of_and_counts_once(
         assert by_day(service)[OLD][:2] == (1, Decimal(1))
         with service.database.read() as tx:
             said = [event.message for event in events.page(tx, "acme", run.run_id, limit=100)]
-        assert f"links to files that are read once: {link} is {path}" in said
+        assert "links to files that are read once: link.csv is a.csv" in said
 
 
 def test_a_link_to_a_file_elsewhere_fails_as_what_it_is(
