@@ -13,6 +13,7 @@ from uuid import uuid4
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource
+from convergence.warehouse import requested
 from convergence.warehouse.base import StageRequest
 from convergence.warehouse.bigquery import parts, sources
 from convergence.warehouse.bigquery.access import Clients
@@ -117,7 +118,7 @@ def _read(found: OpenFiles) -> FilesRead:
 
 
 def _proven(found: OpenFiles, request: StageRequest) -> FilesRead:
-    if not parts.is_billing(request):
+    if not requested.is_billing(request):
         return _read(found)
     sums = found.sums(request)
     return replace(_read(found), totals=sums.totals, state=sums.state)

@@ -1,27 +1,24 @@
 """Which rows a load writes and which it replaces, as trees of BigQuery's SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from sqlglot import exp, parse_one
 
-from convergence.errors import StepFailed
 from convergence.model.table import Column, Mode, TableSchema
-from convergence.warehouse.base import StageRequest, Value, WriteMode
+from convergence.warehouse.base import StageRequest, WriteMode
 from convergence.warehouse.bigquery.types import data_type, type_text
-from convergence.warehouse.sql import fill
-
-_ROWS = "rows_of_query"
-_STAMPS = frozenset({"x_run_id", "x_source", "x_ingested_at"})
-
-
-def is_billing(request: StageRequest) -> bool:
-    return request.schema is not None and request.schema.is_billing
-
-
-def is_billing_day(request: StageRequest) -> bool:
-    """Whether the load is one day of an export: then no other day of it need be read."""
-    return is_billing(request) and request.mode is WriteMode.REPLACE_PARTITION
+from convergence.warehouse.requested import (
+    ROWS,
+    check_known,
+    equals,
+    is_billing,
+    is_billing_day,
+    is_stamped,
+    literal,
+    partition,
+    stamp_columns,
+)
 
 
 def day_of(request: StageRequest) -> date | None:
@@ -36,42 +33,30 @@ def rows(
 
     Raises StepFailed for columns that the table lacks.
     """
+    check_known(request, (column.name for column in given), columns)
     live = {column.name: column for column in columns}
-    unknown = sorted({column.name for column in given} - live.keys())
-    if unknown:
-        raise StepFailed(
-            f"the query gives {', '.join(unknown)}, which {request.table} does not have",
-            code="unknown_column",
-            hint="rename them to columns of the table: " + ", ".join(live),
-        )
     found: dict[str, exp.Expr] = {
         column.name: _value(column, live[column.name])
         for column in given
-        if not _is_stamped(request, column.name)
+        if not is_stamped(request, column.name)
     }
     for name, value in request.stamps.items():
         if name in live and name not in found:
-            found[name] = fill.literal(value, exp.null())
+            found[name] = literal(value)
     values = [
         exp.alias_(found.get(column.name) or _absent(column), column.name, quoted=True)
         for column in columns
     ]
-    select = exp.select(*values).from_(query.subquery(_ROWS, copy=False))
+    select = exp.select(*values).from_(query.subquery(ROWS, copy=False))
     return select.limit(request.limit) if request.limit is not None else select
 
 
 def inferred(request: StageRequest, given: Sequence[Column]) -> TableSchema:
     """The shape of a table that nobody has said: the query's columns and the stamps."""
-    names = {column.name for column in given}
-    stamps = [
-        Column(name=name, type=_stamp_type(value))
-        for name, value in request.stamps.items()
-        if name not in names
-    ]
-    columns = (*given, *stamps)
+    columns = (*given, *stamp_columns(request, {column.name for column in given}))
     days = {column.name for column in columns if column.type in {"DATE", "TIMESTAMP"}}
-    partition = request.partition_by if request.partition_by in days else None
-    return TableSchema(name=request.table, columns=columns, partition_by=partition)
+    day = request.partition_by if request.partition_by in days else None
+    return TableSchema(name=request.table, columns=columns, partition_by=day)
 
 
 def replaced(request: StageRequest, columns: Sequence[Column], staged: exp.Table) -> exp.Expr:
@@ -80,10 +65,10 @@ def replaced(request: StageRequest, columns: Sequence[Column], staged: exp.Table
         keys = exp.select(_key(request.merge_keys)).from_(staged.copy())
         return exp.In(this=_key(request.merge_keys), query=keys.subquery())
     if request.mode is WriteMode.APPEND:
-        return _column("x_run_id").eq(_literal(request.stamps["x_run_id"]))
+        return equals("x_run_id", request.stamps["x_run_id"])
     conditions: list[exp.Expr] = []
     if any(column.name == "x_source" for column in columns):
-        conditions.append(_column("x_source").eq(_literal(request.key.source)))
+        conditions.append(equals("x_source", request.key.source))
     if request.mode is WriteMode.REPLACE_PARTITION:
         conditions.append(of_day(request, columns))
     return exp.and_(exp.true(), *conditions)
@@ -97,17 +82,17 @@ def kept(request: StageRequest, columns: Sequence[Column], staged: exp.Table) ->
 
 def of_day(request: StageRequest, columns: Sequence[Column]) -> exp.Expr:
     """The rows of the load's day: by bounds, so that one partition alone is read."""
-    return day_is(_partition(request, columns), request.key.day)
+    return day_is(partition(request, columns), request.key.day)
 
 
 def day_is(column: Column, day: date) -> exp.Expr:
     value = _column(column.name)
     if column.type == "DATE":
-        return value.eq(_literal(day))
+        return value.eq(literal(day))
     start = datetime.combine(day, datetime.min.time(), UTC)
     return exp.and_(
-        exp.GTE(this=value, expression=_literal(start)),
-        exp.LT(this=value.copy(), expression=_literal(start + timedelta(days=1))),
+        exp.GTE(this=value, expression=literal(start)),
+        exp.LT(this=value.copy(), expression=literal(start + timedelta(days=1))),
     )
 
 
@@ -140,18 +125,7 @@ def repeated_keys(request: StageRequest, staged: exp.Table) -> exp.Select:
 def _day_column(request: StageRequest, columns: Sequence[Column]) -> Column:
     if is_billing(request):
         return next(column for column in columns if column.name == "usage_start_time")
-    return _partition(request, columns)
-
-
-def _partition(request: StageRequest, columns: Sequence[Column]) -> Column:
-    column = next((c for c in columns if c.name == request.partition_by), None)
-    if column is None:
-        raise StepFailed(
-            f"{request.table} has no column {request.partition_by} to tell days apart",
-            code="unknown_column",
-            hint="give destination.partition_by a DATE or TIMESTAMP column of the table",
-        )
-    return column
+    return partition(request, columns)
 
 
 def _key(names: Sequence[str]) -> exp.Expr:
@@ -160,14 +134,8 @@ def _key(names: Sequence[str]) -> exp.Expr:
     return exp.Anonymous(this="TO_JSON_STRING", expressions=[struct])
 
 
-def _is_stamped(request: StageRequest, name: str) -> bool:
-    """Whether the stamp stands before what the query says: lineage, and the day of a bill."""
-    always = _STAMPS | ({request.partition_by} if is_billing(request) else set())
-    return name in always and name in request.stamps
-
-
 def _value(given: Column, column: Column) -> exp.Expr:
-    value = exp.column(given.name, table=_ROWS, quoted=True)
+    value = exp.column(given.name, table=ROWS, quoted=True)
     if type_text(given) == type_text(column) or column.mode is Mode.REPEATED or column.fields:
         return value
     if column.type == "JSON":
@@ -180,14 +148,5 @@ def _absent(column: Column) -> exp.Expr:
     return exp.Cast(this=value, to=data_type(column))
 
 
-def _stamp_type(value: Value) -> str:
-    kinds: Mapping[type, str] = {bool: "BOOL", int: "INT64", datetime: "TIMESTAMP", date: "DATE"}
-    return kinds.get(type(value), "STRING")
-
-
 def _column(name: str) -> exp.Column:
     return exp.column(name, quoted=True)
-
-
-def _literal(value: Value) -> exp.Expr:
-    return fill.literal(value, exp.null())

@@ -11,6 +11,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import SourceState
 from convergence.model.money import Totals
 from convergence.model.restatement import Change
+from convergence.warehouse import requested
 from convergence.warehouse.bad_rows import null_in
 from convergence.warehouse.base import Parameters, QueryLimits, Result, StagedTotals
 from convergence.warehouse.bigquery import changes, parts, trouble
@@ -62,7 +63,7 @@ class Proof:
     def _sides(self, staged: StagedLoad, cancel: CancelToken) -> tuple[TableSums, TableSums]:
         """What was staged, and what it replaces."""
         request, columns = staged.request, staged.columns
-        is_billing = parts.is_billing(request)
+        is_billing = requested.is_billing(request)
         new = table_query(
             "new",
             staged.table,
@@ -107,7 +108,7 @@ class Proof:
 
     def _source(self, staged: StagedLoad, cancel: CancelToken) -> tuple[Totals | None, SourceState]:
         """The source's own sums, as of the moment at which it was staged."""
-        if staged.sight is None or not parts.is_billing(staged.request):
+        if staged.sight is None or not requested.is_billing(staged.request):
             return None, SourceState(files=staged.units)
         if (read := staged.sight.read) is not None:
             return read.totals, read.state
@@ -121,7 +122,7 @@ class Proof:
     ) -> tuple[Change, ...]:
         request = staged.request
         is_same = written.content_hash == previous.content_hash
-        if is_same or not (request.with_changes and parts.is_billing_day(request)):
+        if is_same or not (request.with_changes and requested.is_billing_day(request)):
             return ()
         old = parts.replaced(request, staged.columns, staged.table)
         query = changes.of_day(staged.table, staged.target, staged.columns, old)

@@ -2,25 +2,34 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 
 import duckdb
 from sqlglot import exp
 
 from convergence.errors import StepFailed
 from convergence.model.table import Column, Mode, TableSchema
-from convergence.warehouse.base import StageRequest, Value, WriteMode
+from convergence.warehouse.base import StageRequest, WriteMode
 from convergence.warehouse.duckdb import tables
 from convergence.warehouse.files.shapes import day_bounds
 from convergence.warehouse.files.types import SqlType, bigquery_type
+from convergence.warehouse.requested import (
+    ROWS,
+    check_known,
+    equals,
+    is_billing,
+    is_billing_day,
+    is_stamped,
+    literal,
+    partition,
+    stamp_columns,
+)
 from convergence.warehouse.sql import exact, fill
 
 Given = Mapping[str, SqlType]
 """The columns of a query, with their types."""
 
-_ROWS = "rows_of_query"
 _ASIDE = "rows_to_merge"
-_STAMPS = frozenset({"x_run_id", "x_source", "x_ingested_at"})
 _USAGE = "usage_start_time"
 
 
@@ -28,18 +37,9 @@ def target(request: StageRequest) -> exp.Table:
     return tables.table(request.dataset, request.table)
 
 
-def is_billing(request: StageRequest) -> bool:
-    return request.schema is not None and request.schema.is_billing
-
-
-def is_billing_day(request: StageRequest) -> bool:
-    """Whether the load is one day of an export: then no other day of it need be read."""
-    return is_billing(request) and request.mode is WriteMode.REPLACE_PARTITION
-
-
 def rows_of(sql: str) -> exp.Select:
     """All rows of a statement that is already DuckDB's."""
-    inner = exp.Subquery(this=exp.Var(this=sql), alias=exp.to_identifier(_ROWS))
+    inner = exp.Subquery(this=exp.Var(this=sql), alias=exp.to_identifier(ROWS))
     return exp.select("*").from_(inner)
 
 
@@ -48,19 +48,13 @@ def values(request: StageRequest, given: Given, columns: tuple[Column, ...]) -> 
 
     Raises StepFailed for columns that the table lacks.
     """
+    check_known(request, given, columns)
     live = {column.name: column for column in columns}
-    unknown = sorted(given.keys() - live.keys())
-    if unknown:
-        raise StepFailed(
-            f"the query gives {', '.join(unknown)}, which {request.table} does not have",
-            code="unknown_column",
-            hint="rename them to columns of the table: " + ", ".join(live),
-        )
     stamps = {name: value for name, value in request.stamps.items() if name in live}
     found = {
         name: _value(name, type_, live[name])
         for name, type_ in given.items()
-        if not _is_stamped(request, name)
+        if not is_stamped(request, name)
     }
     return found | {
         name: fill.literal(value, exp.column(name))
@@ -72,11 +66,7 @@ def values(request: StageRequest, given: Given, columns: tuple[Column, ...]) -> 
 def inferred(request: StageRequest, given: Given) -> TableSchema:
     """The shape of a table that nobody has said: the query's columns and the stamps."""
     columns = [_inferred(name, type_) for name, type_ in given.items()]
-    columns += [
-        Column(name=name, type=_stamp_type(value))
-        for name, value in request.stamps.items()
-        if name not in given
-    ]
+    columns += stamp_columns(request, given)
     return TableSchema(name=request.table, columns=tuple(columns))
 
 
@@ -98,21 +88,21 @@ def replaced(request: StageRequest, columns: tuple[Column, ...]) -> exp.Expr:
 def written(request: StageRequest, columns: tuple[Column, ...]) -> exp.Expr:
     """The rows that the load has written, once it has."""
     if request.mode in {WriteMode.APPEND, WriteMode.MERGE}:
-        return _is("x_run_id", request.stamps["x_run_id"])
+        return equals("x_run_id", request.stamps["x_run_id"])
     conditions: list[exp.Expr] = []
     if any(column.name == "x_source" for column in columns):
-        conditions.append(_is("x_source", request.key.source))
+        conditions.append(equals("x_source", request.key.source))
     if request.mode is WriteMode.REPLACE_PARTITION:
-        conditions.append(_day(request, columns).eq(_literal(request.key.day)))
+        conditions.append(_day(request, columns).eq(literal(request.key.day)))
     return exp.and_(exp.true(), *conditions)
 
 
 def days_written(requests: Sequence[StageRequest]) -> exp.Expr:
     """The same of days of one bill, by columns that all have what is derived from it, too."""
-    days = [_literal(request.key.day) for request in requests]
+    days = [literal(request.key.day) for request in requests]
     first = requests[0]
     of_days = exp.In(this=day_column(first), expressions=days)
-    return exp.and_(_is("x_source", first.key.source), of_days)
+    return exp.and_(equals("x_source", first.key.source), of_days)
 
 
 def day_column(request: StageRequest) -> exp.Column:
@@ -156,16 +146,14 @@ def _are_named_alike(one: StageRequest, other: StageRequest) -> bool:
 
 def day_of_row() -> exp.Expr:
     """The day on which a row's usage begins."""
-    return exp.cast(exp.column(_USAGE, table=_ROWS, quoted=True), "DATE", dialect="duckdb")
+    return exp.cast(exp.column(_USAGE, table=ROWS, quoted=True), "DATE", dialect="duckdb")
 
 
 def strays(request: StageRequest, columns: tuple[Column, ...]) -> exp.Select:
     """Days, other than the load's, with the number of rows the load has written there."""
-    mine = _is("x_run_id", request.stamps["x_run_id"])
+    mine = equals("x_run_id", request.stamps["x_run_id"])
     day = _day(request, columns)
-    stray: exp.Expr = exp.and_(
-        mine, exp.NullSafeNEQ(this=day, expression=_literal(request.key.day))
-    )
+    stray: exp.Expr = exp.and_(mine, exp.NullSafeNEQ(this=day, expression=literal(request.key.day)))
     if is_billing(request):
         day = exp.cast(exp.column(_USAGE, quoted=True), "DATE", dialect="duckdb")
         stray = exp.and_(written(request, columns), is_of_other_day(request))
@@ -180,7 +168,7 @@ def strays(request: StageRequest, columns: tuple[Column, ...]) -> exp.Select:
 
 def is_of_other_day(request: StageRequest) -> exp.Expr:
     """Whether the usage that a row of a bill tells of began on another day than the load's."""
-    start, end = (_literal(moment) for moment in day_bounds(request.key.day))
+    start, end = (literal(moment) for moment in day_bounds(request.key.day))
     usage = exp.column(_USAGE, quoted=True)
     return exp.or_(usage < start, usage >= end)
 
@@ -221,14 +209,8 @@ def _aliased(rows: exp.Select, names: tuple[str, ...]) -> exp.Select:
     return rows.select(*values_, append=False)
 
 
-def _is_stamped(request: StageRequest, name: str) -> bool:
-    """Whether the stamp stands before what the query says: lineage, and the day of a bill."""
-    always = _STAMPS | ({request.partition_by} if is_billing(request) else set())
-    return name in always and name in request.stamps
-
-
 def _value(name: str, type_: SqlType, column: Column) -> exp.Expr:
-    value = exp.column(name, table=_ROWS, quoted=True)
+    value = exp.column(name, table=ROWS, quoted=True)
     if column.type.startswith("NUMERIC") and type_.id in {"double", "float"}:
         return exact.from_double(exp.cast(value, "DOUBLE", dialect="duckdb"))
     return value
@@ -244,31 +226,7 @@ def _inferred(name: str, type_: SqlType) -> Column:
     return Column(name=name, type=bigquery_type(type_))
 
 
-def _stamp_type(value: Value) -> str:
-    if isinstance(value, datetime):
-        return "TIMESTAMP"
-    if isinstance(value, date):
-        return "DATE"
-    if isinstance(value, bool):
-        return "BOOL"
-    return "INT64" if isinstance(value, int) else "STRING"
-
-
 def _day(request: StageRequest, columns: tuple[Column, ...]) -> exp.Expr:
-    column = next((c for c in columns if c.name == request.partition_by), None)
-    if column is None:
-        raise StepFailed(
-            f"{request.table} has no column {request.partition_by} to tell days apart",
-            code="unknown_column",
-            hint="give destination.partition_by a DATE or TIMESTAMP column of the table",
-        )
+    column = partition(request, columns)
     value = exp.column(request.partition_by, quoted=True)
     return value if column.type == "DATE" else exp.cast(value, "DATE", dialect="duckdb")
-
-
-def _is(name: str, value: Value) -> exp.Expr:
-    return exp.column(name, quoted=True).eq(_literal(value))
-
-
-def _literal(value: Value) -> exp.Expr:
-    return fill.literal(value, exp.null())

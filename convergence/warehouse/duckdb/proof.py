@@ -6,6 +6,7 @@ from convergence.errors import StepFailed
 from convergence.model.cancel import CancelToken
 from convergence.model.load import SourceState
 from convergence.model.restatement import Change
+from convergence.warehouse import requested
 from convergence.warehouse.base import StagedTotals, WriteMode
 from convergence.warehouse.duckdb import changes, parts
 from convergence.warehouse.duckdb.sums import TableSums, table_sums
@@ -23,7 +24,7 @@ def totals_of(staged: StagedLoad, cancel: CancelToken) -> StagedTotals:
         staged.written = _written(staged)
     written = staged.written
     source = None
-    if parts.is_billing(request):
+    if requested.is_billing(request):
         sums = source_of(staged.transaction.cursor, sights, request, cancel)
         source, state = sums.totals, sums.state
     else:

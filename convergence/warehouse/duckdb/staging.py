@@ -11,6 +11,7 @@ from sqlglot import exp
 from convergence.errors import WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.money import totals_to_json
+from convergence.warehouse import requested
 from convergence.warehouse.base import (
     LoadRecord,
     Parameters,
@@ -77,7 +78,7 @@ class Loads:
     ) -> list[StagedLoad]:
         first = requests[0]
         resolved = names.resolve(tree, first.scope)
-        days = [each.key.day for each in requests] if parts.is_billing_day(first) else []
+        days = [each.key.day for each in requests] if requested.is_billing_day(first) else []
         with ExitStack() as holds:
             lent = self._instances.lend(first.dataset, with_sources=True, check=cancel.check)
             cursor = holds.enter_context(lent)
@@ -191,7 +192,7 @@ class Loads:
 def _replaced(transaction: Transaction) -> exp.Expr | None:
     """Which rows of a bill are other ones now; None for loads that are not by its days."""
     requests = [staged.request for staged in transaction.loads]
-    return parts.days_written(requests) if all(map(parts.is_billing_day, requests)) else None
+    return parts.days_written(requests) if all(map(requested.is_billing_day, requests)) else None
 
 
 def _proven(staged: StagedLoad) -> StagedTotals:

@@ -18,6 +18,7 @@ from convergence.model.load import FileState
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
+from convergence.warehouse import requested
 from convergence.warehouse.base import (
     Explained,
     FileForm,
@@ -33,7 +34,7 @@ from convergence.warehouse.base import (
     Upsert,
     Warehouse,
 )
-from convergence.warehouse.duckdb import derived, infile, parts, reshape, staging, tables
+from convergence.warehouse.duckdb import derived, infile, reshape, staging, tables
 from convergence.warehouse.duckdb.infile import InFile
 from convergence.warehouse.duckdb.instances import Folders, Instances
 from convergence.warehouse.duckdb.reading import prepare
@@ -241,7 +242,7 @@ class DuckdbWarehouse(Warehouse):
     def explain_load(self, request: StageRequest) -> Explained:
         tree = fill.fill(request.sql, request.names, request.parameters)
         resolved = names.resolve(tree, request.scope)
-        days = [request.key.day] if parts.is_billing_day(request) else []
+        days = [request.key.day] if requested.is_billing_day(request) else []
         with self._instances.lend(request.dataset, with_sources=True) as cursor, told(resolved):
             prepared = prepare(cursor, request.dataset, resolved, shapes=self._shapes, days=days)
             return explained(cursor, tree, prepared)

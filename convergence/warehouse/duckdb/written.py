@@ -10,6 +10,7 @@ from sqlglot import exp
 from convergence.model.load import LoadKey
 from convergence.model.restatement import Change
 from convergence.model.table import Column, TableSchema
+from convergence.warehouse import requested
 from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode
 from convergence.warehouse.duckdb import changes, derived, parts, tables
 from convergence.warehouse.duckdb.sums import NOTHING, Slice, TableSums, sums_by, table_sums
@@ -136,12 +137,12 @@ def slice_of(request: StageRequest, columns: tuple[Column, ...], where: exp.Expr
         table=parts.target(request),
         columns=columns,
         where=where,
-        is_billing=parts.is_billing(request),
+        is_billing=requested.is_billing(request),
     )
 
 
 def is_compared(request: StageRequest) -> bool:
-    return request.with_changes and parts.is_billing_day(request)
+    return request.with_changes and requested.is_billing_day(request)
 
 
 def are_there(cursor: duckdb.DuckDBPyConnection, target: exp.Table) -> bool:
