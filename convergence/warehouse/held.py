@@ -11,6 +11,8 @@ from convergence.model.money import MoneyKey, Total
 from convergence.model.unit import UnitDay
 
 ACCOUNT = "billing_account_id"
+NOT_BUSINESS = frozenset({"x_run_id", "x_ingested_at"})
+"""Columns that differ between two loads of the same rows."""
 _PLACES = Decimal("0.000000001")
 _EXACT = Context(prec=80)
 
@@ -71,6 +73,11 @@ def held_by_unit(groups: Iterable[Group]) -> dict[str, Held]:
 def total(rows: int, cost: Decimal | None, credits_: Decimal | None) -> Total:
     """Amounts as a warehouse gives them: NULL for none, perhaps without the zeros at the end."""
     return Total(rows, _nine_places(cost), _nine_places(credits_))
+
+
+def content_hash(sum_of_hashes: int) -> str:
+    """Of rows in whatever order."""
+    return f"{sum_of_hashes % 2**128:032x}"
 
 
 def _nine_places(amount: Decimal | None) -> Decimal:

@@ -8,9 +8,7 @@ from sqlglot import exp, parse_one
 from convergence.model.restatement import Change
 from convergence.model.table import Column
 from convergence.warehouse.bigquery.sums import hash_of
-from convergence.warehouse.held import total
-
-KEYS = ("invoice_month", "service_id", "project_id", "currency")
+from convergence.warehouse.changed import KEYS, change
 
 # Equal rows are counted together, so that twins which are both real stay two; a row that is in
 # both states weighs the same in both.
@@ -54,19 +52,7 @@ def of_day(
 
 def found(rows: Iterable[Sequence[Any]]) -> tuple[Change, ...]:
     """What the answer says."""
-    return tuple(
-        Change(
-            invoice_month=row[0],
-            service_id=row[1],
-            project_id=row[2],
-            currency=row[3],
-            old=total(int(row[4]), row[5], row[6]),
-            new=total(int(row[7]), row[8], row[9]),
-            removed=int(row[10]),
-            corrections=int(row[11]),
-        )
-        for row in rows
-    )
+    return tuple(map(change, rows))
 
 
 def _amounts(table: exp.Table, columns: Sequence[Column], *, is_old: bool) -> exp.Select:

@@ -14,12 +14,9 @@ from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals, row_count
 from convergence.model.table import Column, Mode
 from convergence.warehouse.bigquery.sources import EXPORTED, UNIT, USAGE, Sight, relation
-from convergence.warehouse.held import total
+from convergence.warehouse.held import NOT_BUSINESS, content_hash, total
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
-NOT_BUSINESS = frozenset({"x_run_id", "x_ingested_at"})
-"""Columns that differ between two loads of the same rows."""
-_HASH_MODULUS = 2**128
 _HALF = 2**32
 """A hash is added up in two halves: a sum of whole ones would be no INT64."""
 CREDITS_OF_ROW = parse_one("(SELECT SUM(c.amount) FROM UNNEST(credits) AS c)", dialect="bigquery")
@@ -91,7 +88,7 @@ def table_sums(rows: Iterable[Sequence[Any]], columns: Sequence[Column], side: s
             nulls.update(dict(zip(required(columns), row[10:], strict=True)))
     return TableSums(
         totals=totals,
-        content_hash=f"{digest % _HASH_MODULUS:032x}",
+        content_hash=content_hash(digest),
         strays=strays,
         nulls=tuple(name for name, number in nulls.items() if number),
     )

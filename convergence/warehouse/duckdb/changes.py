@@ -3,18 +3,16 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import date
-from decimal import Decimal
 
 import duckdb
 from sqlglot import exp, parse_one
 
-from convergence.model.money import Total
 from convergence.model.restatement import Change
+from convergence.warehouse.changed import KEYS, change
 from convergence.warehouse.duckdb.sums import Slice, hash_of
 from convergence.warehouse.sql import fill
 
 OLD = "rows_replaced"
-KEYS = ("invoice_month", "service_id", "project_id", "currency")
 
 # Equal rows are counted together, so that twins which are both real stay two; a row that is in
 # both states weighs the same in both.
@@ -66,7 +64,7 @@ def by_day(
     query.set("with_", exp.With(expressions=[_named("rows_of_both", both)]))
     found = defaultdict[date, list[Change]](list)
     for of_day, *row in cursor.execute(query.sql("duckdb")).fetchall():
-        found[of_day].append(_change(*row))
+        found[of_day].append(change(row))
     return {of_day: tuple(changes) for of_day, changes in found.items()}
 
 
@@ -97,23 +95,3 @@ def _amounts(rows: Slice, day: exp.Expr, *, is_old: bool) -> exp.Select:
 
 def _named(name: str, query: exp.Query) -> exp.CTE:
     return exp.CTE(this=query, alias=exp.TableAlias(this=exp.to_identifier(name)))
-
-
-def _change(*row: object) -> Change:
-    texts, figures = row[:4], row[4:]
-    month, service, project, currency = (str(text) for text in texts)
-    old_rows, old_cost, old_credits, rows, cost, credits_, removed, corrections = figures
-    return Change(
-        invoice_month=month,
-        service_id=service,
-        project_id=project,
-        currency=currency,
-        old=_total(old_rows, old_cost, old_credits),
-        new=_total(rows, cost, credits_),
-        removed=int(str(removed)),
-        corrections=int(str(corrections)),
-    )
-
-
-def _total(rows: object, cost: object, credits_: object) -> Total:
-    return Total(int(str(rows)), Decimal(str(cost)), Decimal(str(credits_)))

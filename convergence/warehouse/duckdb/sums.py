@@ -12,15 +12,10 @@ from sqlglot import exp
 from convergence.model.money import MoneyKey, Totals, row_count
 from convergence.model.table import Column
 from convergence.warehouse.files.sums import or_empty
-from convergence.warehouse.held import total
+from convergence.warehouse.held import NOT_BUSINESS, content_hash, total
 
 WHOLE = MoneyKey("", "", "")
 """The one key of a table that holds no money."""
-
-NOT_BUSINESS = frozenset({"x_run_id", "x_ingested_at"})
-"""Columns that differ between two loads of the same rows."""
-
-_HASH_MODULUS = 2**128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +37,7 @@ class TableSums:
         return (self.rows, self.content_hash) == (other.rows, other.content_hash)
 
 
-NOTHING = TableSums(totals={}, content_hash=f"{0:032x}")
+NOTHING = TableSums(totals={}, content_hash=content_hash(0))
 """The sums of no rows."""
 
 
@@ -91,10 +86,10 @@ def sums_by(
 
 
 def _sums(rows: Sequence[tuple[Any, ...]]) -> TableSums:
-    digest = sum(int(row[6]) for row in rows) % _HASH_MODULUS
+    digest = sum(int(row[6]) for row in rows)
     totals = {MoneyKey(*row[:3]): total(*row[3:6]) for row in rows}
     strays = sum(row[7] for row in rows)
-    return TableSums(totals=totals, content_hash=f"{digest:032x}", strays=strays)
+    return TableSums(totals=totals, content_hash=content_hash(digest), strays=strays)
 
 
 def hash_of(columns: Sequence[Column]) -> exp.Expr:
