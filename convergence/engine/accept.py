@@ -3,7 +3,7 @@
 For `load`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 
@@ -71,6 +71,20 @@ def shrunk(proven: Proven) -> list[ShrunkFile]:
         for file in old.files
         if file.rows > now.get(file.path, 0)
     ]
+
+
+def doubts(key: LoadKey, totals: StagedTotals) -> Iterator[str]:
+    """What of the files may be meant, and may be not. Of a survey's files, columns that they lack
+    are told by itself.
+    """
+    for one, other in totals.state.copies:
+        yield f"{other} has the very bytes of {one}: if it is a copy, its rows count twice"
+    for file in totals.state.files:
+        if file.lacking:
+            yield (
+                f"{file.path} without {', '.join(file.lacking)}, which most files of {key.source} "
+                "have: NULL in the bill"
+            )
 
 
 def _is_hidden(request: StageRequest) -> bool:

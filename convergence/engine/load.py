@@ -276,7 +276,8 @@ class Loader:
 
     def _record(self, proven: Proven) -> Load:
         key, totals, before = proven.request.key, proven.totals, proven.before
-        self._tell_of_copies(totals)
+        for doubt in accept.doubts(key, totals):
+            self.tell(doubt, Level.WARNING)
         self._tell_of_shrunk(accept.shrunk(proven))
         load = Load(
             load_id=proven.load_id,
@@ -300,13 +301,6 @@ class Loader:
             loads.stage(tx, load)
             restatements.stage(tx, load, self._reasons(key, totals), old_run_id=old_run_id)
         return load
-
-    def _tell_of_copies(self, totals: StagedTotals) -> None:
-        for one, other in totals.state.copies:
-            self.tell(
-                f"{other} has the very bytes of {one}: if it is a copy, its rows count twice",
-                Level.WARNING,
-            )
 
     def _tell_of_shrunk(self, shrunk: Sequence[ShrunkFile]) -> None:
         if shrunk:

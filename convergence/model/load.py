@@ -63,6 +63,8 @@ class FileState:
     content_hash: str = field(default="", compare=False)
     links: tuple[str, ...] = field(default=(), compare=False)
     """Other names by which the source has it, too: it is read once."""
+    lacking: tuple[str, ...] = field(default=(), compare=False)
+    """Columns that it lacks and most files of the source have, as far as a load has looked."""
 
     @property
     def changed_at(self) -> datetime:
@@ -83,7 +85,7 @@ class FileState:
 
 def _kept(file: FileState) -> dict[str, Any]:
     values = asdict(file)
-    del values["links"]
+    del values["links"], values["lacking"]
     return values
 
 

@@ -106,8 +106,7 @@ class Survey:
     def lacking(self) -> dict[tuple[str, ...], list[str]]:
         """New files by the columns that they lack and most of the others have."""
         whole = [unit for unit in self.seen.values() if unit.columns and not unit.fault]
-        having = Counter(name for unit in whole for name in unit.columns)
-        usual = {name for name, count in having.items() if 2 * count > len(whole) - 1}
+        usual = usual_columns(unit.columns for unit in whole)
         found: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for unit in whole:
             lost = tuple(sorted(usual - unit.columns))
@@ -204,6 +203,13 @@ class Survey:
 
     def _is_same(self, unit: Unit) -> bool:
         return self.known.get(unit.path) is unit
+
+
+def usual_columns(columns: Iterable[frozenset[str]]) -> frozenset[str]:
+    """Those that most files have; of those that tell of none, as JSON does, nothing is known."""
+    known = list(filter(None, columns))
+    having = Counter(name for each in known for name in each)
+    return frozenset(name for name, count in having.items() if 2 * count > len(known) - 1)
 
 
 def find_problems(

@@ -306,6 +306,8 @@ def test_a_new_file_without_a_column_of_the_others_is_told_of(
     path = export((YOUNG, "2", "", "202411"), name="b.csv")
     lines = [line.split(",") for line in path.read_text().splitlines()]
     path.write_text("\n".join(",".join(line[:7] + line[8:]) for line in lines) + "\n")
+    (said,) = warnings(service, run_sync(service, "gcp/cost/cost_billing", YOUNG))
+    assert f"{path.name} without project, which" in said
     (said,) = warnings(service, run_sync(service))
     assert f"{path.name} without project, which" in said
     assert warnings(service, run_sync(service)) == []

@@ -19,7 +19,7 @@ from convergence.model.table import Column
 from convergence.model.unit import broken_source
 from convergence.warehouse.files import convert
 from convergence.warehouse.files.convert import Found, WrongType
-from convergence.warehouse.files.shapes import FILE_COLUMN, FileShape, day_bounds, reader
+from convergence.warehouse.files.shapes import FILE_COLUMN, FileShape, Format, day_bounds, reader
 from convergence.warehouse.files.types import SqlType
 from convergence.warehouse.schemas import gcp_export, whole_columns
 
@@ -91,6 +91,16 @@ def relation(
 def names_of(shapes: Sequence[FileShape]) -> set[str]:
     """The columns that any of the files has."""
     return {name for shape in shapes for name, _ in shape.columns}
+
+
+def columns_of(shape: FileShape) -> frozenset[str]:
+    """The columns of the export that a file has. JSON leaves out what is NULL, and so tells of no
+    lost column: then none.
+    """
+    if shape.format is Format.JSON:
+        return frozenset()
+    known = {column.name for column in gcp_export().columns}
+    return frozenset(name.split(".")[0] for name, _ in shape.columns) & known
 
 
 def _build(shape: FileShape) -> tuple[str, tuple[tuple[str, str], ...]]:

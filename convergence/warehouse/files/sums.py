@@ -14,9 +14,9 @@ from convergence.errors import StepFailed
 from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals
-from convergence.model.unit import is_of_many, mixed, parted
+from convergence.model.unit import is_of_many, mixed, parted, usual_columns
 from convergence.warehouse.base import StageRequest
-from convergence.warehouse.files.export import DAY_COLUMN, Sight, relation
+from convergence.warehouse.files.export import DAY_COLUMN, Sight, columns_of, relation
 from convergence.warehouse.files.shapes import FILE_COLUMN, digest
 from convergence.warehouse.files.trouble import changed_while_read, rows_without
 from convergence.warehouse.held import ACCOUNT, total
@@ -146,8 +146,14 @@ def _files_with_rows(
     rows = Counter[str]()
     for group in groups:
         rows[group.file] += group.rows
+    usual = usual_columns(map(columns_of, sight.shapes))
     return [
-        replace(shape.state, rows=rows[shape.path], content_hash=digest(shape.path, cancel))
+        replace(
+            shape.state,
+            rows=rows[shape.path],
+            content_hash=digest(shape.path, cancel),
+            lacking=tuple(sorted(usual - columns)) if (columns := columns_of(shape)) else (),
+        )
         for shape in sight.to_read
         if rows[shape.path]
     ]

@@ -16,6 +16,7 @@ from convergence.warehouse.files import search
 from convergence.warehouse.files.export import (
     DAY_COLUMN,
     Sight,
+    columns_of,
     fault_of,
     names_of,
     relation,
@@ -23,7 +24,6 @@ from convergence.warehouse.files.export import (
 from convergence.warehouse.files.shapes import (
     FILE_COLUMN,
     FileShape,
-    Format,
     Shapes,
     changed_since,
     digest,
@@ -157,7 +157,7 @@ def _unit(shape: FileShape, held: Held, content_hash: str) -> Unit:
     return Unit(
         file=shape.state,
         content_hash=content_hash,
-        columns=_columns(shape),
+        columns=columns_of(shape),
         accounts=frozenset(held.accounts),
         days=held.days or (_days_by_statistics(shape) if fault else ()),
         fault=fault,
@@ -171,11 +171,3 @@ def _days_by_statistics(shape: FileShape) -> tuple[UnitDay, ...]:
     first, last = shape.first.astimezone(UTC).date(), shape.last.astimezone(UTC).date()
     days = (first + timedelta(days=n) for n in range((last - first).days + 1))
     return tuple(UnitDay(day=day, totals={}) for day in days)
-
-
-def _columns(shape: FileShape) -> frozenset[str]:
-    """Those of the export. JSON leaves out what is NULL, and so tells of no lost column."""
-    if shape.format is Format.JSON:
-        return frozenset()
-    known = {column.name for column in gcp_export().columns}
-    return frozenset(name.split(".")[0] for name, _ in shape.columns) & known
