@@ -241,3 +241,25 @@ def test_a_credit_with_an_empty_type_has_none(texts: duckdb.DuckDBPyConnection) 
     question = CostQuery(date_from=FIRST, date_to=LAST, group_by=(Dimension.CREDIT_TYPE,))
     found = {item["credit_type"]: item["credits"] for item in ask(texts, question)}
     assert found == {None: 0, "CREDIT_TYPE_UNSPECIFIED": -3}
+
+
+def test_rows_with_very_many_credits_take_no_more_memory_than_their_texts(
+    texts: duckdb.DuckDBPyConnection,
+) -> None:
+    """A text beside each of its credits would be a gigabyte."""
+    texts.execute("SET memory_limit = '100MB'")
+    credit = '{"name":"Committed use discount","type":"COMMITTED_USAGE_DISCOUNT","amount":-0.5}'
+    for number in range(3):
+        odd = f'{{"name":"{number % 2}","type":"PROMOTION","amount":-1}}'
+        texts.execute(
+            "INSERT INTO billing_cost_daily VALUES ('2024-11-01', 'EUR', 1, -1001, ?, NULL)",
+            (f"[{','.join([odd, *[credit] * 2_000])}]",),
+        )
+    question = CostQuery(date_from=FIRST, date_to=LAST, group_by=(Dimension.CREDIT_TYPE,))
+    assert {
+        item["credit_type"]: (item["rows"], item["credits"]) for item in ask(texts, question)
+    } == {
+        None: (3, 0),
+        "PROMOTION": (3, -3),
+        "COMMITTED_USAGE_DISCOUNT": (3, -3000),
+    }

@@ -32,6 +32,7 @@ _AMOUNT = (
 )
 """As it was, or, of a float, exact as the rows' money is."""
 _TYPE = f"COALESCE(NULLIF(JSON_VALUE(`credit`, '$.type'), ''), '{_UNSPECIFIED}')"
+_NO_KEYS = {"rows", "cost", "credits", CREDITS_JSON}
 _IS_LIST = f"COALESCE(`{CREDITS_JSON}`, '') LIKE '[%{{%'"
 
 
@@ -55,7 +56,7 @@ def divided(part: exp.Select, ids: Set[str], *, is_divided: bool) -> exp.Union:
 
     Credits that the rows do not take apart are of a type that is not known.
     """
-    keys = [name for name in part.named_selects if name not in {"rows", "cost", "credits"}]
+    keys = [name for name in part.named_selects if name not in _NO_KEYS]
 
     def line(rows: str, cost: str, credits_: str, credit_type: str) -> exp.Select:
         made = {"rows": rows, "cost": cost, "credits": credits_, CREDIT_TYPE: credit_type}
@@ -77,16 +78,23 @@ def divided(part: exp.Select, ids: Set[str], *, is_divided: bool) -> exp.Union:
 
 
 def _by_type(keys: Sequence[str]) -> exp.Select:
-    """Of each sum the types of its rows' credits, each once, and what a row has of it."""
+    """Of each sum the types of its rows' credits, each once, and what a row has of it.
+
+    Sums are told apart by a number: the texts of many credits are long, and there would be one
+    beside each credit.
+    """
+    numbered = exp.select("*", called(parsed("ROW_NUMBER() OVER ()"), "number"))
     query = exp.select(
         *map(column, keys),
         called(parsed(_TYPE), CREDIT_TYPE),
         called(parsed(f"SUM({_AMOUNT})"), "amount"),
     )
     credits_ = parsed(_CREDITS).args["from_"].this
-    query.from_(named("part"), copy=False).join(credits_, join_type="cross", copy=False)
+    query.from_(numbered.from_(named("part")).subquery("part"), copy=False).join(
+        credits_, join_type="cross", copy=False
+    )
     query.where(parsed(f"{_IS_LIST} AND {_DIGITS} IS NOT NULL"), copy=False)
-    return query.group_by(*map(column, keys), column(CREDIT_TYPE), copy=False)
+    return query.group_by(*map(column, [*keys, "number", CREDIT_TYPE]), copy=False)
 
 
 def sums(is_whole: str, credit_types: Sequence[str | None]) -> list[exp.Expr]:
