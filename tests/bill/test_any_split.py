@@ -51,7 +51,10 @@ POINTS = (
     "mark_published",
     "settle",
 )
-EVENTS = ("nothing", "sync", "repeat", "together", "one_day", *(f"crash_{p}" for p in POINTS))
+EVENTS = (
+    *("nothing", "sync", "repeat", "together", "one_day", "passing"),
+    *(f"crash_{point}" for point in POINTS),
+)
 
 
 class Crash(BaseException):
@@ -98,6 +101,12 @@ def sums(service: Service, tenant_id: str, kept: str) -> list[tuple[object, ...]
     return list(costs.query(service, tenant_id, sql).rows)
 
 
+def arrive(path: Path, rows: list[Row], *, hours_ago: int) -> None:
+    write_rows(path, rows)
+    old_ns = path.stat().st_mtime_ns - hours_ago * 3600 * 10**9
+    os.utime(path, ns=(old_ns, old_ns))
+
+
 def act(service: Service, tenant_id: str, event: str) -> None:
     """What happens after a part of the export has arrived."""
     if event.startswith("crash_"):
@@ -106,7 +115,7 @@ def act(service: Service, tenant_id: str, event: str) -> None:
         together(service, tenant_id)
     elif event == "one_day":
         run_sync(service, "gcp/cost/cost_billing", "2024-10-03", tenant_id=tenant_id)
-    elif event != "nothing":
+    elif event not in {"nothing", "passing"}:
         for _ in range(2 if event == "repeat" else 1):
             run_sync(service, tenant_id=tenant_id)
 
@@ -159,9 +168,13 @@ def check_split(stage: Stage, parts: Sequence[int], events: Sequence[str]) -> No
     for number, event in enumerate(events):
         rows = [row for row, part in zip(ROWS, parts, strict=True) if part == number]
         if rows:
-            path = write_rows(stage.home / tenant_id / f"{number}.parquet", rows)
-            old_ns = path.stat().st_mtime_ns - 3600 * 10**9
-            os.utime(path, ns=(old_ns, old_ns))
+            path = stage.home / tenant_id / f"{number}.parquet"
+            if event == "passing":
+                arrive(path, rows, hours_ago=3)
+                act(stage.service, tenant_id, "sync")
+                arrive(path, [{**row, "cost": row["cost"] + 1} for row in rows], hours_ago=2)
+                act(stage.service, tenant_id, "one_day")
+            arrive(path, rows, hours_ago=1)
             act(stage.service, tenant_id, event)
     last = run_sync(stage.service, tenant_id=tenant_id)
     assert last.status is Status.COMPLETED, last.error
