@@ -32,6 +32,10 @@ class CheckedSettings(Settings):
         """The shape of the table whose rows are checked, if it is said anywhere."""
         raise NotImplementedError
 
+    def known_columns(self) -> TableSchema | None:
+        """The same, or what else tells the names of its columns."""
+        return self.checked_schema()
+
     @property
     def suite(self) -> tuple[Check, ...]:
         """All checks to make, the table's own first."""
@@ -41,7 +45,7 @@ class CheckedSettings(Settings):
 
     @model_validator(mode="after")
     def _checks_fit(self) -> Self:
-        found = find_faults(self.quality, self.checked_schema())
+        found = find_faults(self.quality, self.known_columns())
         if found:
             raise findings_error([replace(each, path=("quality", *each.path)) for each in found])
         return self

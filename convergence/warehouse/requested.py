@@ -12,7 +12,7 @@ from convergence.warehouse.sql import fill
 
 ROWS = "rows_of_query"
 """What the query's rows are called."""
-_STAMPS = frozenset({"x_run_id", "x_source", "x_ingested_at"})
+STAMPS = frozenset({"x_run_id", "x_source", "x_ingested_at"})
 _TYPES = ((bool, "BOOL"), (int, "INT64"), (datetime, "TIMESTAMP"), (date, "DATE"))
 
 
@@ -39,7 +39,7 @@ def check_known(request: StageRequest, given: Iterable[str], columns: Sequence[C
 
 def is_stamped(request: StageRequest, name: str) -> bool:
     """Whether the stamp stands before what the query says: lineage, and the day of a bill."""
-    always = _STAMPS | ({request.partition_by} if is_billing(request) else set())
+    always = STAMPS | ({request.partition_by} if is_billing(request) else set())
     return name in always and name in request.stamps
 
 

@@ -81,6 +81,17 @@ def test_a_table_that_nobody_has_said_may_have_any_column() -> None:
     parse(text, file="t.yml", ref="a/b/t", step_models=step_models(STEP_TYPES))
 
 
+def test_a_table_that_its_query_shapes_has_what_this_names() -> None:
+    own = HEAD.replace("billing_cost_daily, schema_template: billing_cost", "own")
+    head = own.replace("SELECT 1", "'SELECT 1 AS spent, {date} AS ingestion_date'")
+    (said,) = refusal("{check: not_null, column: spend}", head=head)
+    assert "own has no column spend (try: spent)" in said
+    added = head.replace("table: own", "table: own, write_mode: append")
+    for known, column in ((head, "x_run_id"), (head, "ingestion_date"), (added, "spend")):
+        text = known + f"      - {{check: not_null, column: {column}}}\n"
+        parse(text, file="t.yml", ref="a/b/t", step_models=step_models(STEP_TYPES))
+
+
 def test_only_a_bill_has_a_source_to_match() -> None:
     head = HEAD.replace("billing_cost_daily, schema_template: billing_cost", "own")
     (said,) = refusal("{check: sum_matches_source}", head=head)

@@ -1,13 +1,15 @@
 """`gcp.bq_etl`: select from a granted export and load the rows into a table of the tenant."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from sqlglot import exp
 from typing_extensions import override
 
-from convergence.errors import StepFailed
+from convergence.errors import Invalid, StepFailed
 from convergence.model.load import NO_SOURCE, LoadKey
-from convergence.model.table import TableSchema
+from convergence.model.table import Column, TableSchema
 from convergence.steps.base import (
     LoadOptions,
     Report,
@@ -17,8 +19,10 @@ from convergence.steps.base import (
 )
 from convergence.steps.checked import CheckedSettings
 from convergence.warehouse.base import StageRequest, Value, WriteMode
+from convergence.warehouse.requested import STAMPS
 from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas, views
 from convergence.warehouse.sql import fill, names
+from convergence.warehouse.sql.statement import VARIABLE_MARK, parse
 
 SCHEMA_TEMPLATES = {"billing_cost": "billing_cost_daily"}
 Identifier = Annotated[str, Field(min_length=1, max_length=300)]
@@ -108,6 +112,17 @@ class BqEtlSettings(CheckedSettings):
     def checked_schema(self) -> TableSchema | None:
         return said_schema(self.destination)
 
+    @override
+    def known_columns(self) -> TableSchema | None:
+        """Of a table that takes the shape of its query: what this names, and the stamps."""
+        given = _named_by(self.source.query)
+        adds = self.destination.mode in {WriteMode.APPEND, WriteMode.MERGE}
+        if self.destination.is_billing or adds or not given:
+            return self.checked_schema()
+        names = dict.fromkeys((*given, *STAMPS, self.destination.partition))
+        columns = tuple(Column(name=name, type="STRING") for name in names)
+        return TableSchema(name=self.destination.table, columns=columns)
+
 
 class BqEtl:
     settings: ClassVar[type[Settings]] = BqEtlSettings
@@ -149,6 +164,18 @@ def is_of_service(table: str) -> bool:
     """Whether the service keeps a table or a view of that name in every dataset."""
     name = table.lower()
     return name.startswith("x_") or name in {*tenant_schemas(), *central_schemas(), *views()}
+
+
+def _named_by(query: str) -> Sequence[str]:
+    """The columns of a query that gives each a name; nothing for another."""
+    try:
+        tree = parse(query)
+    except Invalid:
+        return ()  # what is wrong with it is told where it is looked at
+    given = tree.named_selects
+    is_said = all(isinstance(each, exp.Alias | exp.Column) for each in tree.selects)
+    is_filled = any(name.startswith(VARIABLE_MARK) or "{" in name for name in given)
+    return given if is_said and not (is_filled or tree.is_star) else ()
 
 
 def said_schema(destination: Destination) -> TableSchema | None:
