@@ -86,14 +86,16 @@ def refused(tenant: "Tenant") -> StepFailed:
     return caught.value
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form", ["csv", "ndjson", "json", pytest.param("csv.gz", marks=pytest.mark.slow)]
+)
 def test_texts_that_cannot_be_loaded_are_named_with_file_column_and_lines(
     tenant: "Tenant", exports: Path, form: str
 ) -> None:
     path = exports / f"day.{form}"
     write_texts(path, [LEAST])
     tenant.load()
-    faults = TEXTS if form == "csv" else dict(list(TEXTS.items())[::3])
+    faults = TEXTS if form == "csv" else dict(list(TEXTS.items())[::9])
     for what, change in faults.items():
         write_texts(path, [LEAST, LEAST | change, LEAST, LEAST | change])
         error = refused(tenant)
@@ -211,11 +213,8 @@ def test_files_on_their_way_elsewhere_are_told_by_the_same_rules(
     path = exports / "day.csv"
     write_texts(path, [LEAST])
     tenant.load()
-    for what in ("cost is NULL", "cost is not an amount ('n/a')"):
-        write_texts(path, [LEAST, LEAST | TEXTS[what]] * 2)
-        error = refused(tenant)
-        assert f"{path}: {what}" in error.detail
-        assert "in 2 rows: lines 3, 5" in error.detail
+    write_texts(path, [LEAST, LEAST | {"cost": None}] * 2)
+    assert f"{path}: cost is NULL in 2 rows: lines 3, 5" in refused(tenant).detail
 
 
 def test_a_question_about_a_file_that_has_just_gone_tells_no_folder_and_can_be_asked_again(
@@ -245,7 +244,6 @@ def test_rows_of_a_table_are_named_by_what_finds_them(tenant: "Tenant", deliver:
     tenant.load()
     for what, change in (
         ("cost is NULL", {"cost": None}),
-        ("cost is no amount that NUMERIC holds", {"cost": NAN}),
         ("credits.amount is no amount that NUMERIC holds", {"credits": [{"amount": 1e30}]}),
     ):
         deliver([export_row(), export_row(**change)])
@@ -255,6 +253,7 @@ def test_rows_of_a_table_are_named_by_what_finds_them(tenant: "Tenant", deliver:
         warehouse.survey("acme", source, warehouse.files_of(source), {}, CancelToken())
 
 
+@pytest.mark.slow
 @on_bigquery
 def test_rows_of_a_table_that_are_in_no_day_are_named(tenant: "Tenant", deliver: Deliver) -> None:
     warehouse, (source,) = tenant.warehouse, tenant.scope.sources
