@@ -28,7 +28,7 @@ from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import LoadOptions, Report, StepLog
-from convergence.store import incomplete, loads, restatements, tenants, usage
+from convergence.store import incomplete, loads, restatements, tenants, units, usage
 from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
 
 GIGABYTE = 10**9
@@ -181,7 +181,13 @@ class Loader:
             request.partition_by: request.key.day,
         }
         is_reported = options.is_news if before is None else not before.is_sample
-        return replace(_with_stamps(request, stamps), with_changes=is_reported)
+        accounts = self._accounts(request.key) if request.surveyed is None else frozenset[str]()
+        return replace(_with_stamps(request, stamps), with_changes=is_reported, accounts=accounts)
+
+    def _accounts(self, key: LoadKey) -> frozenset[str]:
+        """Those that syncs of the source have seen."""
+        with self.service.database.read() as tx:
+            return units.accounts(tx, self.run.tenant_id, key.table, key.source)
 
     def _published(self, key: LoadKey) -> Load | None:
         with self.service.database.read() as tx:

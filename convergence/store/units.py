@@ -63,6 +63,13 @@ def known(tx: ReadTx, tenant_id: str, table: str, source: str) -> dict[str, Unit
     }
 
 
+def accounts(tx: ReadTx, tenant_id: str, table: str, source: str) -> frozenset[str]:
+    """The billing accounts of the units."""
+    query = sa.select(source_units.c.accounts)
+    found = tx.connection.execute(query.where(_of(source_units, tenant_id, table, source)))
+    return frozenset[str]().union(*found.scalars())
+
+
 def settle(  # noqa: PLR0913 - what, for whom, by which run and when, all by name
     tx: WriteTx,
     tenant_id: str,

@@ -84,6 +84,8 @@ class StageRequest:
     merge_keys: tuple[str, ...] = ()
     limit: int | None = None
     surveyed: Surveyed | None = None
+    accounts: frozenset[str] = frozenset()
+    """Billing accounts that the source is known by: files of others are refused."""
     with_changes: bool = False
     """Whether the totals shall say which keys of a billing table's day change."""
 

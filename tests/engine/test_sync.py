@@ -22,6 +22,7 @@ from convergence.model.source import Grant, Kind, Source
 from convergence.store import events, loads, runs, sources, units
 from convergence.warehouse.base import Staged, StageRequest
 from tests.conftest import EXPORT, export_line
+from tests.engine.test_loads import run_day
 
 Export = Callable[..., Path]
 OLD, YOUNG = "2024-10-01", "2024-11-04"
@@ -283,6 +284,8 @@ def test_the_export_of_another_account_is_refused_and_named(
     assert (run.status, run.error_code) == (Status.FAILED, "mixed_accounts")
     assert "99XX-YY" in (run.error or "")
     assert "other.csv" in (run.error or "")
+    alone = run_day(service, YOUNG)
+    assert (alone.status, alone.error_code) == (Status.FAILED, "mixed_accounts")
     assert [*by_day(service)] == [OLD]
 
 

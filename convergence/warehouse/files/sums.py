@@ -47,7 +47,7 @@ def source_of(
     if surveyed is None:
         days = (request.key.day,)
         sights = [replace(sight, days=days if sight.days else ()) for sight in sights]
-        return source_sums(cursor, sights, request.table, cancel)
+        return source_sums(cursor, sights, request, cancel)
     there = frozenset[FileState]().union(*(sight.states_to_read for sight in sights))
     held = {replace(file, rows=0) for file in surveyed.state.files}
     if other := (there - surveyed.files) | (held - there):
@@ -56,7 +56,10 @@ def source_of(
 
 
 def source_sums(
-    cursor: duckdb.DuckDBPyConnection, sights: Sequence[Sight], table: str, cancel: CancelToken
+    cursor: duckdb.DuckDBPyConnection,
+    sights: Sequence[Sight],
+    request: StageRequest,
+    cancel: CancelToken,
 ) -> SourceSums:
     """The day's sums, straight from the files; and which of them held rows.
 
@@ -68,8 +71,8 @@ def source_sums(
     newest: datetime | None = None
     for sight in sights:
         groups = [_Group(*row) for row in cursor.execute(_source_query(sight)).fetchall()]
-        _check_timed(cursor, sight, groups, table)
-        _check_accounts(sight, groups)
+        _check_timed(cursor, sight, groups, request.table)
+        _check_accounts(sight, groups, request.accounts)
         for group in groups:
             key = MoneyKey(group.invoice_month, group.cost_type, group.currency)
             totals[key] = totals.get(key, Total()) + total(group.rows, group.cost, group.credits)
@@ -126,14 +129,14 @@ def _check_timed(
         )
 
 
-def _check_accounts(sight: Sight, groups: Sequence[_Group]) -> None:
+def _check_accounts(sight: Sight, groups: Sequence[_Group], known: frozenset[str]) -> None:
     if is_of_many(sight.source.table, sight.source.narrowing):
         return
     accounts_of: dict[str, frozenset[str]] = {}
     for group in sorted(groups, key=lambda group: group.file):
         found = frozenset([group.account] if group.account else [])
         accounts_of[group.file] = accounts_of.get(group.file, frozenset()) | found
-    own, foreign = parted(accounts_of)
+    own, foreign = parted(accounts_of, known)
     for path in foreign:
         rows = sum(group.rows for group in groups if group.file == path)
         what = f"{rows} rows of {', '.join(map(str, sight.days)) or 'all days'}"
