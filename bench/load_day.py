@@ -25,11 +25,12 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import LoadKey
 from convergence.model.money import differences
 from convergence.model.source import GrantedSource, Kind
-from convergence.warehouse.base import LoadRecord, Scope, StageRequest
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
+from convergence.warehouse.question import Scope
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.quality_queries import DAY as CHECKED_DAY
 from convergence.warehouse.sql.quality_queries import Place, Question, Rows, measures
+from convergence.warehouse.staged import LoadRecord, StageRequest
 from convergence.warehouse.suites import load_suite
 
 DAY = date(2024, 11, 1)

@@ -14,7 +14,7 @@ from convergence.model.load import NO_SOURCE, Load, LoadKey
 from convergence.model.money import differences
 from convergence.model.restatement import Change, money
 from convergence.warehouse.bad_rows import SHOWN
-from convergence.warehouse.base import StagedTotals, StageRequest
+from convergence.warehouse.staged import StagedTotals, StageRequest
 
 ROWS_LOST = "rows_lost"
 """A fact of the line in the log that tells of files which have shrunk."""

@@ -18,7 +18,8 @@ from convergence.errors import Conflict, NotFound
 from convergence.model.retired import DATASET, no_place, present_name, retired_name
 from convergence.model.table import Mode, TableSchema
 from convergence.store import fleet, tenants, workers
-from convergence.warehouse.base import QueryLimits, Scope, Upsert
+from convergence.warehouse.base import Upsert
+from convergence.warehouse.question import QueryLimits, Scope
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.sql.names import CENTRAL_DATASET
 

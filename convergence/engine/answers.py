@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
 
-from convergence.warehouse.base import Result
+from convergence.warehouse.question import Result
 
 MOST_ROWS = 100_000
 LARGEST = 20_000

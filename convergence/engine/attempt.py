@@ -25,9 +25,9 @@ from convergence.model.template import Step, StepTrigger, Template
 from convergence.model.tenant import Tenant
 from convergence.steps.base import Report, Settings, StepContext, StepLog, StepPlace
 from convergence.store import sources
-from convergence.warehouse.base import Scope, Value
 from convergence.warehouse.errand import Errand, on_errand
 from convergence.warehouse.folders import without_folders
+from convergence.warehouse.question import Scope, Value
 
 LEASE_SLACK_SECONDS = 30
 LOOK_SECONDS = 0.5

@@ -15,7 +15,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostLine, CostQuery, Dimension, FileFormat, Shape
 from convergence.model.money import in_dollars
 from convergence.store import fleet, sources, tenants, versions
-from convergence.warehouse.base import Explained, FileForm, QueryLimits, Result, Scope
+from convergence.warehouse.question import Explained, FileForm, QueryLimits, Result, Scope
 from convergence.warehouse.sql import cost_lines, cost_queries, lineage_queries
 
 MAX_ROWS = 10_000

@@ -11,7 +11,7 @@ from convergence.engine.service import Service
 from convergence.errors import CdpError, NotFound
 from convergence.model.source import GrantedSource, Kind
 from convergence.store import fleet, sources, tenants
-from convergence.warehouse.base import QueryLimits, Scope
+from convergence.warehouse.question import QueryLimits, Scope
 
 SECONDS = 300.0
 _USAGE, _EXPORTED = "usage_start_time", "export_time"

@@ -29,7 +29,8 @@ from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import LoadOptions, Report, StepLog
 from convergence.store import incomplete, loads, restatements, tenants, units, usage
-from convergence.warehouse.base import LoadRecord, Staged, StagedTotals, StageRequest, Value
+from convergence.warehouse.question import Value
+from convergence.warehouse.staged import LoadRecord, Staged, StagedTotals, StageRequest
 
 GIGABYTE = 10**9
 UNKNOWN = frozenset({EXPIRED, "source_missing"})

@@ -22,7 +22,7 @@ from convergence.model.table import Column, Mode, TableSchema
 from convergence.model.tenant import Tenant
 from convergence.outside.logs import Log
 from convergence.store import fleet, loads, moves, tenants, versions
-from convergence.warehouse.base import FileForm, QueryLimits, Scope
+from convergence.warehouse.question import FileForm, QueryLimits, Scope
 from convergence.warehouse.schemas import tenant_schemas
 from convergence.warehouse.sql import fingerprint
 

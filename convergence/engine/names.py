@@ -6,7 +6,7 @@ from convergence.engine.service import Service
 from convergence.model.run import Run, Status
 from convergence.model.template import Step, Template
 from convergence.model.tenant import Tenant
-from convergence.warehouse.base import Value
+from convergence.warehouse.question import Value
 
 
 def built_ins(

@@ -11,7 +11,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.event import Level
 from convergence.steps.base import StepLog
 from convergence.store import loads
-from convergence.warehouse.base import QueryLimits, Scope
+from convergence.warehouse.question import QueryLimits, Scope
 from convergence.warehouse.sql import lineage_queries
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 

@@ -21,9 +21,9 @@ from convergence.model.tenant import Limits, Terms
 from convergence.steps.base import Loading, StepPlace
 from convergence.store import runs, sources, subscriptions, tenants, usage
 from convergence.store.database import ReadTx
-from convergence.warehouse.base import Explained, Scope, Value
 from convergence.warehouse.errand import Errand, on_errand
 from convergence.warehouse.folders import without_folders
+from convergence.warehouse.question import Explained, Scope, Value
 
 NO_RUN = "00000000-0000-0000-0000-000000000000"
 """What `{run_id}` is in a plan."""

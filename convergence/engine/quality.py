@@ -32,18 +32,10 @@ from convergence.model.run import Run
 from convergence.model.table import TableSchema
 from convergence.steps.base import Inspection, Report, StepLog
 from convergence.store import loads, quality
-from convergence.warehouse.base import (
-    QueryLimits,
-    Result,
-    Scope,
-    Staged,
-    StagedTotals,
-    StageRequest,
-    Value,
-    WriteMode,
-)
+from convergence.warehouse.question import QueryLimits, Result, Scope, Value
 from convergence.warehouse.sql import quality_queries
 from convergence.warehouse.sql.quality_queries import DAY, Place, Question, Rows
+from convergence.warehouse.staged import Staged, StagedTotals, StageRequest, WriteMode
 
 Ask = Callable[[Question], Result]
 MAX_ROWS = 100_000

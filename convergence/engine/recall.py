@@ -17,7 +17,7 @@ from convergence.model.money import Total
 from convergence.model.restatement import Restatement
 from convergence.store import loads, restatements, tenants
 from convergence.store.restatements import Wanted
-from convergence.warehouse.base import Result
+from convergence.warehouse.question import Result
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE
 
 TRIES = 5

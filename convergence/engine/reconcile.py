@@ -16,7 +16,7 @@ from convergence.model.invoice import Reconciliation, SharedAccount, month_state
 from convergence.model.load import IncompleteDay
 from convergence.model.money import MoneyKey, Total
 from convergence.store import incomplete, loads, restatements, tenants, versions
-from convergence.warehouse.base import Result
+from convergence.warehouse.question import Result
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_axes import PACIFIC
 from convergence.warehouse.sql.cost_queries import BILLING_TABLE

@@ -28,7 +28,7 @@ from convergence.outside.logs import Log
 from convergence.steps.base import Report
 from convergence.store import runs
 from convergence.store.database import WriteTx
-from convergence.warehouse.base import Value
+from convergence.warehouse.question import Value
 
 T = TypeVar("T")
 

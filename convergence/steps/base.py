@@ -14,7 +14,8 @@ from convergence.model.event import Level
 from convergence.model.source import GrantedSource
 from convergence.model.unit import Survey
 from convergence.outside.notify import Mailer
-from convergence.warehouse.base import Scope, StageRequest, Value
+from convergence.warehouse.question import Scope, Value
+from convergence.warehouse.staged import StageRequest
 
 
 class Settings(BaseModel):

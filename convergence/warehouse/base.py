@@ -5,199 +5,28 @@ old rows; whether a `publish` that was cut off took effect is answered by `is_pu
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
 from convergence.model.cancel import CancelToken
-from convergence.model.load import FileState, LoadKey, SourceState
-from convergence.model.money import Totals
-from convergence.model.restatement import Change
+from convergence.model.load import FileState
 from convergence.model.source import GrantedSource
 from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
+from convergence.warehouse.question import (
+    Explained,
+    FileForm,
+    Parameters,
+    QueryLimits,
+    Result,
+    Scope,
+)
+from convergence.warehouse.staged import LoadRecord, Staged, StagedTotals, StageRequest
 
-Value = str | int | bool | date | datetime | None
-Parameters = Mapping[str, Value]
-"""The values of `@name` in a statement."""
 Rows = Sequence[Mapping[str, Any]]
 """Of a ledger table, by column."""
-
-
-class WriteMode(StrEnum):
-    """How staged rows meet those that are there."""
-
-    REPLACE_PARTITION = "replace_partition"
-    OVERWRITE = "overwrite"
-    APPEND = "append"
-    MERGE = "merge"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What a caller may read: datasets, and sources as far as they were granted.
-
-    `tenant_id` None is the operator, who may name any one dataset of `datasets` in a statement.
-    """
-
-    project: str
-    tenant_id: str | None
-    datasets: frozenset[str]
-    sources: tuple[GrantedSource, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surveyed:
-    """What a survey found the source to hold of the day: its sums need not be taken again, so
-    long as the files are still the same.
-    """
-
-    totals: Totals
-    state: SourceState
-    files: frozenset[FileState]
-    """All files of the source, those without rows of the day included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageRequest:
-    """A SELECT in BigQuery SQL whose rows shall become the day `key.day` of `schema.name`.
-
-    `names` fill `{name}` on the syntax tree: inside a quoted string as text, inside backticks as
-    part of a checked identifier, bare as a typed value. `parameters` fill `@name`. `stamps` are
-    columns that the query does not give (x_run_id, x_source, x_ingested_at, the partition).
-    `schema` None: the table takes the shape of the query, plus the stamps.
-    """
-
-    dataset: str
-    table: str
-    schema: TableSchema | None
-    scope: Scope
-    key: LoadKey
-    sql: str
-    names: Mapping[str, Value] = field(default_factory=dict)
-    parameters: Mapping[str, Value] = field(default_factory=dict)
-    stamps: Mapping[str, Value] = field(default_factory=dict)
-    mode: WriteMode = WriteMode.REPLACE_PARTITION
-    partition_by: str = "ingestion_date"
-    merge_keys: tuple[str, ...] = ()
-    limit: int | None = None
-    surveyed: Surveyed | None = None
-    accounts: frozenset[str] = frozenset()
-    """Billing accounts that the source is known by: files of others are refused."""
-    with_changes: bool = False
-    """Whether the totals shall say which keys of a billing table's day change."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedTotals:
-    """What was staged beside what the source holds, over one sight of it; and what it replaces.
-
-    `source` is computed from the source itself, not through the step's query; it is None where
-    the table is not a billing table.
-    """
-
-    rows: int
-    loaded: Totals
-    source: Totals | None
-    previous: Totals
-    previous_rows: int
-    previous_hash: str
-    content_hash: str
-    state: SourceState
-    matched: frozenset[str]
-    """The files (or tables) the source has at all, those without rows of the day included."""
-    sql: str
-    """The query with its names filled, in BigQuery SQL."""
-    changes: tuple[Change, ...] = ()
-    """The keys at which the new rows and the old ones differ, when the request asks for them."""
-
-    @property
-    def is_unchanged(self) -> bool:
-        return (self.rows, self.content_hash) == (self.previous_rows, self.previous_hash)
-
-
-class Staged(Protocol):
-    """Rows that are written but not yet visible. Held by one thread at a time."""
-
-    @property
-    def key(self) -> LoadKey: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoadRecord:
-    """The row of `x_meta_loads` that becomes visible in the same act as the rows."""
-
-    load_id: str
-    run_id: str
-    attempt: int
-    template_hash: str
-    is_sample: bool
-    loaded_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryLimits:
-    """Wall time; rows of the result, the rest cut off and said so; characters in all of it.
-
-    `file_bytes` is the most that an answer as a file may take on the disk, if there is a limit.
-    """
-
-    seconds: float = 30.0
-    rows: int = 10_000
-    characters: int = 32_000_000
-    file_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """Columns as (name, BigQuery type); decimals as Decimal, timestamps aware, UTC."""
-
-    columns: tuple[tuple[str, str], ...]
-    rows: Sequence[tuple[Any, ...]]
-    truncated: bool
-    sql: str
-
-
-class FileForm(StrEnum):
-    """Files that an answer can be. In CSV values are written as in JSON, NULL is nothing."""
-
-    CSV = "csv"
-    PARQUET = "parquet"
-    JSON = "json"
-    JSONL = "jsonl"
-    SHEET = "sheet"
-    """CSV in which no text is a formula to a spreadsheet."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
-    """What a statement would read of a source: the files that may hold the rows, their size, and
-    of how many that the source has.
-    """
-
-    source: str
-    files: int
-    bytes: int
-    matched: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explained:
-    """A statement that was checked and not run.
-
-    `statement` is the BigQuery SQL with its names filled, `sql` what this engine would run;
-    `notes` say what of it is approximate; `columns` are (name, BigQuery type). `bytes` are what the
-    engine would bill for, None where it bills for nothing.
-    """
-
-    statement: str
-    sql: str
-    notes: tuple[str, ...]
-    columns: tuple[tuple[str, str], ...]
-    reads: tuple[Read, ...]
-    bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

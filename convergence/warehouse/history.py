@@ -6,7 +6,8 @@ from datetime import datetime
 from sqlglot import exp
 
 from convergence import __version__
-from convergence.warehouse.base import QueryLimits, Scope, Warehouse
+from convergence.warehouse.base import Warehouse
+from convergence.warehouse.question import QueryLimits, Scope
 from convergence.warehouse.schemas import load_schema
 
 HISTORY = "x_meta_schema_migrations"

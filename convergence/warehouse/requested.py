@@ -7,8 +7,9 @@ from sqlglot import exp
 
 from convergence.errors import StepFailed
 from convergence.model.table import Column
-from convergence.warehouse.base import StageRequest, Value, WriteMode
+from convergence.warehouse.question import Value
 from convergence.warehouse.sql import fill
+from convergence.warehouse.staged import StageRequest, WriteMode
 
 ROWS = "rows_of_query"
 """What the query's rows are called."""

@@ -25,7 +25,7 @@ from convergence.model.table import TableSchema
 from convergence.model.tenant import WarehouseKind
 from convergence.settings.fields import Settings
 from convergence.store import tenants
-from convergence.warehouse.base import FileForm
+from convergence.warehouse.question import FileForm
 from convergence.wiring import build
 from tests.conftest import HEADER, Prepared, export_line, grant_export, made
 from tests.engine.test_sync import SYNC, run_sync

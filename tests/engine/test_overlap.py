@@ -16,7 +16,8 @@ from convergence.model.run import Status
 from convergence.model.source import Grant, Kind, Source
 from convergence.steps.base import step_models
 from convergence.store import events, loads, sources
-from convergence.warehouse.base import Result, Staged
+from convergence.warehouse.question import Result
+from convergence.warehouse.staged import Staged
 from tests.conftest import EXPORT, grant_export
 from tests.engine.test_sync import OLD, YOUNG, by_day, run_sync
 

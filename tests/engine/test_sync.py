@@ -20,7 +20,7 @@ from convergence.model.load import LoadKey
 from convergence.model.run import LaunchRequest, Run, Status
 from convergence.model.source import Grant, Kind, Source
 from convergence.store import events, loads, runs, sources, units
-from convergence.warehouse.base import Staged, StageRequest
+from convergence.warehouse.staged import Staged, StageRequest
 from tests.conftest import EXPORT, export_line
 from tests.engine.test_loads import run_day
 

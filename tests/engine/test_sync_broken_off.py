@@ -10,7 +10,7 @@ from convergence.engine import attempt
 from convergence.engine.service import Service
 from convergence.errors import CdpError, Unavailable, WarehouseError
 from convergence.model.run import Status
-from convergence.warehouse.base import StageRequest
+from convergence.warehouse.staged import StageRequest
 from tests.engine.test_sync import OLD, YOUNG, by_day, facts, run_sync
 
 Export = Callable[..., Path]

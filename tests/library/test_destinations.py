@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from convergence.steps.gcp.bq_etl import BqEtlSettings, schema_of
-from convergence.warehouse.base import WriteMode
 from convergence.warehouse.schemas import all_schemas, views
+from convergence.warehouse.staged import WriteMode
 
 
 def into(table: str, **keys: object) -> BqEtlSettings:

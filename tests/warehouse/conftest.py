@@ -12,21 +12,14 @@ from convergence.model.load import LoadKey
 from convergence.model.source import GrantedSource, Kind
 from convergence.model.table import TableSchema
 from convergence.outside.clock import SystemClock
-from convergence.warehouse.base import (
-    LoadRecord,
-    QueryLimits,
-    Result,
-    Scope,
-    Staged,
-    StagedTotals,
-    StageRequest,
-    Warehouse,
-)
+from convergence.warehouse.base import Warehouse
 from convergence.warehouse.bigquery.access import Access, Clients
 from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 from convergence.warehouse.folders import folder_of
+from convergence.warehouse.question import QueryLimits, Result, Scope
 from convergence.warehouse.schemas import load_schema, tenant_schemas
+from convergence.warehouse.staged import LoadRecord, Staged, StagedTotals, StageRequest
 from tests.bigquery_rest.fixtures import bigquery_rest, bigquery_server
 from tests.bigquery_rest.server import Running
 from tests.exports import export_row, write_rows

@@ -12,9 +12,9 @@ import pytest
 
 from convergence.errors import StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
-from convergence.warehouse.base import Result
 from convergence.warehouse.files import search
 from convergence.warehouse.files.asking import answer
+from convergence.warehouse.question import Result
 from tests.exports import export_row, write_rows
 from tests.warehouse.conftest import BILLING_SQL
 from tests.warehouse.on_bigquery import Deliver, on_bigquery

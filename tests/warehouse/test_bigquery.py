@@ -16,7 +16,7 @@ from convergence.model import drift
 from convergence.model.cancel import CancelToken
 from convergence.model.source import GrantedSource, Kind
 from convergence.model.table import Column, Mode
-from convergence.warehouse.base import FileForm, QueryLimits, Upsert, Warehouse
+from convergence.warehouse.base import Upsert, Warehouse
 from convergence.warehouse.bigquery import faults, sources
 from convergence.warehouse.bigquery.access import Access, Clients
 from convergence.warehouse.bigquery.answer import answer_file
@@ -25,6 +25,7 @@ from convergence.warehouse.bigquery.jobs import ByteLimit
 from convergence.warehouse.bigquery.sources import Export, Sight
 from convergence.warehouse.bigquery.warehouse import BigqueryWarehouse
 from convergence.warehouse.errand import Errand, on_errand
+from convergence.warehouse.question import FileForm, QueryLimits
 from convergence.warehouse.schemas import gcp_export, load_schema
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running

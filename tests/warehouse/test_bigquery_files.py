@@ -13,8 +13,8 @@ from google.cloud.bigquery import client as google
 
 from convergence.errors import Cancelled, Invalid, StepFailed, StepInterrupted
 from convergence.model.cancel import CancelToken
-from convergence.warehouse.base import FileForm, QueryLimits
 from convergence.warehouse.bigquery.access import Clients
+from convergence.warehouse.question import FileForm, QueryLimits
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running
 from tests.warehouse.on_bigquery import Rows

@@ -15,7 +15,7 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import LoadKey
 from convergence.model.money import MoneyKey, Total, differences
 from convergence.model.table import Column, TableSchema
-from convergence.warehouse.base import WriteMode
+from convergence.warehouse.staged import WriteMode
 from tests.warehouse.conftest import ADAPTERS
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import pytest
 
 from convergence.errors import Cancelled, Invalid, NotFound
 from convergence.model.table import TableSchema
-from convergence.warehouse.base import QueryLimits, Scope, Upsert, Warehouse
+from convergence.warehouse.base import Upsert, Warehouse
+from convergence.warehouse.question import QueryLimits, Scope
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.names import CENTRAL_DATASET
 from tests.warehouse.on_bigquery import NOW

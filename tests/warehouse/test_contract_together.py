@@ -10,7 +10,7 @@ import pytest
 from convergence.errors import StepFailed, WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.money import MoneyKey, Total
-from convergence.warehouse.base import Staged, StagedTotals
+from convergence.warehouse.staged import Staged, StagedTotals
 
 if TYPE_CHECKING:
     from tests.warehouse.conftest import Tenant

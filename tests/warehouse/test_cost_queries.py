@@ -11,7 +11,7 @@ from sqlglot import exp, parse_one
 
 from convergence.errors import Invalid
 from convergence.model.cost import CostQuery, Dimension, parse_group
-from convergence.warehouse.base import Scope
+from convergence.warehouse.question import Scope
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql.cost_queries import SUMMARY_TABLE, summary
 from convergence.warehouse.sql.dialect import to_duckdb

@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from convergence.model.cancel import CancelToken
-from convergence.warehouse.base import WriteMode
 from convergence.warehouse.schemas import load_schema
+from convergence.warehouse.staged import WriteMode
 from tests.exports import export_row
 
 if TYPE_CHECKING:

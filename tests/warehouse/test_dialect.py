@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from convergence.errors import Invalid
 from convergence.model.table import Column, Mode
-from convergence.warehouse.base import Scope
+from convergence.warehouse.question import Scope
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.faults import sql_fault
 from convergence.warehouse.sql.names import TableKind, TableRef, resolve

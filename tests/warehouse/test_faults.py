@@ -7,9 +7,9 @@ import pytest
 
 from convergence.errors import Invalid
 from convergence.model.source import GrantedSource, Kind
-from convergence.warehouse.base import FileForm, QueryLimits, Scope
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 from convergence.warehouse.folders import without_folders
+from convergence.warehouse.question import FileForm, QueryLimits, Scope
 from convergence.warehouse.sql.faults import sql_fault
 from convergence.warehouse.sql.names import resolve
 from convergence.warehouse.sql.statement import parse

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from convergence.errors import Invalid
-from convergence.warehouse.base import Scope, Value
+from convergence.warehouse.question import Scope, Value
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.fill import fill
 from convergence.warehouse.sql.names import path_of, resolve

@@ -4,7 +4,7 @@ import pytest
 from sqlglot import exp
 
 from convergence.errors import Invalid
-from convergence.warehouse.base import Scope
+from convergence.warehouse.question import Scope
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import resolve
 from convergence.warehouse.sql.statement import parse

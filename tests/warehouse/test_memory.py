@@ -45,7 +45,7 @@ from pathlib import Path
 
 resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
 from convergence.errors import CdpError
-from convergence.warehouse.base import QueryLimits, Scope
+from convergence.warehouse.question import QueryLimits, Scope
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
 from tests.warehouse.test_memory import STATEMENTS
 

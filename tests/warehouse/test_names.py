@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from convergence.errors import Invalid
 from convergence.model.source import GrantedSource, Kind
-from convergence.warehouse.base import Scope
+from convergence.warehouse.question import Scope
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import Resolved, TableKind, resolve
 from convergence.warehouse.sql.statement import parse

@@ -6,7 +6,7 @@ import pytest
 
 from convergence.errors import Invalid
 from convergence.model.check import Check
-from convergence.warehouse.base import Parameters, Scope
+from convergence.warehouse.question import Parameters, Scope
 from convergence.warehouse.sql import names
 from convergence.warehouse.sql.quality_queries import DAY, Place, Question, Rows, measures
 from convergence.warehouse.suites import load_suite

@@ -15,9 +15,10 @@ from sqlglot import exp, parse_one
 
 from convergence.model.drift import Verdict, compare
 from convergence.model.table import Mode, TableSchema
-from convergence.warehouse.base import QueryLimits, Scope, Warehouse
+from convergence.warehouse.base import Warehouse
 from convergence.warehouse.bigquery.reshape import statements
 from convergence.warehouse.duckdb.warehouse import DuckdbWarehouse
+from convergence.warehouse.question import QueryLimits, Scope
 from convergence.warehouse.schemas import load_schema
 
 NOW = datetime(2024, 11, 2, 3, 4, 5, tzinfo=UTC)

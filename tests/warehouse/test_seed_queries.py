@@ -7,7 +7,7 @@ import duckdb
 import pytest
 from sqlglot import exp
 
-from convergence.warehouse.base import Scope
+from convergence.warehouse.question import Scope
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import TableKind, TableRef, resolve
 from convergence.warehouse.sql.statement import parse

@@ -14,7 +14,7 @@ from sqlglot import exp
 from convergence.api.wire.result import json_value
 from convergence.errors import Invalid
 from convergence.model.table import Column, Mode
-from convergence.warehouse.base import Scope
+from convergence.warehouse.question import Scope
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import TableRef, resolve
 from convergence.warehouse.sql.statement import parse

@@ -33,9 +33,10 @@ from convergence.steps.base import (
 )
 from convergence.steps.checked import CheckedSettings
 from convergence.steps.gcp.bq_etl import Destination, one_source, said_schema, schema_of
-from convergence.warehouse.base import StageRequest, Surveyed, Value
+from convergence.warehouse.question import Value
 from convergence.warehouse.schemas import billing_query
 from convergence.warehouse.sql import fill, names
+from convergence.warehouse.staged import StageRequest, Surveyed
 
 BATCH_ROWS, BATCH_DAYS = 1_000_000, 31
 TOLD = 20

@@ -18,11 +18,12 @@ from convergence.steps.base import (
     StepPlace,
 )
 from convergence.steps.checked import CheckedSettings
-from convergence.warehouse.base import StageRequest, Value, WriteMode
+from convergence.warehouse.question import Value
 from convergence.warehouse.requested import STAMPS
 from convergence.warehouse.schemas import central_schemas, load_schema, tenant_schemas, views
 from convergence.warehouse.sql import fill, names
 from convergence.warehouse.sql.statement import VARIABLE_MARK, parse
+from convergence.warehouse.staged import StageRequest, WriteMode
 
 SCHEMA_TEMPLATES = {"billing_cost": "billing_cost_daily"}
 Identifier = Annotated[str, Field(min_length=1, max_length=300)]

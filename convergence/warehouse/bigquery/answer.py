@@ -19,10 +19,10 @@ from sqlglot import exp
 
 from convergence.errors import CdpError, Invalid
 from convergence.model.cancel import CancelToken
-from convergence.warehouse.base import FileForm
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, GOOGLE_ERRORS, RETRY, told
 from convergence.warehouse.files import faults
 from convergence.warehouse.files.outfile import write_answer
+from convergence.warehouse.question import FileForm
 
 PACKED = 8
 """So many times as much rows may take outside of a file."""

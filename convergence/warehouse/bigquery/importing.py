@@ -9,12 +9,12 @@ from google.cloud.bigquery import LoadJobConfig, ParquetOptions
 
 from convergence.model.cancel import CancelToken
 from convergence.model.table import TableSchema
-from convergence.warehouse.base import FileForm
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.faults import CALL_SECONDS
 from convergence.warehouse.bigquery.jobs import Jobs, labels_of
 from convergence.warehouse.bigquery.places import full
 from convergence.warehouse.bigquery.types import field_of
+from convergence.warehouse.question import FileForm
 from convergence.warehouse.watched import watched
 
 _FORMATS = {FileForm.PARQUET: "PARQUET", FileForm.JSONL: "NEWLINE_DELIMITED_JSON"}

@@ -14,7 +14,6 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource
 from convergence.warehouse import requested
-from convergence.warehouse.base import StageRequest
 from convergence.warehouse.bigquery import parts, sources
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.jobs import Jobs
@@ -25,6 +24,7 @@ from convergence.warehouse.bigquery.uploads import Uploads
 from convergence.warehouse.files.source_files import OpenFiles, SourceFiles
 from convergence.warehouse.sql.names import Resolved, reads_files_alone
 from convergence.warehouse.sql.statement import refused
+from convergence.warehouse.staged import StageRequest
 
 
 class Looking:

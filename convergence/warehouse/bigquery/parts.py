@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, timedelta
 from sqlglot import exp, parse_one
 
 from convergence.model.table import Column, Mode, TableSchema
-from convergence.warehouse.base import StageRequest, WriteMode
 from convergence.warehouse.bigquery.types import data_type, type_text
 from convergence.warehouse.requested import (
     ROWS,
@@ -19,6 +18,7 @@ from convergence.warehouse.requested import (
     partition,
     stamp_columns,
 )
+from convergence.warehouse.staged import StageRequest, WriteMode
 
 
 def day_of(request: StageRequest) -> date | None:

@@ -13,7 +13,6 @@ from convergence.model.money import Totals
 from convergence.model.restatement import Change
 from convergence.warehouse import requested
 from convergence.warehouse.bad_rows import null_in
-from convergence.warehouse.base import Parameters, QueryLimits, Result, StagedTotals
 from convergence.warehouse.bigquery import changes, parts, trouble
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
 from convergence.warehouse.bigquery.jobs import Jobs
@@ -27,8 +26,10 @@ from convergence.warehouse.bigquery.sums import (
     table_sums,
 )
 from convergence.warehouse.bigquery.written import StagedLoad, explained
+from convergence.warehouse.question import Parameters, QueryLimits, Result
 from convergence.warehouse.sql import fill, names
 from convergence.warehouse.sql.statement import parse
+from convergence.warehouse.staged import StagedTotals
 
 ALL = QueryLimits(rows=1_000_000)
 """What a question to staged rows may answer: a part of it would be another answer."""

@@ -21,7 +21,6 @@ from sqlglot import exp
 from convergence.errors import WarehouseError
 from convergence.model.money import totals_to_json
 from convergence.model.table import TableSchema
-from convergence.warehouse.base import LoadRecord, StagedTotals, WriteMode
 from convergence.warehouse.bigquery import parts
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.capability import Partitions
@@ -34,6 +33,7 @@ from convergence.warehouse.bigquery.types import field_of
 from convergence.warehouse.bigquery.written import LOADS, StagedLoad, explained
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill
+from convergence.warehouse.staged import LoadRecord, StagedTotals, WriteMode
 
 PUBLISH, RECORD = "cdp_publish_", "cdp_record_"
 """Begin the ids of the jobs that publish a load, and that write its record."""

@@ -12,11 +12,11 @@ from sqlglot import exp
 
 from convergence.errors import CdpError, Invalid, NotFound, Unavailable
 from convergence.model.source import GrantedSource
-from convergence.warehouse.base import QueryLimits, Scope
 from convergence.warehouse.bigquery.faults import CALL_SECONDS, RETRY, told
 from convergence.warehouse.bigquery.places import CENTRAL, HIDDEN, place, table_name
 from convergence.warehouse.bigquery.sources import Sight, catalogue, relation
 from convergence.warehouse.bigquery.types import column_of, type_text
+from convergence.warehouse.question import QueryLimits, Scope
 from convergence.warehouse.schemas import View, all_schemas, central_views, views
 from convergence.warehouse.sql.names import Resolved, TableKind, TableRef, put_tables, resolve
 from convergence.warehouse.sql.statement import parse, refused

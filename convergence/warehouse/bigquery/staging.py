@@ -22,13 +22,6 @@ from convergence.errors import (
 from convergence.model.cancel import CancelToken
 from convergence.model.load import EXPIRED, FileState, LoadKey
 from convergence.model.table import Column, TableSchema
-from convergence.warehouse.base import (
-    Parameters,
-    Result,
-    StagedTotals,
-    StageRequest,
-    WriteMode,
-)
 from convergence.warehouse.bigquery import parts
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.jobs import Estimate, Jobs
@@ -41,8 +34,10 @@ from convergence.warehouse.bigquery.tables import Tables
 from convergence.warehouse.bigquery.types import columns_of
 from convergence.warehouse.bigquery.written import LOADS, StagedLoad, explained
 from convergence.warehouse.locks import Part, PartLocks
+from convergence.warehouse.question import Parameters, Result
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill, names
+from convergence.warehouse.staged import StagedTotals, StageRequest, WriteMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

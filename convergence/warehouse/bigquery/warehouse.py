@@ -17,22 +17,7 @@ from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, kind_of
 from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
-from convergence.warehouse.base import (
-    Explained,
-    FileForm,
-    LoadRecord,
-    Parameters,
-    QueryLimits,
-    Read,
-    Result,
-    Rows,
-    Scope,
-    Staged,
-    StagedTotals,
-    StageRequest,
-    Upsert,
-    Warehouse,
-)
+from convergence.warehouse.base import Rows, Upsert, Warehouse
 from convergence.warehouse.bigquery import looking, sources, survey, trouble
 from convergence.warehouse.bigquery.access import Clients
 from convergence.warehouse.bigquery.answer import answer_file
@@ -56,10 +41,20 @@ from convergence.warehouse.bigquery.uploads import Uploads
 from convergence.warehouse.bigquery.written import StagedLoad, explained
 from convergence.warehouse.files.reading import files_of
 from convergence.warehouse.files.source_files import SourceFiles
+from convergence.warehouse.question import (
+    Explained,
+    FileForm,
+    Parameters,
+    QueryLimits,
+    Read,
+    Result,
+    Scope,
+)
 from convergence.warehouse.schemas import central_schemas
 from convergence.warehouse.sql import daily, names
 from convergence.warehouse.sql.names import Resolved
 from convergence.warehouse.sql.statement import parse, pointing
+from convergence.warehouse.staged import LoadRecord, Staged, StagedTotals, StageRequest
 
 OPERATOR = names.CENTRAL_DATASET
 BROUGHT = (

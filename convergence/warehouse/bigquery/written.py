@@ -17,9 +17,9 @@ from convergence.errors import (
 )
 from convergence.model.load import FileState, LoadKey
 from convergence.model.table import Column
-from convergence.warehouse.base import StagedTotals, StageRequest
 from convergence.warehouse.bigquery.jobs import TIMEOUT
 from convergence.warehouse.bigquery.sources import Sight
+from convergence.warehouse.staged import StagedTotals, StageRequest
 
 LOADS = "x_meta_loads"
 

@@ -11,9 +11,9 @@ import duckdb
 from sqlglot import exp
 
 from convergence.model.table import TableSchema
-from convergence.warehouse.base import FileForm
 from convergence.warehouse.duckdb import derived
 from convergence.warehouse.files.types import duck_type
+from convergence.warehouse.question import FileForm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

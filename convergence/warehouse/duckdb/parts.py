@@ -9,7 +9,6 @@ from sqlglot import exp
 
 from convergence.errors import StepFailed
 from convergence.model.table import Column, Mode, TableSchema
-from convergence.warehouse.base import StageRequest, WriteMode
 from convergence.warehouse.duckdb import tables
 from convergence.warehouse.files.shapes import day_bounds
 from convergence.warehouse.files.types import SqlType, bigquery_type
@@ -25,6 +24,7 @@ from convergence.warehouse.requested import (
     stamp_columns,
 )
 from convergence.warehouse.sql import exact, fill
+from convergence.warehouse.staged import StageRequest, WriteMode
 
 Given = Mapping[str, SqlType]
 """The columns of a query, with their types."""

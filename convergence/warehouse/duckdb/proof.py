@@ -7,12 +7,12 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import SourceState
 from convergence.model.restatement import Change
 from convergence.warehouse import requested
-from convergence.warehouse.base import StagedTotals, WriteMode
 from convergence.warehouse.duckdb import changes, parts
 from convergence.warehouse.duckdb.sums import TableSums, table_sums
 from convergence.warehouse.duckdb.written import StagedLoad, is_compared, slice_of
 from convergence.warehouse.files.sums import source_of
 from convergence.warehouse.files.trouble import check_unchanged
+from convergence.warehouse.staged import StagedTotals, WriteMode
 
 
 def totals_of(staged: StagedLoad, cancel: CancelToken) -> StagedTotals:

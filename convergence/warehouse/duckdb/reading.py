@@ -10,10 +10,10 @@ from sqlglot import exp
 
 from convergence.errors import NotFound
 from convergence.model.table import Column
-from convergence.warehouse.base import Scope
 from convergence.warehouse.duckdb import tables
 from convergence.warehouse.files.reading import Prepared, rows_of, sights_of
 from convergence.warehouse.files.shapes import Shapes
+from convergence.warehouse.question import Scope
 from convergence.warehouse.schemas import View, central_views, gcp_export, tenant_schemas, views
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import Resolved, TableKind, TableRef, resolve

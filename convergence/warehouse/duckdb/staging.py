@@ -12,14 +12,6 @@ from convergence.errors import WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.money import totals_to_json
 from convergence.warehouse import requested
-from convergence.warehouse.base import (
-    LoadRecord,
-    Parameters,
-    Result,
-    StagedTotals,
-    StageRequest,
-    WriteMode,
-)
 from convergence.warehouse.duckdb import derived, parts, tables
 from convergence.warehouse.duckdb.instances import Instances
 from convergence.warehouse.duckdb.proof import totals_of
@@ -39,7 +31,9 @@ from convergence.warehouse.files.shapes import Shapes
 from convergence.warehouse.files.trouble import explain_failure
 from convergence.warehouse.files.types import bigquery_columns
 from convergence.warehouse.locks import Part, PartLocks
+from convergence.warehouse.question import Parameters, Result
 from convergence.warehouse.sql import daily, fill, names
+from convergence.warehouse.staged import LoadRecord, StagedTotals, StageRequest, WriteMode
 
 
 class Loads:

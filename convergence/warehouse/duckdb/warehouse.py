@@ -19,21 +19,7 @@ from convergence.model.source import GrantedSource
 from convergence.model.table import Column, TableSchema
 from convergence.model.unit import Unit
 from convergence.warehouse import requested
-from convergence.warehouse.base import (
-    Explained,
-    FileForm,
-    LoadRecord,
-    Parameters,
-    QueryLimits,
-    Result,
-    Rows,
-    Scope,
-    Staged,
-    StagedTotals,
-    StageRequest,
-    Upsert,
-    Warehouse,
-)
+from convergence.warehouse.base import Rows, Upsert, Warehouse
 from convergence.warehouse.duckdb import derived, infile, reshape, staging, tables
 from convergence.warehouse.duckdb.infile import InFile
 from convergence.warehouse.duckdb.instances import Folders, Instances
@@ -51,9 +37,18 @@ from convergence.warehouse.files.source_files import folders_of, kind_by_files
 from convergence.warehouse.files.survey import survey
 from convergence.warehouse.files.trouble import rows_of_day
 from convergence.warehouse.locks import Part, PartLocks
+from convergence.warehouse.question import (
+    Explained,
+    FileForm,
+    Parameters,
+    QueryLimits,
+    Result,
+    Scope,
+)
 from convergence.warehouse.schemas import central_schemas, load_schema
 from convergence.warehouse.sql import dialect, fill, names
 from convergence.warehouse.sql.statement import parse, pointing
+from convergence.warehouse.staged import LoadRecord, Staged, StagedTotals, StageRequest
 
 """The dataset whose file holds the published copies of all tenants."""
 

@@ -11,13 +11,13 @@ from convergence.model.load import LoadKey
 from convergence.model.restatement import Change
 from convergence.model.table import Column, TableSchema
 from convergence.warehouse import requested
-from convergence.warehouse.base import StagedTotals, StageRequest, WriteMode
 from convergence.warehouse.duckdb import changes, derived, parts, tables
 from convergence.warehouse.duckdb.sums import NOTHING, Slice, TableSums, sums_by, table_sums
 from convergence.warehouse.files.reading import Prepared
 from convergence.warehouse.files.types import described
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import daily
+from convergence.warehouse.staged import StagedTotals, StageRequest, WriteMode
 
 LOADS = "x_meta_loads"
 

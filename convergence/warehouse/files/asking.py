@@ -14,13 +14,13 @@ from convergence.errors import (
     WarehouseError,
 )
 from convergence.model.cancel import CancelToken
-from convergence.warehouse.base import QueryLimits, Result, Scope
 from convergence.warehouse.files.faults import told
 from convergence.warehouse.files.interrupt import interruptible
 from convergence.warehouse.files.reading import Prepared, fetched, plain_rows
 from convergence.warehouse.files.trouble import check_unchanged
 from convergence.warehouse.files.types import bigquery_columns
 from convergence.warehouse.folders import without_folders
+from convergence.warehouse.question import QueryLimits, Result, Scope
 from convergence.warehouse.sql.names import Resolved
 
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 import duckdb
 from sqlglot import exp
 
-from convergence.warehouse.base import FileForm
 from convergence.warehouse.files.interrupt import growing
 from convergence.warehouse.files.types import SqlType, described
+from convergence.warehouse.question import FileForm
 
 _OPTIONS = {
     FileForm.CSV: "FORMAT csv, HEADER, PRESERVE_ORDER true",

@@ -10,11 +10,11 @@ from sqlglot import exp
 from convergence.errors import Invalid
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, check_kind, kind_of
-from convergence.warehouse.base import Explained, QueryLimits, Read
 from convergence.warehouse.files import export
 from convergence.warehouse.files.export import Sight
 from convergence.warehouse.files.shapes import Shapes, match_files
 from convergence.warehouse.files.types import bigquery_columns
+from convergence.warehouse.question import Explained, QueryLimits, Read
 from convergence.warehouse.schemas import gcp_export
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import Resolved

@@ -18,14 +18,6 @@ from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, kind_of
 from convergence.model.table import Column, Mode
 from convergence.model.unit import Unit
-from convergence.warehouse.base import (
-    Explained,
-    FileForm,
-    QueryLimits,
-    Result,
-    Scope,
-    StageRequest,
-)
 from convergence.warehouse.files import export
 from convergence.warehouse.files.asking import answer, asked
 from convergence.warehouse.files.export import Sight
@@ -51,8 +43,10 @@ from convergence.warehouse.files.trouble import (
     rows_without,
 )
 from convergence.warehouse.folders import folder_of
+from convergence.warehouse.question import Explained, FileForm, QueryLimits, Result, Scope
 from convergence.warehouse.schemas import gcp_export
 from convergence.warehouse.sql.names import Resolved
+from convergence.warehouse.staged import StageRequest
 
 _LOOKED_AT = 5
 """So many of a source's newest files tell its kind."""

@@ -15,12 +15,12 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState, SourceState
 from convergence.model.money import MoneyKey, Total, Totals
 from convergence.model.unit import is_of_many, mixed, parted, usual_columns
-from convergence.warehouse.base import StageRequest
 from convergence.warehouse.files.export import DAY_COLUMN, Sight, columns_of, relation
 from convergence.warehouse.files.shapes import FILE_COLUMN, digest
 from convergence.warehouse.files.trouble import changed_while_read, rows_without
 from convergence.warehouse.held import ACCOUNT, total
 from convergence.warehouse.schemas import gcp_export, totals_columns
+from convergence.warehouse.staged import StageRequest
 
 CREDITS_OF_ROW = parse_one(
     "LIST_SUM(LIST_TRANSFORM(credits, LAMBDA c : c.amount))", dialect="duckdb"

@@ -6,7 +6,7 @@ from datetime import date
 from sqlglot import exp
 
 from convergence.errors import StepFailed
-from convergence.warehouse.base import StageRequest
+from convergence.warehouse.staged import StageRequest
 
 USAGE = "usage_start_time"
 

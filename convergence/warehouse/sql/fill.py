@@ -9,7 +9,7 @@ from functools import lru_cache
 from sqlglot import exp
 
 from convergence.errors import Invalid
-from convergence.warehouse.base import Parameters, Value
+from convergence.warehouse.question import Parameters, Value
 from convergence.warehouse.sql.statement import VARIABLE_MARK, parse, refused
 
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")

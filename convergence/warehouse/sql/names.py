@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from convergence.errors import Invalid, NotFound
 from convergence.model.source import GrantedSource
-from convergence.warehouse.base import Scope
+from convergence.warehouse.question import Scope
 from convergence.warehouse.sql.allowed import check_allowed
 from convergence.warehouse.sql.statement import parse, refused
 

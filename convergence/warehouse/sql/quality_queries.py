@@ -18,7 +18,7 @@ from sqlglot import exp
 from convergence.errors import Invalid
 from convergence.model.check import Check, CheckKind
 from convergence.model.quality import MAX_SAMPLES
-from convergence.warehouse.base import Parameters, Value
+from convergence.warehouse.question import Parameters, Value
 from convergence.warehouse.sql import fill
 from convergence.warehouse.sql.statement import condition, parse
 
