@@ -8,7 +8,7 @@ import pytest
 
 from convergence.engine import attempt
 from convergence.engine.service import Service
-from convergence.errors import CdpError, Unavailable, WarehouseError
+from convergence.errors import CdpError, StepFailed, Unavailable, WarehouseError
 from convergence.model.run import Status
 from convergence.warehouse.staged import StageRequest
 from tests.engine.test_sync import OLD, YOUNG, by_day, facts, run_sync
@@ -24,7 +24,7 @@ def export_days(export: Export, cost: str) -> None:
 
 @pytest.fixture
 def staging_breaks(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Lets the warehouse break when it stages one of the days."""
+    """Lets the warehouse break when it stages one of the days, each by itself."""
     stage = service.warehouse.stage
 
     def let_break(error: CdpError, *days: str) -> None:
@@ -33,7 +33,11 @@ def staging_breaks(service: Service, monkeypatch: pytest.MonkeyPatch) -> Callabl
                 raise error
             return stage(request, *arguments)  # type: ignore[arg-type]  # as they came
 
+        def refuse(*_: object) -> None:
+            raise StepFailed("one by one", code="not_together")
+
         monkeypatch.setattr(service.warehouse, "stage", staged)
+        monkeypatch.setattr(service.warehouse, "stage_together", refuse)
         monkeypatch.setattr(attempt, "_pause", lambda *_: None)
 
     return let_break
@@ -48,7 +52,7 @@ def test_what_breaks_days_is_told_once_and_keeps_no_other_day(
     staging_breaks(WarehouseError("the disk is full"), *DAYS[:2])
     run = run_sync(service)
     assert (run.status, run.error_code) == (Status.FAILED, "warehouse_error")
-    assert "2 days not loaded (1 loaded, 0 as they were): 2024-10-01 and 1 more: the disk" in (
+    assert "2 days not loaded (1 loaded, 0 as they were): 2024-10-01 to 2024-10-02: the disk" in (
         run.error or ""
     )
     assert {day: net for day, (_, net, _) in by_day(service).items()} == {
@@ -58,6 +62,19 @@ def test_what_breaks_days_is_told_once_and_keeps_no_other_day(
     }
     staging_breaks(WarehouseError("nothing"))
     assert facts(service, run_sync(service))["days_loaded"] == list(DAYS[:2])
+
+
+def test_days_that_fail_for_different_reasons_each_tell_the_way_out(
+    service: Service, export: Export
+) -> None:
+    gone = export((OLD, "1", "", "202410"))
+    run_sync(service)
+    gone.unlink()
+    export(("2031-01-01", "1", "", "203101"), name="b.csv")
+    error = run_sync(service).error or ""
+    assert f"{OLD}: " in error
+    assert "(source_shrank; try: put the files back" in error
+    assert "(future_usage; try: correct usage_start_time" in error
 
 
 def test_what_ends_a_sync_leaves_the_days_before_settled(

@@ -1,6 +1,5 @@
 """`gcp.billing_sync`: load every usage day of an export whose rows changed, whatever its age."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from convergence.errors import (
     Unavailable,
     WarehouseError,
 )
+from convergence.model.cause import explain
 from convergence.model.event import Level
 from convergence.model.load import EXPIRED, LoadKey
 from convergence.model.source import GrantedSource
@@ -40,7 +40,7 @@ from convergence.warehouse.staged import StageRequest, Surveyed
 
 BATCH_ROWS, BATCH_DAYS = 1_000_000, 31
 TOLD = 20
-"""So many errors are told, each with its days."""
+"""So many links are told."""
 
 
 class SyncSource(BaseModel):
@@ -228,21 +228,12 @@ class Sync:
         errors = [*self.failed.values(), *self.survey.problems.values()]
         if not errors:
             return
-        days: dict[str, list[date]] = defaultdict(list)
-        for day, error in sorted(self.failed.items()):
-            days[error.detail].append(day)
-        told = [f"{_few(alike)}: {detail}" for detail, alike in days.items()]
-        general = self.survey.problems.get(None)
-        if general is not None and general.detail not in days:
-            told.append(general.detail)
-        more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        why, hint = explain(self.failed, self.survey.problems.get(None))
         done = f"{len(self.loaded)} loaded, {len(self.unchanged)} as they were"
         left = _days_in_words(len(self.failed)) if self.failed else "some files"
         passing = all(isinstance(error, StepInterrupted) for error in errors)
         raise (StepInterrupted if passing else StepFailed)(
-            f"{left} not loaded ({done}): {'; '.join(told[:TOLD])}{more}",
-            code=errors[0].code,
-            hint=errors[0].hint,
+            f"{left} not loaded ({done}): {why}", code=errors[0].code, hint=hint
         )
 
     def _facts(self) -> dict[str, object]:
@@ -258,10 +249,6 @@ class Sync:
             **({"days_expired": len(self.expired)} if self.expired else {}),
             **({"files_shrunk": self.shrunk} if self.shrunk else {}),
         }
-
-
-def _few(days: Sequence[date]) -> str:
-    return str(days[0]) if len(days) == 1 else f"{days[0]} and {len(days) - 1} more"
 
 
 def _days_in_words(count: int) -> str:
