@@ -28,7 +28,7 @@ from convergence.model.restatement import Change, Reason, reason_of
 from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import LoadOptions, Report, StepLog
-from convergence.store import incomplete, loads, restatements, tenants, units, usage
+from convergence.store import incomplete, loads, restatements, runs, tenants, units, usage
 from convergence.warehouse.question import Value
 from convergence.warehouse.staged import LoadRecord, Staged, StagedTotals, StageRequest
 
@@ -91,13 +91,16 @@ class Loader:
         return [reports[request.key.day] for request in requests]
 
     def _note_failed(self, key: LoadKey, error: CdpError) -> None:
-        """The day lacks rows now. When the store is away, the run's failure says so alone."""
-        now = self.service.clock.now()
+        """The day lacks rows now, unless a newer attempt has taken the run over. When the store is
+        away, the run's failure says so alone.
+        """
+        of, now = self.run, self.service.clock.now()
         try:
             with self.service.database.write() as tx:
-                incomplete.note(
-                    tx, self.run.tenant_id, key, run_id=self.run.run_id, code=error.code, now=now
-                )
+                if runs.hold(tx, of.tenant_id, of.run_id, attempt=of.attempt):
+                    incomplete.note(
+                        tx, of.tenant_id, key, run_id=of.run_id, code=error.code, now=now
+                    )
         except Unavailable as away:
             log.warning("incomplete day not noted", day=key.day.isoformat(), error=away.detail)
 

@@ -16,7 +16,7 @@ from convergence.model.run import Run
 from convergence.model.source import GrantedSource
 from convergence.model.unit import Survey, Unit, find_problems
 from convergence.steps.base import SourceWatch, Span
-from convergence.store import incomplete, loads, tenants, units
+from convergence.store import incomplete, loads, runs, tenants, units
 from convergence.warehouse.schemas import tenant_schemas
 
 
@@ -97,6 +97,8 @@ class Watch(SourceWatch):
         if (general := survey.problems.get(None)) is not None:
             codes[IncompleteDay.EVERY_DAY] = general.code
         with self.service.database.write() as tx:
+            if not runs.hold(tx, self.run.tenant_id, self.run.run_id, attempt=self.run.attempt):
+                return
             units.settle(
                 tx,
                 self.run.tenant_id,

@@ -5,12 +5,20 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import pytest
+import sqlalchemy as sa
+
 from convergence.engine import reconcile
+from convergence.engine.costs import BILLING_TABLE
 from convergence.engine.reconcile import Bill
 from convergence.engine.service import Service
+from convergence.errors import Conflict, StepFailed
+from convergence.model.cancel import CancelToken
 from convergence.model.cost import Calendar
 from convergence.model.run import Status
-from convergence.store import sources
+from convergence.store import incomplete, sources
+from convergence.store.tables import pipeline_runs
+from convergence.warehouse.staged import Staged, StageRequest
 from tests.conftest import EXPORT
 from tests.engine.test_restatements import ALL
 from tests.engine.test_sync import OLD, YOUNG, run_sync
@@ -135,3 +143,23 @@ def test_what_is_no_more_granted_makes_nothing_incomplete(service: Service, expo
     with service.database.write() as tx:
         sources.remove(tx, EXPORT)
     assert lacking(service) == []
+
+
+def test_an_attempt_whose_run_was_taken_over_makes_nothing_incomplete(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export((OLD, "1", "", "202410"))
+    asked = list[StageRequest]()
+
+    def stage(request: StageRequest, cancel: CancelToken) -> Staged:
+        asked.append(request)
+        with service.database.write() as tx:
+            tx.write(sa.update(pipeline_runs).values(attempt=pipeline_runs.c.attempt + 1))
+        raise StepFailed("another attempt has loaded the day", code="not_staged")
+
+    monkeypatch.setattr(service.warehouse, "stage", stage)
+    with pytest.raises(Conflict, match="has passed to another attempt"):
+        run_sync(service, BILLING, OLD)
+    assert asked
+    with service.database.read() as tx:
+        assert incomplete.find(tx, "acme", BILLING_TABLE) == []
