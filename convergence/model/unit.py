@@ -282,8 +282,9 @@ def _mixed(survey: Survey) -> Iterator[tuple[StepFailed, Set[date]]]:
     source's name, or accounts named in the grant, say that they belong together.
     """
     fresh = {unit.path: unit.accounts for unit in survey.altered}
+    rows = {unit.path: sum(part.rows for part in unit.days) for unit in survey.altered}
     known = frozenset[str]().union(*(unit.accounts for unit in survey.known.values()))
-    own, foreign = parted(fresh, known)
+    own, foreign = parted(fresh, rows, known)
     if is_of_many(survey.source, survey.narrowing):
         return
     for path in foreign:
@@ -304,16 +305,35 @@ def is_of_many(source: str, narrowing: str) -> bool:
 
 
 def parted(
-    accounts_of: Mapping[str, frozenset[str]], known: frozenset[str] = frozenset()
+    accounts_of: Mapping[str, frozenset[str]],
+    rows_of: Mapping[str, int],
+    known: frozenset[str] = frozenset(),
 ) -> tuple[frozenset[str], list[str]]:
-    """The accounts that belong to those `known`, or to the first file's, and the files that hold
-    others alone.
+    """The accounts of the export, and the files that hold others alone. It is the one whose
+    accounts are `known`; else the one of most rows, then of most files, then of the first file.
     """
     fresh = {path: accounts for path, accounts in accounts_of.items() if accounts}
-    own = known or next(iter(fresh.values()), known)
-    while joining := [path for path, accounts in fresh.items() if accounts & own]:
-        own = own.union(*(fresh.pop(path) for path in joining))
-    return own, list(fresh)
+    if known:
+        own, foreign = _joined_to(known, fresh)
+        return own, list(foreign)
+    own, size, left = known, (0, 0), fresh
+    while left:
+        accounts, others = _joined_to(next(iter(left.values())), left)
+        its = left.keys() - others.keys()
+        if (held := (sum(rows_of[path] for path in its), len(its))) > size:
+            own, size = accounts, held
+        left = others
+    return own, [path for path, accounts in fresh.items() if not accounts & own]
+
+
+def _joined_to(
+    accounts: frozenset[str], fresh: Mapping[str, frozenset[str]]
+) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
+    """With those that share a file with one of them, and so on; and the files that share none."""
+    left = dict(fresh)
+    while joining := [path for path, those in left.items() if those & accounts]:
+        accounts = accounts.union(*(left.pop(path) for path in joining))
+    return accounts, left
 
 
 def mixed(source: str, own: Set[str], path: str, accounts: Set[str], what: str) -> StepFailed:

@@ -22,7 +22,6 @@ from convergence.model.source import Grant, Kind, Source
 from convergence.store import events, loads, runs, sources, units
 from convergence.warehouse.staged import Staged, StageRequest
 from tests.conftest import EXPORT, export_line
-from tests.engine.test_loads import run_day
 
 Export = Callable[..., Path]
 OLD, YOUNG = "2024-10-01", "2024-11-04"
@@ -271,22 +270,6 @@ def test_a_column_of_another_type_is_named_with_its_lines(
     assert "('n/a') in 1 row: line 4" in (run.error or "")
     assert str(path.parent) not in (run.error or "")
     assert by_day(service)[OLD][:2] == (3, Decimal(6))
-
-
-def test_the_export_of_another_account_is_refused_and_named(
-    service: Service, export: Export
-) -> None:
-    export((OLD, "1", "", "202410"))
-    run_sync(service)
-    other = export((YOUNG, "1", "", "202411"), name="other.csv")
-    other.write_text(other.read_text().replace("01AB-CD", "99XX-YY"))
-    run = run_sync(service)
-    assert (run.status, run.error_code) == (Status.FAILED, "mixed_accounts")
-    assert "99XX-YY" in (run.error or "")
-    assert "other.csv" in (run.error or "")
-    alone = run_day(service, YOUNG)
-    assert (alone.status, alone.error_code) == (Status.FAILED, "mixed_accounts")
-    assert [*by_day(service)] == [OLD]
 
 
 def test_a_file_that_loses_a_column_is_refused(service: Service, export: Export) -> None:

@@ -133,13 +133,14 @@ def _check_accounts(sight: Sight, groups: Sequence[_Group], known: frozenset[str
     if is_of_many(sight.source.table, sight.source.narrowing):
         return
     accounts_of: dict[str, frozenset[str]] = {}
+    rows_of = Counter[str]()
     for group in sorted(groups, key=lambda group: group.file):
         found = frozenset([group.account] if group.account else [])
         accounts_of[group.file] = accounts_of.get(group.file, frozenset()) | found
-    own, foreign = parted(accounts_of, known)
+        rows_of[group.file] += group.rows
+    own, foreign = parted(accounts_of, rows_of, known)
     for path in foreign:
-        rows = sum(group.rows for group in groups if group.file == path)
-        what = f"{rows} rows of {', '.join(map(str, sight.days)) or 'all days'}"
+        what = f"{rows_of[path]} rows of {', '.join(map(str, sight.days)) or 'all days'}"
         raise mixed(sight.source.table, own, path, accounts_of[path], what)
 
 
