@@ -9,6 +9,9 @@ from convergence.errors import CdpError
 TOLD = 20
 """So many sentences are told, of each kind of failure at least one."""
 
+SPANS = 5
+"""So many unbroken rows of days are named."""
+
 DAY = "<day>"
 """Stands for each of its days in a sentence that is told of more than one."""
 
@@ -36,12 +39,17 @@ def explain(failed: Mapping[date, CdpError], general: CdpError | None = None) ->
     return "; ".join(told.values()), hint
 
 
-def span(days: Sequence[date]) -> str:
-    """The first and the last of sorted days, and how many, where some between are not meant."""
-    if len(days) == 1:
-        return str(days[0])
-    is_whole = days[-1] - days[0] == timedelta(days=len(days) - 1)
-    return f"{days[0]} to {days[-1]}" + ("" if is_whole else f" ({len(days)} days)")
+def spans(days: Sequence[date]) -> str:
+    """Sorted days by the unbroken rows they form; of many rows the first and the last day, and how
+    many are meant.
+    """
+    every = set(days)
+    firsts = [day for day in days if day - timedelta(days=1) not in every]
+    lasts = [day for day in days if day + timedelta(days=1) not in every]
+    if len(firsts) > SPANS:
+        return f"{days[0]} to {days[-1]} ({len(days)} days)"
+    rows = zip(firsts, lasts, strict=True)
+    return ", ".join(f"{first}" if first == last else f"{first} to {last}" for first, last in rows)
 
 
 def _listed(causes: Mapping[str, Sequence[date]], most: int) -> str:
@@ -52,7 +60,7 @@ def _listed(causes: Mapping[str, Sequence[date]], most: int) -> str:
 def _sentence(cause: str, days: Sequence[date]) -> str:
     if not days:
         return cause
-    return f"{span(days)}: {cause.replace(DAY, str(days[0])) if len(days) == 1 else cause}"
+    return f"{spans(days)}: {cause.replace(DAY, str(days[0])) if len(days) == 1 else cause}"
 
 
 def _way_out(code: str, hint: str) -> str:

@@ -36,8 +36,8 @@ def test_costs_that_another_source_tells_are_refused_until_it_is_taken_out(
     loaded = by_day(service)
     run = run_sync(service, source=f"{EXPORT}_detailed")
     assert (run.status, run.error_code) == (Status.FAILED, "counted_twice")
-    for day in (OLD, YOUNG):
-        assert f"account 01AB-CD has rows of {EXPORT}, too, on {day}" in (run.error or "")
+    said = f"account 01AB-CD has rows of {EXPORT}, too, on <day>"
+    assert f"{OLD}, {YOUNG}: {EXPORT}_detailed: {said}" in (run.error or "")
     assert by_day(service) == loaded
 
     with service.database.write() as tx:

@@ -19,9 +19,11 @@ def test_equal_causes_of_days_are_told_once_with_their_span() -> None:
     assert hint == "keep one"
 
 
-def test_a_cause_of_some_days_within_a_span_says_how_many() -> None:
-    text, _ = explain({day: shared(day) for day in DAYS[:5:2]})
-    assert text.startswith("2024-10-01 to 2024-10-05 (3 days): ")
+def test_days_that_are_no_span_are_named_or_counted_where_they_are_many() -> None:
+    text, _ = explain({day: shared(day) for day in (DAYS[0], DAYS[1], DAYS[4])})
+    assert text.startswith("2024-10-01 to 2024-10-02, 2024-10-05: ")
+    text, _ = explain({day: shared(day) for day in DAYS[:13:2]})
+    assert text.startswith("2024-10-01 to 2024-10-13 (7 days): ")
 
 
 def test_a_cause_of_one_day_names_the_day() -> None:
@@ -40,7 +42,7 @@ def test_different_reasons_each_have_their_code_and_way_out() -> None:
     shrank = StepFailed("the source has lost b.csv", code="source_shrank", hint="put it back")
     text, hint = explain({DAYS[0]: null, DAYS[1]: shrank, DAYS[2]: null})
     assert text == (
-        "2024-10-01 to 2024-10-03 (2 days): cost is NULL (required_null; try: give these rows a "
+        "2024-10-01, 2024-10-03: cost is NULL (required_null; try: give these rows a "
         "cost); 2024-10-02: the source has lost b.csv (source_shrank; try: put it back)"
     )
     assert hint == ""
