@@ -26,7 +26,7 @@ from convergence.model.tenant import Tenant
 from convergence.steps.base import Report, Settings, StepContext, StepLog, StepPlace
 from convergence.store import sources
 from convergence.warehouse.errand import Errand, on_errand
-from convergence.warehouse.folders import without_folders
+from convergence.warehouse.folders import facts_without_folders, without_folders
 from convergence.warehouse.question import Scope, Value
 
 LEASE_SLACK_SECONDS = 30
@@ -73,7 +73,8 @@ def attempt(
         try:
             with _billed(claim, step, settings, tell) as errand:
                 report = _try(step, lambda: step_type.run(settings, context), own, tell, leaving)
-            return replace(report, facts={**report.facts, **errand.facts()})
+            facts = facts_without_folders(report.facts, granted)
+            return replace(report, facts={**facts, **errand.facts()})
         except Exception as error:
             # What breaks because the work was broken off is no failure of its own.
             own.check()

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -13,13 +13,15 @@ from convergence.engine.service import Service
 from convergence.errors import CdpError
 from convergence.model.cost import CostQuery
 from convergence.model.lineage import Origin, Place
-from convergence.model.load import Load
+from convergence.model.load import Load, SourceState
 from convergence.model.money import Total
 from convergence.model.quality import QualityResult
 from convergence.model.restatement import Restatement
 from convergence.model.run import Run, StepRun
-from convergence.store import loads, quality, restatements, runs
+from convergence.model.source import GrantedSource
+from convergence.store import loads, quality, restatements, runs, sources
 from convergence.store.database import ReadTx
+from convergence.warehouse.folders import facts_without_folders
 from convergence.warehouse.schemas import billing_query
 from convergence.warehouse.sql import fill
 
@@ -43,7 +45,8 @@ def trace(
         return []
     with service.database.read() as tx:
         known = _known(tx, tenant_id, chosen)
-    return [_origin(known, key, found[key]) for key in chosen]
+        granted = sources.granted(tx, tenant_id)
+    return [_below(_origin(known, key, found[key]), granted) for key in chosen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,14 @@ def _origin(known: _Known, key: tuple[date, str, str], shown: Mapping[str, Total
         quality=known.quality.get(load.load_id) if load else None,
         restatements=known.restatements.get((day, source), ()),
     )
+
+
+def _below(origin: Origin, granted: Sequence[GrantedSource]) -> Origin:
+    """The files by where they are below their source's folder."""
+    if origin.load is None:
+        return origin
+    state = facts_without_folders(origin.load.source_state.to_json(), granted)
+    return replace(origin, load=replace(origin.load, source_state=SourceState.from_json(state)))
 
 
 def _sql(load: Load, run: Run, steps: Sequence[StepRun]) -> str:

@@ -31,7 +31,7 @@ def test_a_file_that_has_lost_rows_is_named_in_the_log_the_result_and_the_mail(
     said = f"fewer rows than were published: {path.name}: 4 rows of {OLD}, now 1"
     assert warnings(service, run) == [said]
     assert facts(service, run)["files_shrunk"] == [
-        {"path": str(path), "day": OLD, "rows_before": 4, "rows": 1}
+        {"path": path.name, "day": OLD, "rows_before": 4, "rows": 1}
     ]
     (mail,) = mails(service)
     assert said in mail.text.splitlines()

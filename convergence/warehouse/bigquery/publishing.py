@@ -31,6 +31,7 @@ from convergence.warehouse.bigquery.staging import Staging
 from convergence.warehouse.bigquery.tables import Tables
 from convergence.warehouse.bigquery.types import field_of
 from convergence.warehouse.bigquery.written import LOADS, StagedLoad, explained
+from convergence.warehouse.folders import facts_without_folders
 from convergence.warehouse.schemas import load_schema
 from convergence.warehouse.sql import fill
 from convergence.warehouse.staged import LoadRecord, StagedTotals, WriteMode
@@ -175,7 +176,7 @@ def record_row(staged: StagedLoad, totals: StagedTotals, record: LoadRecord) -> 
         "totals": totals_to_json(totals.loaded),
         "previous_totals": totals_to_json(totals.previous),
         "source_totals": None if totals.source is None else totals_to_json(totals.source),
-        "source_state": totals.state.to_json(),
+        "source_state": facts_without_folders(totals.state.to_json(), staged.request.scope.sources),
         "content_hash": totals.content_hash,
         "template_hash": record.template_hash,
         "is_sample": record.is_sample,

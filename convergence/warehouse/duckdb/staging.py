@@ -30,6 +30,7 @@ from convergence.warehouse.files.reading import Prepared, plain_rows
 from convergence.warehouse.files.shapes import Shapes
 from convergence.warehouse.files.trouble import explain_failure
 from convergence.warehouse.files.types import bigquery_columns
+from convergence.warehouse.folders import facts_without_folders
 from convergence.warehouse.locks import Part, PartLocks
 from convergence.warehouse.question import Parameters, Result
 from convergence.warehouse.sql import daily, fill, names
@@ -236,7 +237,9 @@ def _record(staged: StagedLoad, totals: StagedTotals, record: LoadRecord) -> dic
         "totals": json.dumps(totals_to_json(totals.loaded)),
         "previous_totals": json.dumps(totals_to_json(totals.previous)),
         "source_totals": source,
-        "source_state": json.dumps(totals.state.to_json()),
+        "source_state": json.dumps(
+            facts_without_folders(totals.state.to_json(), staged.request.scope.sources)
+        ),
         "content_hash": totals.content_hash,
         "template_hash": record.template_hash,
         "is_sample": record.is_sample,
