@@ -70,17 +70,17 @@ class FileState:
     def changed_at(self) -> datetime:
         return datetime.fromtimestamp(self.mtime_ns / 10**9, UTC)
 
-    @property
-    def _stat(self) -> tuple[int, int, int]:
-        return self.size, self.mtime_ns, self.ctime_ns
-
     def holds_as(self, other: "FileState") -> bool:
         """Whether both gave the same rows: by their bytes, where these are known."""
         if self.content_hash and other.content_hash:
             same = self.content_hash == other.content_hash
         else:
-            same = self._stat == other._stat
+            same = self._stat_at(other) == other._stat_at(self)
         return same and self.rows == other.rows
+
+    def _stat_at(self, other: "FileState") -> tuple[int, int, int]:
+        """Size and times, as far as both have them: loads from before have no `ctime_ns`."""
+        return self.size, self.mtime_ns, self.ctime_ns if other.ctime_ns else 0
 
 
 def _kept(file: FileState) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from convergence.engine import watch
 from convergence.engine.service import Service
 from convergence.model.run import Status
-from convergence.store import events
+from convergence.store import events, tables
 from tests.engine.test_sync import OLD, YOUNG, by_day, facts, run_sync
 
 Export = Callable[..., Path]
@@ -110,6 +111,25 @@ def test_files_that_were_copied_to_their_place_again_are_hashed_once_and_not_loa
     for _ in range(2):
         assert facts(service, run_sync(service))["files_changed"] == 0
     assert surveyed == [1]
+    assert by_day(service) == before
+
+
+def test_days_that_an_earlier_version_loaded_are_not_loaded_again(
+    service: Service, export: Export
+) -> None:
+    """It kept no change times of files, and of what a load had read no hashes."""
+    export((OLD, "1", "", "202410"), (YOUNG, "2", "", "202411"))
+    run_sync(service)
+    with service.database.write() as tx:
+        tx.write(sa.update(tables.source_units).values(ctime_ns=0))
+        for row in tx.connection.execute(sa.select(tables.loads)).all():
+            state = row.source_state
+            for file in state["files"]:
+                del file["ctime_ns"], file["content_hash"]
+            mine = tables.loads.c.load_id == row.load_id
+            tx.write(sa.update(tables.loads).where(mine).values(source_state=state))
+    before = by_day(service)
+    assert facts(service, run_sync(service))["days_unchanged"] == []
     assert by_day(service) == before
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -30,7 +29,6 @@ from convergence.warehouse.schemas import gcp_export, load_schema
 from tests.bigquery_rest.faults import Fault
 from tests.bigquery_rest.server import Running
 from tests.fakes import FakeClock
-from tests.warehouse.bigquery_exports import Export as Exported
 from tests.warehouse.on_bigquery import DAY, NOW, Deliver, Rows, on_bigquery
 
 if TYPE_CHECKING:
@@ -297,27 +295,6 @@ def test_a_missing_permission_and_a_lost_job_are_named_and_old_rows_stay(
     assert (caught.value.code, bool(caught.value.hint)) == (code, True)
     bigquery_rest.fake.jobs.release()
     assert tenant.rows("SELECT COUNT(*) FROM billing_cost_daily") == [(1,)]
-
-
-@on_bigquery
-def test_a_copy_of_an_export_without_partitions_loads_and_its_changes_are_found(
-    tenant: "Tenant", make_row: Rows, clients: Clients, tmp_path: Path
-) -> None:
-    source = tenant.scope.sources[0]
-    clients.of("").delete_table(source.table)
-    copy = Exported(client=clients.of(""), table=source.table, scratch=tmp_path, by_arrival=False)
-    copy.create()
-    copy.write([make_row()], "first")
-    assert tenant.load().rows == 1
-    before = tenant.warehouse.files_of(source)
-    copy.write([make_row(cost=777.0)], "first")
-    corrected = tenant.warehouse.files_of(source)
-    assert corrected != before
-    assert {unit.size for unit in corrected} == {0}
-    copy.write([make_row(cost=777.0)], "first")
-    assert tenant.warehouse.files_of(source) == corrected
-    copy.write([make_row()], "late")
-    assert tenant.warehouse.files_of(source) != corrected
 
 
 @on_bigquery
