@@ -73,16 +73,17 @@ def shrunk(proven: Proven) -> list[ShrunkFile]:
     ]
 
 
-def doubts(key: LoadKey, totals: StagedTotals) -> Iterator[str]:
+def doubts(request: StageRequest, totals: StagedTotals) -> Iterator[str]:
     """What of the files may be meant, and may be not. Of a survey's files, columns that they lack
-    are told by itself.
+    and files that are alike are told by itself.
     """
-    for one, other in totals.state.copies:
+    for one, other in totals.state.copies if request.surveyed is None else ():
         yield f"{other} has the very bytes of {one}: if it is a copy, its rows count twice"
     for file in totals.state.files:
         if file.lacking:
             yield (
-                f"{file.path} without {', '.join(file.lacking)}, which most files of {key.source} "
+                f"{file.path} without {', '.join(file.lacking)}, which most files of "
+                f"{request.key.source} "
                 "have: NULL in the bill"
             )
 

@@ -17,8 +17,10 @@ from convergence.model.tenant import Limits, Tenant
 from convergence.store import notifications
 from convergence.store.database import WriteTx
 
-MOST_SHRUNK = 20
-"""So many lines about files with fewer rows are in a mail; the run's log has them all."""
+MOST_DOUBTS = 20
+"""So many lines about files with fewer rows, or that may be copies, are in a mail; the log of
+the run has them all.
+"""
 
 
 def step_failed(service: Service, run: Run, step: StepRun) -> None:
@@ -56,10 +58,10 @@ def quality_failed(tx: WriteTx, run: Run, result: QualityResult) -> None:
 
 
 def restated(
-    tx: WriteTx, run: Run, found: Sequence[Restatement], shrunk: Sequence[str], *, now: datetime
+    tx: WriteTx, run: Run, found: Sequence[Restatement], doubts: Sequence[str], *, now: datetime
 ) -> None:
     """Amounts that had been reported are other ones now: by how much, of which days, and why; and
-    what the run said of files that have fewer rows.
+    what the run said of files that have fewer rows, or may be copies.
     """
     moved: dict[str, list[Restatement]] = {}
     for each in found:
@@ -78,7 +80,7 @@ def restated(
         text=(
             f"Tenant: {run.tenant_id}\nPipeline: {run.pipeline_id}\nRun: {run.run_id}\n"
             f"Days: {len({r.usage_date for r in found})}, {first} to {last}\n\n"
-            + "\n".join([*lines, *shrunk[:MOST_SHRUNK], ""])
+            + "\n".join([*lines, *doubts[:MOST_DOUBTS], ""])
             + f"\nLook: cdp costs diff --tenant {run.tenant_id} {since}\n"
         ),
         created_at=now,

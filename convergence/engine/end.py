@@ -10,6 +10,7 @@ from convergence.engine.tell import MOST_LINES
 from convergence.errors import CdpError
 from convergence.model.event import Level
 from convergence.model.run import Run, Status, StepRun
+from convergence.model.twin import ROWS_TWICE
 from convergence.outside.logs import Log
 from convergence.steps.base import needs_warehouse
 from convergence.store import events, loads, restatements, runs, schedules, tenants, usage
@@ -77,15 +78,17 @@ def _end_loads(tx: WriteTx, ended: Run, *, now: datetime) -> None:
     """It holds nothing any more; what it restated is told."""
     loads.release_all(tx, ended.tenant_id, ended.run_id)
     if found := restatements.news(tx, ended, limit=MOST_NEWS):
-        alert.restated(tx, ended, found, _shrunk(tx, ended), now=now)
+        alert.restated(tx, ended, found, _doubts(tx, ended), now=now)
 
 
-def _shrunk(tx: ReadTx, ended: Run) -> list[str]:
-    """What its log says of files that hold fewer rows than were published of them."""
+def _doubts(tx: ReadTx, ended: Run) -> list[str]:
+    """What its log says of files that hold fewer rows than were published of them, and of those
+    that may be copies.
+    """
     warned = events.page(
         tx, ended.tenant_id, ended.run_id, levels=frozenset({Level.WARNING}), limit=MOST_LINES
     )
-    return [event.message for event in warned if ROWS_LOST in event.facts]
+    return [event.message for event in warned if event.facts.keys() & {ROWS_LOST, ROWS_TWICE}]
 
 
 def count(service: Service, ended: Run) -> None:

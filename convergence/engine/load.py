@@ -286,7 +286,7 @@ class Loader:
 
     def _record(self, proven: Proven) -> Load:
         key, totals, before = proven.request.key, proven.totals, proven.before
-        for doubt in accept.doubts(key, totals):
+        for doubt in accept.doubts(proven.request, totals):
             self.tell(doubt, Level.WARNING)
         self._tell_of_shrunk(accept.shrunk(proven))
         load = Load(

@@ -130,10 +130,10 @@ def test_days_that_are_loaded_together_are_asked_together_for_the_accounts_of_ot
     }
 
 
-def test_a_copy_of_a_file_is_told_of(service: Service, export: Export) -> None:
+def test_a_copy_of_a_file_is_told_of_by_a_load_of_one_day(service: Service, export: Export) -> None:
     one = export((OLD, "1", "", "202410"))
     shutil.copy(one, one.with_name("a (1).csv"))
-    run = run_sync(service)
+    run = run_sync(service, "gcp/cost/cost_billing", OLD)
     with service.database.read() as tx:
         found = events.page(tx, "acme", run.run_id, after=0, limit=100)
     (said,) = (event.message for event in found if "bytes" in event.message)

@@ -22,6 +22,7 @@ from convergence.model.event import Level
 from convergence.model.load import EXPIRED, LoadKey
 from convergence.model.source import GrantedSource
 from convergence.model.table import TableSchema
+from convergence.model.twin import ROWS_TWICE, Twin, twins
 from convergence.model.unit import Survey, UnitDay
 from convergence.steps.base import (
     LoadOptions,
@@ -40,7 +41,7 @@ from convergence.warehouse.staged import StageRequest, Surveyed
 
 BATCH_ROWS, BATCH_DAYS = 1_000_000, 31
 TOLD = 20
-"""So many links are told."""
+"""So many links, and files that are alike, are told."""
 
 
 class SyncSource(BaseModel):
@@ -97,6 +98,8 @@ class Sync:
     rows: int = 0
     shrunk: list[Mapping[str, object]] = field(default_factory=list)
     """Files that hold fewer rows of a day than were published of them."""
+    alike: Sequence[Twin] = ()
+    """Files that may be copies, whether or not they changed."""
 
     @classmethod
     def of(
@@ -113,6 +116,7 @@ class Sync:
         """Load the days, then remember the source as it was surveyed, and tell what failed."""
         self._tell_of_columns()
         self._tell_of_links()
+        self._tell_of_twins()
         by_day = self.survey.by_day(frozenset(days))
         stale = []
         for held in by_day.values():
@@ -223,6 +227,17 @@ class Sync:
             more = f"; and {len(links) - TOLD} more" if len(links) > TOLD else ""
             self.context.log(f"links to files that are read once: {'; '.join(links[:TOLD])}{more}")
 
+    def _tell_of_twins(self) -> None:
+        self.alike = twins(self.survey)
+        if self.alike:
+            told = "; ".join(twin.sentence for twin in self.alike[:TOLD])
+            more = f"; and {len(self.alike) - TOLD} more files" if len(self.alike) > TOLD else ""
+            self.context.log(
+                f"rows that count twice if a file is a copy: {told}{more}",
+                Level.WARNING,
+                **{ROWS_TWICE: sum(twin.rows for twin in self.alike)},
+            )
+
     def _check(self) -> None:
         """Raise for what failed: StepInterrupted when trying again may help all of it."""
         errors = [*self.failed.values(), *self.survey.problems.values()]
@@ -248,6 +263,7 @@ class Sync:
             "watermark": watermark.isoformat() if watermark else None,
             **({"days_expired": len(self.expired)} if self.expired else {}),
             **({"files_shrunk": self.shrunk} if self.shrunk else {}),
+            **({"files_alike": [twin.to_json() for twin in self.alike]} if self.alike else {}),
         }
 
 
