@@ -67,25 +67,30 @@ def restated(
     for each in found:
         moved.setdefault(each.currency or "no currency", []).append(each)
     first, last = found[0].usage_date, found[-1].usage_date
+    when = f"{first}" if first == last else f"{first} to {last}"
     since = f"--since {run.created_at:%Y-%m-%d}"
-    lines = [
-        f"{currency}: {money(add_up(subtract(r.new.net, r.old.net) for r in those))}, "
-        f"{', '.join(sorted({r.reason.value for r in those}))}"
-        for currency, those in sorted(moved.items())
-    ]
+    lines = [f"{currency}: {_move(those)}" for currency, those in sorted(moved.items())]
     notification = Notification(
         notification_id=f"restated/{run.run_id}",
         tenant_id=run.tenant_id,
-        subject=f"[RESTATED] {run.tenant_id}: costs of {first} to {last} have changed",
+        subject=f"[RESTATED] {run.tenant_id}: costs of {when} have changed",
         text=(
             f"Tenant: {run.tenant_id}\nPipeline: {run.pipeline_id}\nRun: {run.run_id}\n"
-            f"Days: {len({r.usage_date for r in found})}, {first} to {last}\n\n"
+            f"Days: {len({r.usage_date for r in found})}, {when}\n\n"
             + "\n".join([*lines, *doubts[:MOST_DOUBTS], ""])
             + f"\nLook: cdp costs diff --tenant {run.tenant_id} {since}\n"
         ),
         created_at=now,
     )
     notifications.add(tx, notification)
+
+
+def _move(those: Sequence[Restatement]) -> str:
+    """By how much, from what to what, and why; of the keys that changed, in one currency."""
+    old, new = add_up(r.old.net for r in those), add_up(r.new.net for r in those)
+    by = subtract(new, old)
+    reasons = ", ".join(sorted({r.reason.value for r in those}))
+    return f"{'+' if by > 0 else ''}{money(by)} ({money(old)} became {money(new)}), {reasons}"
 
 
 def quota_nearly_used(

@@ -278,8 +278,20 @@ def test_who_reads_the_bill_is_told_of_amounts_that_changed(
     run = run_sync(service)
     (mail,) = mails(service)
     assert mail.subject == "[RESTATED] acme: costs of 2024-10-01 to 2024-10-02 have changed"
-    assert "EUR: 3.2, late_row" in mail.text
+    assert "\nEUR: +3.2 (1 became 4.2), late_row\n" in mail.text
     assert f"Run: {run.run_id}" in mail.text
+
+
+def test_a_mail_of_one_day_tells_what_an_amount_was_and_is(
+    service: Service, export: Export
+) -> None:
+    export((OLD, "4", "", "202410"))
+    run_sync(service)
+    export((OLD, "1.5", "-0.5", "202410"))
+    run_sync(service)
+    (mail,) = mails(service)
+    assert mail.subject == f"[RESTATED] acme: costs of {OLD} have changed"
+    assert "\nEUR: -3 (4 became 1), source_rewritten\n" in mail.text
 
 
 def mails(service: Service) -> list[Notification]:
