@@ -204,7 +204,7 @@ class Jobs:
     def _config(
         self, dataset: str, more: Mapping[str, Any], seconds: float | None, *, is_bounded: bool
     ) -> QueryJobConfig:
-        config = QueryJobConfig(use_query_cache=False, **more)
+        config = QueryJobConfig(**{"use_query_cache": False, **more})
         if is_bounded and (limit := self._limit(dataset)) is not None:
             config.maximum_bytes_billed = limit.bytes
         config.labels = labels_of(dataset)

@@ -34,8 +34,8 @@ SLACK = timedelta(days=2)
 ARRIVAL = "_PARTITIONTIME"
 USAGE, EXPORTED = "usage_start_time", "export_time"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-CREDITS_OF_ROW = parse_one(
-    "(SELECT SUM(CAST(c.amount AS NUMERIC)) FROM UNNEST(credits) AS c)", dialect="bigquery"
+AMOUNTS_OF_CREDITS = parse_one(
+    "ARRAY(SELECT c.amount FROM UNNEST(credits) AS c ORDER BY c.amount)", dialect="bigquery"
 )
 UNIT = "x_unit"
 """Names the partition of a row, where it is asked for."""
@@ -159,7 +159,8 @@ def units(
     moments: list[datetime] = []
     for export in sight.exports:
         query = _partitions(export) if export.by_arrival else _arrivals(export)
-        job = jobs.query(dataset, query.sql("bigquery"), cancel=cancel)
+        config = {"use_query_cache": not export.by_arrival}
+        job = jobs.query(dataset, query.sql("bigquery"), config=config, cancel=cancel)
         with told():
             rows = list(job.result(retry=RETRY, timeout=CALL_SECONDS))
         found += [
@@ -193,13 +194,11 @@ def _partitions(export: Export) -> exp.Select:
 def _arrivals(export: Export) -> exp.Select:
     """Without partitions by arrival: rows by the day they were exported; of what size is not told,
     but a number that is another when their count or an amount is: a copy may be corrected in place.
+    Any amounts have such a number, those that no bill can take included.
     """
     newest = exp.Max(this=exp.column(EXPORTED, quoted=True))
-    cost = exp.Sum(this=_exact("cost"))
-    credits_ = exp.Sum(this=CREDITS_OF_ROW.copy())
-    facts = exp.Struct(expressions=[exp.Count(this=exp.Star()), newest.copy(), cost, credits_])
-    text = exp.Anonymous(this="TO_JSON_STRING", expressions=[facts])
-    print_ = exp.Abs(this=exp.Anonymous(this="FARM_FINGERPRINT", expressions=[text]))
+    facts = exp.Struct(expressions=[exp.Count(this=exp.Star()), newest.copy(), *_hash_sums()])
+    print_ = exp.Abs(this=_fingerprint(facts))
     return (
         exp.select(exp.alias_(_day_of(export), "arrival"), exp.null(), newest, print_)
         .from_(_table(export, None))
@@ -207,10 +206,19 @@ def _arrivals(export: Export) -> exp.Select:
     )
 
 
-def _exact(column: str) -> exp.Expr:
-    """The same sum in whatever order it is taken."""
-    numeric = exp.DataType.build("NUMERIC", dialect="bigquery")
-    return exp.Cast(this=exp.column(column, quoted=True), to=numeric)
+def _hash_sums() -> list[exp.Expr]:
+    """Of the rows' amounts, in two halves: a sum of whole hashes would be no INT64."""
+    row = exp.Struct(expressions=[exp.column("cost", quoted=True), AMOUNTS_OF_CREDITS.copy()])
+    half = exp.convert(2**32)
+    return [
+        exp.Sum(this=exp.Anonymous(this=name, expressions=[_fingerprint(row), half]))
+        for name in ("DIV", "MOD")
+    ]
+
+
+def _fingerprint(value: exp.Expr) -> exp.Expr:
+    text = exp.Anonymous(this="TO_JSON_STRING", expressions=[value])
+    return exp.Anonymous(this="FARM_FINGERPRINT", expressions=[text])
 
 
 def catalogue(project: str, dataset: str, view: str) -> exp.Table:
