@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -118,6 +118,24 @@ def test_a_day_that_is_loaded_alone_is_incomplete_until_it_is_loaded_alone(
     assert lacking(service) == [(OLD, failed.error_code, failed.run_id)]
     file.write_text(good)
     run_sync(service, BILLING, OLD)
+    assert lacking(service) == []
+
+
+@pytest.mark.parametrize("template", ["gcp/cost/cost_sync", "gcp/cost/cost_audit"])
+def test_a_day_with_a_broken_file_beside_a_good_one_is_incomplete(
+    service: Service, export: Export, template: str
+) -> None:
+    export((OLD, "1", "", "202410"))
+    run_sync(service)
+    broken = export((OLD, "what", "", "202410"), name="broken.csv")
+    run = run_sync(service, template)
+    assert (run.status, run.error_code) == (Status.FAILED, "source_broken")
+    assert "broken.csv: cost is not an amount ('what') in 1 row: line 2" in (run.error or "")
+    assert OLD in (run.error or "")
+    assert lacking(service)
+    assert bill(service).complete_to == date.fromisoformat(OLD) - timedelta(days=1)
+    broken.unlink()
+    assert run_sync(service).status is Status.COMPLETED
     assert lacking(service) == []
 
 

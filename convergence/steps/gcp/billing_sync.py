@@ -117,15 +117,11 @@ class Sync:
         self._tell_of_columns()
         self._tell_of_links()
         self._tell_of_twins()
-        by_day = self.survey.by_day(frozenset(days))
-        stale = []
-        for held in by_day.values():
-            if only_stale and self.survey.is_current(held.day):
-                self.unchanged.append(held.day)
-            else:
-                stale.append(held)
+        stale = self._stale(days, only_stale=only_stale)
         try:
-            self._load_all(stale)
+            for batch in _batches(stale):
+                self.context.cancel.check()
+                self._load_each(self._load_together(batch))
         except (Cancelled, Unavailable) as ended:
             # What was loaded until then need not be looked at again.
             self.failed |= {held.day: ended for held in stale if held.day not in self._done}
@@ -138,12 +134,21 @@ class Sync:
         self._check()
         return Report(rows=self.rows, facts=self._facts())
 
-    def _load_all(self, stale: Sequence[UnitDay]) -> None:
+    def _stale(self, days: Iterable[date], *, only_stale: bool) -> list[UnitDay]:
+        """The days to load. Those of which the survey found something wrong have failed already,
+        also beside rows that are as they were published.
+        """
         problems = self.survey.problems
-        for batch in _batches(held for held in stale if not {None, held.day} & problems.keys()):
-            self.context.cancel.check()
-            self._load_each(self._load_together(batch))
-        self._load_each(held for held in stale if {None, held.day} & problems.keys())
+        self.failed |= {day: problem for day, problem in problems.items() if day is not None}
+        stale = []
+        for day, held in self.survey.by_day(frozenset(days) - self.failed.keys()).items():
+            if None in problems:
+                self.failed[day] = problems[None]
+            elif only_stale and self.survey.is_current(day):
+                self.unchanged.append(day)
+            else:
+                stale.append(held)
+        return stale
 
     @property
     def _done(self) -> set[date]:
@@ -190,11 +195,7 @@ class Sync:
         )
 
     def _load(self, held: UnitDay) -> None:
-        day, problems = held.day, self.survey.problems
-        problem = problems.get(day) or problems.get(None)
-        if problem is not None:
-            self.failed[day] = problem
-            return
+        day = held.day
         try:
             report = self.context.load(self._request(day, held), self._options)
         except (StepFailed, WarehouseError, Cancelled) as error:
@@ -240,10 +241,11 @@ class Sync:
 
     def _check(self) -> None:
         """Raise for what failed: StepInterrupted when trying again may help all of it."""
-        errors = [*self.failed.values(), *self.survey.problems.values()]
+        general = self.survey.problems.get(None)
+        errors = [*self.failed.values(), *([general] if general else [])]
         if not errors:
             return
-        why, hint = explain(self.failed, self.survey.problems.get(None))
+        why, hint = explain(self.failed, general)
         done = f"{len(self.loaded)} loaded, {len(self.unchanged)} as they were"
         left = _days_in_words(len(self.failed)) if self.failed else "some files"
         passing = all(isinstance(error, StepInterrupted) for error in errors)
