@@ -131,6 +131,11 @@ HEADER = ",".join(LEAST)
         ),
         ([ROW, "A,B", ROW, "A"], "2 fields instead of 10 in 1 row: line 3; 1 field instead of 10"),
         ([ROW, ROW.replace("EUR", '"EUR'), ROW], "a quote that is never closed in 1 row: line 3"),
+        (
+            [ROW.replace("EUR", "E" * 200_000), ROW.replace("1.25", "n/a")],
+            "cost is not an amount ('n/a') in 1 row: line 3",
+        ),
+        ([ROW.replace("EUR", "E" * 200_000), "A,B"], "2 fields instead of 10 in 1 row: line 3"),
         ([ROW, ROW.replace("EUR", "\udcff")], "characters that are not UTF-8 in 1 row: line 3"),
     ],
 )

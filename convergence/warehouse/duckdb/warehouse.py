@@ -283,7 +283,8 @@ class DuckdbWarehouse(Warehouse):
             interruptible(cursor, cancel),
             told(),
         ):
-            return rows_of_day(cursor, look_at(cursor, source, self._shapes, path, day))
+            sight = look_at(cursor, source, self._shapes, path, day)
+            return rows_of_day(cursor, sight, cancel)
 
     @override
     def storage_bytes(self, dataset: str) -> int:

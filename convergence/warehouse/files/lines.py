@@ -1,81 +1,131 @@
 """CSV and JSON as lines of text: where a record begins, and which lines are none.
 
-Read after a failure alone: DuckDB tells neither.
+Read after a failure alone: DuckDB tells neither. What is kept is what is shown, whatever the size.
 """
 
 import csv
 import gzip
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
-from convergence.warehouse.bad_rows import BadRows, Place
+from convergence.model.cancel import CancelToken
+from convergence.warehouse.bad_rows import SHOWN, BadRows, Place
+from convergence.warehouse.watched import watched
 
 _MOST = 2**26
-"""Bytes of an array of JSON that are read whole to find what is wrong with it."""
-_UNREADABLE = (OSError, EOFError, ValueError, csv.Error)
+"""Characters of an array of JSON that are read whole to find what is wrong with it, and of a line.
+"""
+_LONGEST_FIELD = 2_000_000
+"""Characters of a field of CSV, as many as DuckDB takes in a row: Python's own limit is lower."""
+csv.field_size_limit(_LONGEST_FIELD)
+
+UNREADABLE = (OSError, EOFError, ValueError, RecursionError, csv.Error, zlib.error)
+"""What goes wrong while a text is read that is none, or is damaged."""
+_BLANK = "\ufeff \t\r\n"
 
 
-def open_text(path: str, *, errors: str = "strict") -> TextIO:
-    if path.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="", errors=errors)
-    return Path(path).open(encoding="utf-8-sig", newline="", errors=errors)
+@contextmanager
+def open_text(path: str, cancel: CancelToken | None = None) -> Iterator[TextIO]:
+    """What is not UTF-8 is decoded by `surrogateescape`. Each read raises what the token says."""
+    is_packed = path.lower().endswith(".gz")
+    with gzip.open(path) if is_packed else Path(path).open("rb") as file:
+        read = watched(cast("BinaryIO", file), cancel or CancelToken())
+        with TextIOWrapper(read, "utf-8-sig", errors="surrogateescape", newline="") as text:
+            yield text
 
 
-def lines_of_csv(path: str, records: Sequence[int]) -> list[int]:
-    """The lines at which records begin; the first record follows the header."""
-    with open_text(path) as text:
-        begins = (line for line, row in _numbered(text) if row)
-        last = max(records, default=0)
-        lines = list(islice(begins, last + 1))
-    return [lines[record] for record in records]
+def lines_of_csv(path: str, records: Collection[object], cancel: CancelToken) -> dict[object, int]:
+    """The lines at which records begin, none where they cannot be told; the first follows the
+    header.
+
+    Raises what the token says, as all that reads here.
+    """
+    with suppress(*UNREADABLE), open_text(path, cancel) as text:
+        begins = (line for line, row in _numbered(text) if row and not isinstance(row, csv.Error))
+        return _picked(enumerate(begins), records)
+    return {}
 
 
-def lines_of_json(path: str, records: Sequence[int]) -> list[int]:
+def lines_of_json(path: str, records: Collection[object], cancel: CancelToken) -> dict[object, int]:
     """The lines of records, one on each; none where they are not written so."""
-    with open_text(path) as text:
-        if not _is_of_lines(text):
-            return []
-        text.seek(0)
-        given = (number for number, line in enumerate(text, 1) if line.strip("\ufeff \t\r\n"))
-        lines = list(islice(given, max(records, default=0)))
-    return [lines[record - 1] for record in records]
+    with suppress(*UNREADABLE), open_text(path, cancel) as text:
+        if _is_of_lines(text):
+            text.seek(0)
+            given = (number for number, line in enumerate(_lines(text), 1) if line.strip(_BLANK))
+            return _picked(enumerate(given, 1), records)
+    return {}
 
 
-def broken_csv(path: str, width: int) -> list[BadRows]:
+def _picked(numbered: Iterable[tuple[int, int]], records: Collection[object]) -> dict[object, int]:
+    """The lines of the wanted records, read as far as the last of them."""
+    wanted = ((record, line) for record, line in numbered if record in records)
+    return dict(islice(wanted, len(records)))
+
+
+def broken_csv(path: str, width: int, cancel: CancelToken) -> list[BadRows]:
     """Lines that are no rows of a file with `width` columns."""
-    found: dict[str, list[int]] = defaultdict(list)
+    found = _Tally()
     try:
-        with open_text(path, errors="surrogateescape") as text:
+        with open_text(path, cancel) as text:
             for line, row in _numbered(text):
                 if isinstance(row, csv.Error):
-                    found[_said(row)].append(line)
+                    found.note(_said(row), line)
                 elif row and (fault := _misfit(row, width)):
-                    found[fault].append(line)
-    except _UNREADABLE:
+                    found.note(fault, line)
+    except UNREADABLE:
         pass  # what is wrong beyond that is told by DuckDB's own words
-    return _as_bad(found)
+    return found.bad_rows(Place.LINE)
 
 
-def broken_json(path: str, size: int) -> list[BadRows]:
+def broken_json(path: str, cancel: CancelToken | None = None) -> list[BadRows]:
     """Lines, or records of an array, that are no objects."""
     try:
-        with open_text(path, errors="surrogateescape") as text:
-            if _is_of_lines(text):
-                text.seek(0)
-                return _as_bad(_broken_lines(text))
+        with open_text(path, cancel) as text:
+            is_of_lines = _is_of_lines(text)
             text.seek(0)
-            return _broken_array(text) if size <= _MOST else []
-    except _UNREADABLE:
+            return _broken_lines(text) if is_of_lines else _broken_array(text)
+    except UNREADABLE:
         return []
+
+
+class _Tally:
+    """Faults, counted by their kind; of each the first places, and only so many kinds."""
+
+    def __init__(self) -> None:
+        self._rows = Counter[str]()
+        self._where: dict[str, list[int]] = defaultdict(list)
+
+    def note(self, what: str, where: int) -> None:
+        kind = what if what in self._rows or len(self._rows) < SHOWN else "other faults"
+        self._rows[kind] += 1
+        if self._rows[kind] <= SHOWN:
+            self._where[kind].append(where)
+
+    def bad_rows(self, place: Place) -> list[BadRows]:
+        return [
+            BadRows(what=what, rows=rows, where=self._where[what], place=place)
+            for what, rows in self._rows.items()
+        ]
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """The lines, as far as none is longer than any record may be."""
+    while line := text.readline(_MOST + 1):
+        if len(line) > _MOST:
+            raise csv.Error(f"a line of more than {_MOST:,} characters")
+        yield line
 
 
 def _numbered(text: TextIO) -> Iterator[tuple[int, list[str] | csv.Error]]:
     """Each row with the line at which it begins; last of all the error that ends the file."""
-    rows = csv.reader(text, strict=True)
+    rows = csv.reader(_lines(text), strict=True)
     while True:
         line = rows.line_num + 1
         try:
@@ -106,47 +156,59 @@ def is_utf8(text: str) -> bool:
 
 
 def _said(error: csv.Error) -> str:
-    return "a quote that is never closed" if "unexpected end" in str(error) else f"{error}"
+    if "unexpected end" in str(error):
+        return "a quote that is never closed"
+    if "field limit" in str(error):
+        return f"a quote that is not closed within {_LONGEST_FIELD:,} characters, or a longer field"
+    return f"{error}"
 
 
 def _is_of_lines(text: TextIO) -> bool:
     """Whether one of the first lines is an object by itself."""
-    first = islice((line for line in text if line.strip("\ufeff \t\r\n")), 3)
-    return any(not _fault_of_line(line) for line in first)
+    first = islice((line for line in _lines(text) if line.strip(_BLANK)), 3)
+    try:
+        return any(not _fault_of_line(line) for line in first)
+    except csv.Error:
+        return False
 
 
-def _broken_lines(text: TextIO) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = defaultdict(list)
-    for number, line in enumerate(text, 1):
-        if line.strip("\ufeff \t\r\n") and (fault := _fault_of_line(line)):
-            found[fault].append(number)
-    return found
+def _broken_lines(text: TextIO) -> list[BadRows]:
+    found = _Tally()
+    number = 0
+    try:
+        for number, line in enumerate(_lines(text), 1):
+            if line.strip(_BLANK) and (fault := _fault_of_line(line)):
+                found.note(fault, number)
+    except csv.Error as error:
+        found.note(f"{error}", number + 1)
+    except UNREADABLE:
+        pass  # told by DuckDB's own words
+    return found.bad_rows(Place.LINE)
 
 
 def _fault_of_line(line: str) -> str:
     if not is_utf8(line):
         return _FOREIGN
     try:
-        value = json.loads(line.lstrip("\ufeff"))
+        value = json.loads(line.lstrip("\ufeff"), parse_int=float)
     except ValueError:
         return "no whole JSON object"
+    except RecursionError:
+        return "lists or objects nested too deeply"
     return "" if isinstance(value, dict) else "no JSON object"
 
 
 def _broken_array(text: TextIO) -> list[BadRows]:
-    try:
-        values = json.load(text)
-    except json.JSONDecodeError as error:
-        what = f"no JSON ({error.msg}, column {error.colno})"
-        return [BadRows(what=what, rows=1, where=[error.lineno], place=Place.LINE)]
-    wrong = [n for n, value in enumerate(values, 1) if not isinstance(value, dict)]
-    if not wrong:
+    whole = text.read(_MOST + 1)
+    if len(whole) > _MOST:
         return []
-    return [BadRows(what="no JSON object", rows=len(wrong), where=wrong, place=Place.RECORD)]
-
-
-def _as_bad(found: dict[str, list[int]]) -> list[BadRows]:
-    return [
-        BadRows(what=what, rows=len(lines), where=lines, place=Place.LINE)
-        for what, lines in found.items()
-    ]
+    found = _Tally()
+    try:
+        values: Iterable[object] = json.loads(whole, parse_int=float)
+    except json.JSONDecodeError as error:
+        found.note(f"no JSON ({error.msg}, column {error.colno})", error.lineno)
+        return found.bad_rows(Place.LINE)
+    for number, value in enumerate(values, 1):
+        if not isinstance(value, dict):
+            found.note("no JSON object", number)
+    return found.bad_rows(Place.RECORD)

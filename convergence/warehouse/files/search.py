@@ -13,6 +13,7 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import Cancelled
+from convergence.model.cancel import CancelToken
 from convergence.model.table import Column, Mode
 from convergence.warehouse.bad_rows import SHOWN, BadRows, Place
 from convergence.warehouse.files import convert, lines
@@ -60,6 +61,8 @@ def unreadable(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape
     """
     read = shape.columns
     tests = {c: test for c in gcp_export().columns if (test := _conversion(c.name, c, c, read))}
+    if not tests:
+        return []
     allowed = _rows(sight, shape)
     suspects, is_part = _suspects(cursor, allowed, tests.values())
     if not suspects:
@@ -144,12 +147,12 @@ def used_since(
     return _search(cursor, shape, _rows(sight, shape), [test])
 
 
-def broken(shape: FileShape) -> list[BadRows]:
-    """Lines of text that are no rows at all."""
+def broken(shape: FileShape, cancel: CancelToken) -> list[BadRows]:
+    """Lines of text that are no rows at all. Raises what the token says."""
     if shape.format is Format.CSV:
-        return lines.broken_csv(shape.path, len(shape.columns))
+        return lines.broken_csv(shape.path, len(shape.columns), cancel)
     if shape.format is Format.JSON:
-        return lines.broken_json(shape.path, shape.state.size)
+        return lines.broken_json(shape.path, cancel)
     return []
 
 
@@ -242,22 +245,14 @@ def _tested(
 def _bad(
     shape: FileShape, test: _Test, rows: int, first: list[int] | None, values: list[str] | None
 ) -> BadRows:
-    place, where = _places(shape, first or [])
     shown = list(dict.fromkeys(value for value in values or [] if value))
     what = test.what
     if test.is_amount and shown and all(map(_is_number, shown)):
         what = f"{what.removesuffix('not an amount')}too large for NUMERIC"
     if shown:
         what += f" ({', '.join(map(repr, shown))})"
-    return BadRows(what=what, rows=rows, where=where, place=place)
-
-
-def _places(shape: FileShape, records: list[int]) -> tuple[Place, list[int]]:
-    if shape.format is Format.CSV:
-        return Place.LINE, lines.lines_of_csv(shape.path, records)
-    if shape.format is Format.JSON and (found := lines.lines_of_json(shape.path, records)):
-        return Place.LINE, found
-    return (Place.RECORD if shape.format is Format.JSON else Place.ROW), records
+    place = Place.ROW if shape.format is Format.PARQUET else Place.RECORD
+    return BadRows(what=what, rows=rows, where=first or [], place=place)
 
 
 def _is_number(text: str) -> bool:

@@ -145,17 +145,25 @@ class Shapes:
         self._lock = Lock()
 
     def of(
-        self, cursor: duckdb.DuckDBPyConnection, states: Iterable[FileState]
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        states: Iterable[FileState],
+        cancel: CancelToken | None = None,
     ) -> tuple[FileShape, ...]:
-        """The shape of each file; one that cannot be read has a `fault`, which is not kept."""
-        return tuple(self._one(cursor, state) for state in states)
+        """The shape of each file; one that cannot be read has a `fault`, which is not kept.
 
-    def _one(self, cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
+        Raises what the token says, and duckdb.InterruptException.
+        """
+        return tuple(self._one(cursor, state, cancel) for state in states)
+
+    def _one(
+        self, cursor: duckdb.DuckDBPyConnection, state: FileState, cancel: CancelToken | None
+    ) -> FileShape:
         with self._lock:
             known = self._known.get(state)
         if known is not None:
             return known
-        shape = _describe(cursor, state)
+        shape = _describe(cursor, state, cancel)
         if not shape.fault:
             with self._lock:
                 self._known[state] = shape
@@ -212,7 +220,9 @@ def _table_function(name: str, paths: Iterable[str], options: dict[str, exp.Expr
 _LEADS_OUT = "it is a link to a file outside of the source's folder, which no run may read"
 
 
-def _describe(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
+def _describe(
+    cursor: duckdb.DuckDBPyConnection, state: FileState, cancel: CancelToken | None
+) -> FileShape:
     suffixes = [suffix.lower() for suffix in Path(state.path).suffixes if suffix != ".gz"]
     format_ = _SUFFIXES.get(suffixes[-1] if suffixes else "")
     if format_ is None:
@@ -223,13 +233,11 @@ def _describe(cursor: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
         return FileShape(state=state, format=format_, fault=_LEADS_OUT)
     try:
         return _DESCRIBE[format_](cursor, state)
-    except (duckdb.Error, OSError, EOFError, ValueError, csv.Error) as error:
-        return FileShape(state=state, format=format_, fault=_undescribed(format_, state, error))
-
-
-def _undescribed(format_: Format, state: FileState, error: Exception) -> str:
-    wrong = lines.broken_json(state.path, state.size) if format_ is Format.JSON else []
-    return in_words(wrong) or first_line(error)
+    except duckdb.InterruptException:
+        raise
+    except (duckdb.Error, *lines.UNREADABLE) as error:
+        wrong = lines.broken_json(state.path, cancel) if format_ is Format.JSON else []
+        return FileShape(state=state, format=format_, fault=in_words(wrong) or first_line(error))
 
 
 def first_line(error: BaseException) -> str:
@@ -292,7 +300,7 @@ def _time_range(
 
 
 def _describe_csv(_: duckdb.DuckDBPyConnection, state: FileState) -> FileShape:
-    with open_text(state.path, errors="surrogateescape") as text:
+    with open_text(state.path) as text:
         header = next(csv.reader(text, strict=True), None)
     if header and not lines.is_utf8("".join(header)):
         raise ValueError("it is not in UTF-8")

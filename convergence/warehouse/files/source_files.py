@@ -87,7 +87,7 @@ class OpenFiles:
 
     def rows_without(self, columns: Sequence[str]) -> str:
         """The rows in which a column is NULL, file by file; empty when there is none."""
-        return rows_without(self.cursor, [self.sight], columns)
+        return rows_without(self.cursor, [self.sight], columns, self.cancel)
 
     def check_unchanged(self) -> None:
         """Raise StepInterrupted for a file that is another now."""
@@ -117,7 +117,8 @@ class SourceFiles:
 
     def rows_of_day(self, source: GrantedSource, path: str, day: date, cancel: CancelToken) -> str:
         with self._instance(_folders(source)) as (cursor, _), interruptible(cursor, cancel), told():
-            return rows_of_day(cursor, look_at(cursor, source, self._shapes, path, day))
+            sight = look_at(cursor, source, self._shapes, path, day)
+            return rows_of_day(cursor, sight, cancel)
 
     def query(
         self, resolved: Resolved, scope: Scope, limits: QueryLimits, cancel: CancelToken | None

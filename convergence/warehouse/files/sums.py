@@ -71,7 +71,7 @@ def source_sums(
     newest: datetime | None = None
     for sight in sights:
         groups = [_Group(*row) for row in cursor.execute(_source_query(sight)).fetchall()]
-        _check_timed(cursor, sight, groups, request.table)
+        _check_timed(cursor, sight, groups, request.table, cancel)
         _check_accounts(sight, groups, request.accounts)
         for group in groups:
             key = MoneyKey(group.invoice_month, group.cost_type, group.currency)
@@ -119,11 +119,16 @@ def _source_query(sight: Sight) -> str:
 
 
 def _check_timed(
-    cursor: duckdb.DuckDBPyConnection, sight: Sight, groups: Iterable[_Group], table: str
+    cursor: duckdb.DuckDBPyConnection,
+    sight: Sight,
+    groups: Iterable[_Group],
+    table: str,
+    cancel: CancelToken,
 ) -> None:
     if any(group.timeless for group in groups):
+        where = rows_without(cursor, [sight], [DAY_COLUMN], cancel)
         raise StepFailed(
-            f"{table}: {rows_without(cursor, [sight], [DAY_COLUMN])}",
+            f"{table}: {where or f'{DAY_COLUMN} is NULL'}",
             code="required_null",
             hint="such rows belong to no day; correct them, or export the file again",
         )

@@ -11,7 +11,6 @@ from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.model.unit import Unit, UnitDay
-from convergence.warehouse.bad_rows import in_words
 from convergence.warehouse.files import search
 from convergence.warehouse.files.export import (
     DAY_COLUMN,
@@ -29,7 +28,7 @@ from convergence.warehouse.files.shapes import (
     digest,
 )
 from convergence.warehouse.files.sums import CREDITS_OF_ROW, or_empty
-from convergence.warehouse.files.trouble import changed_while_read, fault_in
+from convergence.warehouse.files.trouble import changed_while_read, fault_in, told_by_line
 from convergence.warehouse.held import ACCOUNT, Group, Held, held_by_unit
 from convergence.warehouse.schemas import gcp_export, totals_columns
 
@@ -48,10 +47,10 @@ def survey(
     """
     hashes = {file.path: digest(file.path, cancel) for file in files}
     same, other = _parted(files, hashes, known)
-    found = shapes.of(cursor, other)
+    found = shapes.of(cursor, other, cancel)
     check_kind(source, kind_of(source, names_of(found)))
-    held = _read(cursor, source, [shape for shape in found if not fault_of(shape)])
-    _name_timeless(cursor, source, found, held)
+    held = _read(cursor, source, [shape for shape in found if not fault_of(shape)], cancel)
+    _name_timeless(cursor, source, found, held, cancel)
     read = [_unit(shape, held.get(shape.path, Held()), hashes[shape.path]) for shape in found]
     if changed := changed_since(files):
         raise changed_while_read(changed)
@@ -73,7 +72,10 @@ def _parted(
 
 
 def _read(
-    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Sequence[FileShape]
+    cursor: duckdb.DuckDBPyConnection,
+    source: GrantedSource,
+    shapes: Sequence[FileShape],
+    cancel: CancelToken,
 ) -> dict[str, Held]:
     """All files in one statement; when that fails, each by itself, to find the bad one."""
     try:
@@ -83,11 +85,11 @@ def _read(
     except duckdb.Error as error:
         if len(shapes) == 1:
             (shape,) = shapes
-            fault = fault_in(cursor, Sight(source=source, shapes=(shape,)), shape, error)
+            fault = fault_in(cursor, Sight(source=source, shapes=(shape,)), shape, error, cancel)
             return {shape.path: _days_alone(cursor, source, shape, fault)}
     found: dict[str, Held] = {}
     for shape in shapes:
-        found |= _read(cursor, source, [shape])
+        found |= _read(cursor, source, [shape], cancel)
     return found
 
 
@@ -143,13 +145,26 @@ def _name_timeless(
     source: GrantedSource,
     shapes: Sequence[FileShape],
     held: Mapping[str, Held],
+    cancel: CancelToken,
 ) -> None:
     """Rows without a usage time would be in no day: a fault of their file."""
     for shape in shapes:
         of_file = held.get(shape.path)
         if of_file is not None and of_file.timeless:
             sight = Sight(source=source, shapes=(shape,))
-            of_file.fault = in_words(search.without(cursor, sight, shape, [DAY_COLUMN]))
+            of_file.fault = _timeless(cursor, sight, shape, cancel) or f"{DAY_COLUMN} is NULL"
+
+
+def _timeless(
+    cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape, cancel: CancelToken
+) -> str:
+    try:
+        found = search.without(cursor, sight, shape, [DAY_COLUMN])
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error:
+        return ""  # that there are such rows is known; which, is not
+    return told_by_line(found, shape, cancel)
 
 
 def _unit(shape: FileShape, held: Held, content_hash: str) -> Unit:

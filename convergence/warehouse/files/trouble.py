@@ -5,6 +5,7 @@ The files are asked again for the rows, once a load has failed.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -14,11 +15,17 @@ from sqlglot import exp
 from convergence.errors import StepFailed, StepInterrupted
 from convergence.model.cancel import CancelToken
 from convergence.model.unit import broken_source
-from convergence.warehouse.bad_rows import SHOWN, in_words, null_in
-from convergence.warehouse.files import search
+from convergence.warehouse.bad_rows import SHOWN, BadRows, Place, in_words, null_in
+from convergence.warehouse.files import lines, search
 from convergence.warehouse.files.export import Sight, relation
 from convergence.warehouse.files.interrupt import interruptible
-from convergence.warehouse.files.shapes import FileShape, changed_since, day_bounds, first_line
+from convergence.warehouse.files.shapes import (
+    FileShape,
+    Format,
+    changed_since,
+    day_bounds,
+    first_line,
+)
 from convergence.warehouse.schemas import gcp_export
 
 _FULL = re.compile(
@@ -59,10 +66,11 @@ def explain_failure(
         return StepInterrupted(
             f"{table}: another write got in between: {first_line(error)}", code="write_conflict"
         )
+    cancel = cancel or CancelToken()
     with interruptible(cursor, cancel):
         if match := _NOT_NULL.search(text):
-            return null_in(table, [match[1]], rows_without(cursor, sights, [match[1]]))
-        return _source_trouble(cursor, error, sights) or StepFailed(
+            return null_in(table, [match[1]], rows_without(cursor, sights, [match[1]], cancel))
+        return _source_trouble(cursor, error, sights, cancel) or StepFailed(
             f"{table}: the query failed: {first_line(error)}",
             code="query_failed",
             hint="cdp templates validate checks the template; cdp sql tries a query",
@@ -70,32 +78,41 @@ def explain_failure(
 
 
 def rows_without(
-    cursor: duckdb.DuckDBPyConnection, sights: Iterable[Sight], columns: Sequence[str]
+    cursor: duckdb.DuckDBPyConnection,
+    sights: Iterable[Sight],
+    columns: Sequence[str],
+    cancel: CancelToken,
 ) -> str:
     """The rows of each file in which a column is NULL; empty when there is none."""
     known = {column.name for column in gcp_export().columns}
     wanted = [name for name in columns if name in known]
 
     def said(sight: Sight, shape: FileShape) -> str:
-        return in_words(search.without(cursor, sight, shape, wanted))
+        return told_by_line(search.without(cursor, sight, shape, wanted), shape, cancel)
 
     return _by_file(sights, said)
 
 
-def rows_of_day(cursor: duckdb.DuckDBPyConnection, sight: Sight) -> str:
+def rows_of_day(cursor: duckdb.DuckDBPyConnection, sight: Sight, cancel: CancelToken) -> str:
     """The rows of the sight's day, file by file; empty when there is none."""
     moment, _ = day_bounds(sight.days[0])
 
     def said(sight: Sight, shape: FileShape) -> str:
-        return in_words(search.used_since(cursor, sight, shape, moment))
+        return told_by_line(search.used_since(cursor, sight, shape, moment), shape, cancel)
 
     return _by_file([sight], said)
 
 
 def fault_in(
-    cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape, error: duckdb.Error
+    cursor: duckdb.DuckDBPyConnection,
+    sight: Sight,
+    shape: FileShape,
+    error: duckdb.Error,
+    cancel: CancelToken,
 ) -> str:
-    """What made the reading of a file fail, with its rows. Raises duckdb.InterruptException."""
+    """What made the reading of a file fail, with its rows. Raises duckdb.InterruptException, and
+    what the token says.
+    """
     try:
         found = search.unreadable(cursor, sight, shape)
         if not found and _TOO_LARGE.search(str(error)):
@@ -103,8 +120,25 @@ def fault_in(
     except duckdb.InterruptException:
         raise
     except duckdb.Error:
-        found = search.broken(shape)
-    return in_words(found) or first_line(error).removeprefix("Invalid Input Error: ")
+        said = in_words(search.broken(shape, cancel))
+    else:
+        said = told_by_line(found, shape, cancel)
+    return said or first_line(error).removeprefix("Invalid Input Error: ")
+
+
+def told_by_line(found: Sequence[BadRows], shape: FileShape, cancel: CancelToken) -> str:
+    """Records by the lines at which they begin, where these can be told. Raises what the token
+    says.
+    """
+    if shape.format is Format.PARQUET or not found:
+        return in_words(found)
+    lines_of = lines.lines_of_csv if shape.format is Format.CSV else lines.lines_of_json
+    known = lines_of(shape.path, {row for bad in found for row in bad.where}, cancel)
+    if not all(row in known for bad in found for row in bad.where):
+        return in_words(found)
+    return in_words(
+        [replace(bad, where=[known[row] for row in bad.where], place=Place.LINE) for bad in found]
+    )
 
 
 def check_unchanged(sights: Iterable[Sight]) -> None:
@@ -126,22 +160,27 @@ def changed_while_read(paths: Sequence[str]) -> StepInterrupted:
 
 
 def _source_trouble(
-    cursor: duckdb.DuckDBPyConnection, error: duckdb.Error, sights: Sequence[Sight]
+    cursor: duckdb.DuckDBPyConnection,
+    error: duckdb.Error,
+    sights: Sequence[Sight],
+    cancel: CancelToken,
 ) -> StepFailed | None:
     try:
         check_unchanged(sights)
     except StepInterrupted as changed:
         return changed
     for sight in sights:
-        said = _by_file([sight], partial(_unreadable, cursor))
+        said = _by_file([sight], partial(_unreadable, cursor, cancel))
         if not said and _TOO_LARGE.search(str(error)):
-            said = _by_file([sight], partial(_excess, cursor))
+            said = _by_file([sight], partial(_excess, cursor, cancel))
         if said:
             return broken_source(sight.source.table, said)
     return None
 
 
-def _unreadable(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape) -> str:
+def _unreadable(
+    cursor: duckdb.DuckDBPyConnection, cancel: CancelToken, sight: Sight, shape: FileShape
+) -> str:
     """What goes wrong when this one file is read whole."""
     alone = Sight(source=sight.source, shapes=(shape,), days=sight.days)
     rows = relation(alone).subquery("rows_of_file")
@@ -152,12 +191,14 @@ def _unreadable(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShap
     except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
-        return fault_in(cursor, sight, shape, error)
+        return fault_in(cursor, sight, shape, error, cancel)
     return ""
 
 
-def _excess(cursor: duckdb.DuckDBPyConnection, sight: Sight, shape: FileShape) -> str:
-    return in_words(search.excessive(cursor, sight, shape))
+def _excess(
+    cursor: duckdb.DuckDBPyConnection, cancel: CancelToken, sight: Sight, shape: FileShape
+) -> str:
+    return told_by_line(search.excessive(cursor, sight, shape), shape, cancel)
 
 
 def _by_file(sights: Iterable[Sight], faults: _Faults) -> str:
