@@ -13,7 +13,7 @@ from convergence.errors import Invalid
 from convergence.model.cost import CostQuery, Dimension, parse_group
 from convergence.warehouse.question import Scope
 from convergence.warehouse.schemas import load_schema
-from convergence.warehouse.sql.cost_queries import SUMMARY_TABLE, summary
+from convergence.warehouse.sql.cost_queries import SUMMARY_TABLE, credit_types, summary
 from convergence.warehouse.sql.dialect import to_duckdb
 from convergence.warehouse.sql.names import resolve
 from convergence.warehouse.sql.statement import parse
@@ -263,3 +263,11 @@ def test_rows_with_very_many_credits_take_no_more_memory_than_their_texts(
         "PROMOTION": (3, -3),
         "COMMITTED_USAGE_DISCOUNT": (3, -3000),
     }
+
+
+def test_no_worker_holds_all_sums_to_take_their_credits_apart() -> None:
+    """As it does of a window that is not parted, on BigQuery."""
+    query = CostQuery(date_from=FIRST, date_to=LAST, group_by=(Dimension.CREDIT_TYPE,))
+    for made in (summary(query), credit_types(query)):
+        windows = made.find_all(exp.Window)
+        assert all(each.args.get("partition_by") for each in windows)

@@ -19,10 +19,7 @@ CREDITS_JSON = "x_credits_json"
 _UNSPECIFIED = "CREDIT_TYPE_UNSPECIFIED"
 """The provider's own word for a credit without a type."""
 _NOTHING = "CAST(0 AS NUMERIC)"
-_CREDITS = (
-    r"""SELECT 1 FROM UNNEST(REGEXP_EXTRACT_ALL(`x_credits_json`,"""
-    r""" r'\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}')) AS `credit`"""
-)
+_CREDITS = r"""REGEXP_EXTRACT_ALL(`x_credits_json`, r'\{(?:[^"{}]|"(?:[^"\\]|\\.)*")*\}')"""
 """The texts of its objects as they are: as JSON, their numbers would have a float's digits."""
 _DIGITS = r"""REGEXP_EXTRACT(`credit`, r'"amount"\s*:\s*"?(-?[0-9][-+.0-9eE]*)')"""
 _IS_NUMERIC = r"""REGEXP_CONTAINS(`credit`, r'"amount"\s*:\s*("|-?[0-9]+\.[0-9]{9}\s*[,}])')"""
@@ -80,21 +77,26 @@ def divided(part: exp.Select, ids: Set[str], *, is_divided: bool) -> exp.Union:
 def _by_type(keys: Sequence[str]) -> exp.Select:
     """Of each sum the types of its rows' credits, each once, and what a row has of it.
 
-    Sums are told apart by a number: the texts of many credits are long, and there would be one
-    beside each credit.
+    Sums with the same keys are told apart by the hash of their text: the texts of many credits are
+    long, and there would be one beside each credit; for numbers one worker would have to see all.
     """
-    numbered = exp.select("*", called(parsed("ROW_NUMBER() OVER ()"), "number"))
+    apart = exp.select(
+        *map(column, keys),
+        called(parsed(f"TO_HEX(MD5(`{CREDITS_JSON}`))"), "hash"),
+        called(parsed(_CREDITS), "credits_of_sum"),
+    ).from_(named("part"))
+    apart.where(parsed(_IS_LIST), copy=False)
     query = exp.select(
         *map(column, keys),
         called(parsed(_TYPE), CREDIT_TYPE),
         called(parsed(f"SUM({_AMOUNT})"), "amount"),
     )
-    credits_ = parsed(_CREDITS).args["from_"].this
-    query.from_(numbered.from_(named("part")).subquery("part"), copy=False).join(
+    credits_ = parsed("SELECT 1 FROM UNNEST(`credits_of_sum`) AS `credit`").args["from_"].this
+    query.from_(apart.subquery("part", copy=False), copy=False).join(
         credits_, join_type="cross", copy=False
     )
-    query.where(parsed(f"{_IS_LIST} AND {_DIGITS} IS NOT NULL"), copy=False)
-    return query.group_by(*map(column, [*keys, "number", CREDIT_TYPE]), copy=False)
+    query.where(parsed(f"{_DIGITS} IS NOT NULL"), copy=False)
+    return query.group_by(*map(column, [*keys, "hash", CREDIT_TYPE]), copy=False)
 
 
 def sums(is_whole: str, credit_types: Sequence[str | None]) -> list[exp.Expr]:
