@@ -56,6 +56,17 @@ class Leases:
                     self._take(replace(key, source=EVERY_SOURCE), held)
             yield
 
+    @contextmanager
+    def hold_free(self, *keys: LoadKey) -> Iterator[frozenset[LoadKey]]:
+        """While inside, no other run loads those of the days that none loads just now; these."""
+        with ExitStack() as held:
+            free = set[LoadKey]()
+            for key in keys:
+                if not self._in_the_way(key):
+                    held.callback(self._release, key)
+                    free.add(key)
+            yield frozenset(free)
+
     def _take(self, key: LoadKey, held: ExitStack) -> None:
         """Wait until no other run loads the day, then hold it."""
         told = ""

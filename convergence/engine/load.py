@@ -71,24 +71,24 @@ class Loader:
     def load_together(
         self, requests: Sequence[StageRequest], options: LoadOptions
     ) -> list[Report | None]:
-        """Publish days of one table in one act. None of those that cannot be: loaded one by one,
-        each tells by itself what is wrong.
+        """Publish days of one table in one act. None of those that cannot be, or that another run
+        loads just now: loaded one by one, each waits, and tells by itself what is wrong.
         """
         if not self.service.warehouse.loads_together:
             return [None for _ in requests]
         self._check_place(requests[0])
-        with self._leases.hold(*(request.key for request in requests)):
-            reports: dict[date, Report | None] = {
-                request.key.day: self._settle(request) for request in requests
-            }
-            left = [request for request in requests if reports[request.key.day] is None]
+        reports: dict[date, Report | None] = {}
+        with self._leases.hold_free(*(request.key for request in requests)) as held:
+            free = [request for request in requests if request.key in held]
             try:
+                reports |= {request.key.day: self._settle(request) for request in free}
+                left = [request for request in free if reports[request.key.day] is None]
                 while left:
                     done, left = self._try_together(left, options)
                     reports |= done
             except (StepFailed, WarehouseError) as error:
                 log.info("days not loaded together", error=error.detail)
-        return [reports[request.key.day] for request in requests]
+        return [reports.get(request.key.day) for request in requests]
 
     def _note_failed(self, key: LoadKey, error: CdpError) -> None:
         """The day lacks rows now, unless a newer attempt has taken the run over. When the store is

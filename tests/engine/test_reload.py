@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from convergence.engine import hold
+from convergence.engine.costs import BILLING_TABLE
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.service import Service
 from convergence.errors import StepFailed
+from convergence.model.load import LoadKey
 from convergence.model.restatement import Reason
 from convergence.model.run import LaunchRequest, Status
 from convergence.store import loads, runs
+from tests.conftest import EXPORT
 from tests.engine.test_restatements import amounts
 from tests.engine.test_sync import SYNC, by_day, facts, run_sync, staged_together
 
@@ -76,6 +80,29 @@ def test_days_loaded_again_together_are_as_they_are_one_by_one(
     assert run_sync(service).status is Status.COMPLETED
     assert nets(service) == together[0]
     assert sorted(amounts(service)[:told]) == sorted(together[1])
+
+
+def test_a_day_that_another_run_loads_holds_up_no_other(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(*rows("1", "2", "3"))
+    key = LoadKey(table=BILLING_TABLE, day=date.fromisoformat(TWO), source=EXPORT)
+    with service.database.write() as tx:
+        assert loads.acquire(
+            tx, "acme", key, run_id="another", attempt=1, now=service.clock.now(), seconds=60
+        )
+    while_waiting = []
+
+    def end_of_the_other(_: float) -> None:
+        while_waiting.append(list(by_day(service)))
+        with service.database.write() as tx:
+            loads.release(tx, "acme", key, run_id="another")
+
+    monkeypatch.setattr(hold, "sleep", end_of_the_other)
+    run = run_sync(service)
+    assert run.status is Status.COMPLETED, run.error
+    assert while_waiting == [[ONE, THREE]]
+    assert [*by_day(service)] == [*DAYS]
 
 
 def test_a_day_that_shrank_fails_alone(
