@@ -70,7 +70,12 @@ class Watch(SourceWatch):
         return replace(survey, problems=problems)
 
     def _rows_of_day(self, source: GrantedSource, path: str, day: date) -> str:
-        return self.service.warehouse.rows_of_day(self.dataset, source, path, day, self.cancel)
+        """Empty where the search fails: what was found is told without it."""
+        try:
+            return self.service.warehouse.rows_of_day(self.dataset, source, path, day, self.cancel)
+        except CdpError:
+            self.cancel.check()
+            return ""
 
     def _check_place(self, table: str) -> date:
         """The first day that the table keeps. Raises StepFailed unless the rows that the store

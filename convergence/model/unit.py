@@ -216,13 +216,27 @@ def find_problems(
     survey: Survey, *, today: date, allow_shrink: bool, locate: Locate = lambda *_: ""
 ) -> Problems:
     """What is wrong with the altered files, by the days that it keeps from being loaded. `locate`
-    tells which rows of a file are of a day.
+    tells which rows of a file are of a day; it is asked for `SHOWN` days at most.
     """
     found: Problems = {}
-    for error, days in _problems(survey, locate, today=today, allow_shrink=allow_shrink):
+    sparing = _sparing(locate)
+    for error, days in _problems(survey, sparing, today=today, allow_shrink=allow_shrink):
         for day in days or [None]:
             found.setdefault(day, error)
     return found
+
+
+def _sparing(locate: Locate) -> Locate:
+    """Asks once for a day, in whichever file, and for so many days of the whole survey."""
+    asked: set[date] = set()
+
+    def located(path: str, day: date) -> str:
+        if day in asked or len(asked) >= SHOWN:
+            return ""
+        asked.add(day)
+        return locate(path, day)
+
+    return located
 
 
 def _problems(
@@ -264,8 +278,8 @@ def _future(
     survey: Survey, unit: Unit, locate: Locate, today: date
 ) -> Iterator[tuple[StepFailed, Set[date]]]:
     late = [part for part in unit.days if part.day > today + timedelta(days=1)]
-    for index, part in enumerate(late):
-        where = locate(unit.path, part.day) if index < SHOWN else ""
+    for part in late:
+        where = locate(unit.path, part.day)
         error = StepFailed(
             f"source {survey.source} holds rows of {part.day}, which is still to come: "
             + (where or f"{part.rows} in {unit.path}"),

@@ -13,6 +13,7 @@ from convergence.engine.at_schema import State
 from convergence.engine.execute import Executor
 from convergence.engine.launch import launch
 from convergence.engine.service import Service
+from convergence.errors import WarehouseError
 from convergence.model.cancel import CancelToken
 from convergence.model.cost import CostQuery, Dimension
 from convergence.model.event import Level
@@ -234,6 +235,20 @@ def test_a_day_to_come_is_refused_and_named(service: Service, export: Export) ->
     told = "holds rows of 2031-01-01, which is still to come: a.csv: usage_start_time ("
     assert told in (run.error or "")
     assert "in 1 row: line 3" in (run.error or "")
+    assert [*by_day(service)] == [OLD]
+
+
+def test_a_day_to_come_is_named_although_its_rows_cannot_be_searched(
+    service: Service, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rows_of_day(*_: object) -> str:
+        raise WarehouseError("the disk broke")
+
+    monkeypatch.setattr(service.warehouse, "rows_of_day", rows_of_day)
+    export((OLD, "1", "", "202410"), ("2031-01-01", "1", "", "203101"))
+    run = run_sync(service)
+    assert run.error_code == "future_usage"
+    assert "2031-01-01, which is still to come: 1 in a.csv" in (run.error or "")
     assert [*by_day(service)] == [OLD]
 
 
