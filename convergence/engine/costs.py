@@ -81,9 +81,8 @@ def summary(
     """Rows, gross, credits and net by the question's groups and currency; exact decimals.
 
     `without` are days, by source, whose rows are left out. Where each rate is a group, the
-    amounts in dollars come last. An answer is kept until the tenant's data
-    are others. Of its `rows` so
-    many are given, and so many left out before.
+    amounts in dollars come last. An answer is kept until the tenant's data are others. Of its
+    `rows` so many are given, and so many left out before.
     """
 
     left_out = tuple(sorted((name, tuple(days)) for name, days in (without or {}).items()))

@@ -55,7 +55,7 @@ class Loads:
     def stage_together(
         self, requests: Sequence[StageRequest], cancel: CancelToken
     ) -> list[StagedLoad]:
-        """Days without rows, by one statement: what they have in common is read once."""
+        """Days by one statement: what they have in common is read once."""
         trees = [fill.fill(each.sql, each.names, each.parameters) for each in requests]
         days = [each.key.day for each in requests]
         tree = daily.of_all_days(list(zip(trees, days, strict=True))[:2])

@@ -50,8 +50,6 @@ from convergence.warehouse.sql import dialect, fill, names
 from convergence.warehouse.sql.statement import parse, pointing
 from convergence.warehouse.staged import LoadRecord, Staged, StagedTotals, StageRequest
 
-"""The dataset whose file holds the published copies of all tenants."""
-
 
 class DuckdbWarehouse(Warehouse):
     """`folders` gives the folders that a dataset's tenant may read files from, at this moment."""

@@ -23,14 +23,6 @@ from convergence.warehouse.files.shapes import FILE_COLUMN, FileShape, Format, d
 from convergence.warehouse.files.types import SqlType
 from convergence.warehouse.schemas import gcp_export, whole_columns
 
-__all__ = [
-    "Sight",
-    "check_readable",
-    "fault_of",
-    "names_of",
-    "relation",
-]
-
 DAY_COLUMN = "usage_start_time"
 
 
