@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from convergence.errors import StepFailed, Unavailable
+from convergence.errors import Cancelled, StepFailed, Unavailable
 from convergence.model.cancel import CancelToken
-from convergence.warehouse.files import search
+from convergence.warehouse.bad_rows import BadRows
+from convergence.warehouse.files import lines, search
 from convergence.warehouse.files.asking import answer
 from convergence.warehouse.question import Result
 from tests.exports import export_row, write_rows
@@ -123,7 +124,7 @@ HEADER = ",".join(LEAST)
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("rows", "said"),
     [
         (
             [ROW, "", ROW.replace("EUR", '"E\nUR"'), f"{ROW},7"],
@@ -140,12 +141,12 @@ HEADER = ",".join(LEAST)
     ],
 )
 def test_lines_of_csv_that_are_no_rows_are_named(
-    tenant: "Tenant", exports: Path, lines: list[str], said: str
+    tenant: "Tenant", exports: Path, rows: list[str], said: str
 ) -> None:
     path = exports / "day.csv"
     write_texts(path, [LEAST])
     tenant.load()
-    text = "\n".join([HEADER, *lines])
+    text = "\n".join([HEADER, *rows])
     path.write_bytes(text.encode(errors="surrogateescape"))
     assert f"{path}: {said}" in refused(tenant).detail
 
@@ -172,6 +173,22 @@ def test_what_is_no_record_of_json_is_named(
     tenant.load()
     path.write_text(text)
     assert f"{path}: {said}" in refused(tenant).detail
+
+
+@pytest.mark.parametrize("adapter", ["duckdb", "bigquery_files"], indirect=True)
+def test_a_load_that_is_cancelled_does_not_search_a_broken_file_to_its_end(
+    tenant: "Tenant", exports: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (exports / "day.json").write_text(GOOD[:-5])
+    token, search_lines = CancelToken(), lines.broken_json
+
+    def late(path: str, cancel: CancelToken | None = None) -> list[BadRows]:
+        token.trip(Cancelled("it was ended"))
+        return search_lines(path, cancel)
+
+    monkeypatch.setattr(lines, "broken_json", late)
+    with pytest.raises(Cancelled, match="it was ended"):
+        tenant.warehouse.stage(tenant.request(), token)
 
 
 def test_many_bad_rows_are_counted_and_the_first_of_them_named(

@@ -9,6 +9,7 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import NotFound
+from convergence.model.cancel import CancelToken
 from convergence.model.table import Column
 from convergence.warehouse.duckdb import tables
 from convergence.warehouse.files.reading import Prepared, rows_of, sights_of
@@ -21,7 +22,7 @@ from convergence.warehouse.sql.notes import notes
 from convergence.warehouse.sql.statement import parse
 
 
-def prepare(
+def prepare(  # noqa: PLR0913 - what, where and how far, all by name
     cursor: duckdb.DuckDBPyConnection,
     dataset: str,
     resolved: Resolved,
@@ -29,14 +30,15 @@ def prepare(
     shapes: Shapes,
     days: Sequence[date] = (),
     bounded: bool = True,
+    cancel: CancelToken | None = None,
 ) -> Prepared:
     """Translate for the instance of `dataset`; of sources only `days` are read, if there are any.
 
     A query of our own writing need not be `bounded`.
 
-    Raises Invalid, and StepFailed that names a file which cannot be read.
+    Raises Invalid, StepFailed that names a file which cannot be read, and what the token says.
     """
-    sights = sights_of(cursor, resolved, shapes, days)
+    sights = sights_of(cursor, resolved, shapes, days, cancel)
     live = {ref: _live(cursor, dataset, ref) for ref in resolved.refs}
     view_of = {ref: _view(ref, columns) for ref, columns in live.items()}
 

@@ -79,7 +79,10 @@ class Loads:
             cursor = holds.enter_context(lent)
             self._make_tables(first, cursor, cancel)
             holds.enter_context(self._locks.hold_all(map(_part, requests), cancel.check))
-            prepared = prepare(cursor, first.dataset, resolved, shapes=self._shapes, days=days)
+            with interruptible(cursor, cancel):
+                prepared = prepare(
+                    cursor, first.dataset, resolved, shapes=self._shapes, days=days, cancel=cancel
+                )
             with (
                 self._explained(first, prepared, cursor, cancel),
                 interruptible(cursor, cancel),

@@ -8,6 +8,7 @@ import duckdb
 from sqlglot import exp
 
 from convergence.errors import Invalid
+from convergence.model.cancel import CancelToken
 from convergence.model.load import FileState
 from convergence.model.source import GrantedSource, check_kind, kind_of
 from convergence.warehouse.files import export
@@ -57,12 +58,16 @@ def prepare(cursor: duckdb.DuckDBPyConnection, resolved: Resolved, shapes: Shape
 
 
 def sights_of(
-    cursor: duckdb.DuckDBPyConnection, resolved: Resolved, shapes: Shapes, days: Sequence[date] = ()
+    cursor: duckdb.DuckDBPyConnection,
+    resolved: Resolved,
+    shapes: Shapes,
+    days: Sequence[date] = (),
+    cancel: CancelToken | None = None,
 ) -> dict[GrantedSource, Sight]:
     """The sources that a statement names, by table, at this moment. Raises StepFailed, Invalid."""
     sources = {ref.source for ref in resolved.refs if ref.source is not None}
     in_order = sorted(sources, key=lambda source: source.table)
-    return {source: look(cursor, source, shapes, days) for source in in_order}
+    return {source: look(cursor, source, shapes, days, cancel) for source in in_order}
 
 
 def rows_of(sight: Sight) -> exp.Subquery:
@@ -116,10 +121,14 @@ def files_of(source: GrantedSource) -> tuple[FileState, ...]:
 
 
 def look(
-    cursor: duckdb.DuckDBPyConnection, source: GrantedSource, shapes: Shapes, days: Sequence[date]
+    cursor: duckdb.DuckDBPyConnection,
+    source: GrantedSource,
+    shapes: Shapes,
+    days: Sequence[date],
+    cancel: CancelToken | None = None,
 ) -> Sight:
-    """The source's files at this moment. Raises StepFailed, Invalid."""
-    shapes_ = shapes.of(cursor, files_of(source))
+    """The source's files at this moment. Raises StepFailed, Invalid, and what the token says."""
+    shapes_ = shapes.of(cursor, files_of(source), cancel)
     sight = Sight(source=source, shapes=shapes_, days=tuple(days))
     check_kind(source, kind_of(source, export.names_of(sight.shapes)))
     export.check_readable(sight)

@@ -169,7 +169,8 @@ class SourceFiles:
     ) -> Iterator[OpenFiles]:
         """Errors of DuckDB's are told of the files, and of `where` they should have gone."""
         with self._instance(_folders(source)) as (cursor, scratch):
-            sight = look(cursor, source, self._shapes, days)
+            with interruptible(cursor, cancel):
+                sight = look(cursor, source, self._shapes, days, cancel)
             try:
                 with interruptible(cursor, cancel):
                     yield OpenFiles(cursor=cursor, scratch=scratch, sight=sight, cancel=cancel)
