@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 from time import sleep
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from convergence.model.load import Load, LoadKey
 from convergence.model.run import Run
 from convergence.outside.logs import Log
 from convergence.steps.base import StepLog
-from convergence.store import loads
+from convergence.store import loads, moves
 
 PAUSE_SECONDS = 0.2
 EVERY_SOURCE = "*"
@@ -126,7 +126,8 @@ def settle(service: Service, dataset: str, load: Load) -> bool:
 @contextmanager
 def hold_table(service: Service, dataset: str, tenant_id: str, table: str) -> Iterator[None]:
     """While inside, no run begins a load of the table, and none that was cut off may still take
-    effect. Raises Conflict where one is under way, or somebody else holds it.
+    effect. Raises Conflict where one is under way, or somebody else holds it; and at the end where
+    it was not held all the time: then all days are to be loaded again.
     """
     hold = _TableHold(service=service, tenant_id=tenant_id, table=table)
     if not hold.take():
@@ -144,27 +145,42 @@ def hold_table(service: Service, dataset: str, tenant_id: str, table: str) -> It
         hold.release()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _TableHold:
-    """A lease on all days of a table."""
+    """A lease on all days of a table, until `ends_at`; `has_lapsed` once it was not held between
+    two renewals, as when the store was away or the process stood still.
+    """
 
     service: Service
     tenant_id: str
     table: str
     holder: str = field(default_factory=lambda: f"db migrate {uuid4()}")
+    ends_at: datetime | None = None
+    has_lapsed: bool = False
 
     def take(self) -> bool:
         """For the first time, or again; False while somebody else has it."""
+        now = self.service.clock.now()
         with self.service.database.write() as tx:
-            return loads.acquire(
+            is_taken = loads.acquire(
                 tx,
                 self.tenant_id,
                 self._key,
                 run_id=self.holder,
                 attempt=0,
-                now=self.service.clock.now(),
+                now=now,
                 seconds=REWRITE_SECONDS,
             )
+        self._look()
+        if is_taken:
+            self.ends_at = now + timedelta(seconds=REWRITE_SECONDS)
+        elif self.ends_at is not None:
+            self.has_lapsed = True
+        return is_taken
+
+    def _look(self) -> None:
+        if self.ends_at is not None and self.service.clock.now() >= self.ends_at:
+            self.has_lapsed = True
 
     def check_unloaded(self, dataset: str) -> None:
         """Settle what was left open. Raises Conflict while a run loads the table."""
@@ -182,8 +198,19 @@ class _TableHold:
             settle(self.service, dataset, load)
 
     def release(self) -> None:
+        """Raises Conflict where a load may have published what was then written over."""
+        self._look()
         with self.service.database.write() as tx:
             loads.release(tx, self.tenant_id, self._key, run_id=self.holder)
+            if self.has_lapsed:
+                moves.look_anew(tx, self.tenant_id)
+        if self.has_lapsed:
+            raise Conflict(
+                f"{self.table} of {self.tenant_id} was not held all the time that it was written "
+                "anew: days that were loaded meanwhile may be lost",
+                code="hold_lapsed",
+                hint="the next cost_sync loads all days again",
+            )
 
     @property
     def _key(self) -> LoadKey:

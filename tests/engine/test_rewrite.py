@@ -24,7 +24,7 @@ from convergence.store import loads, moves
 from convergence.wiring import build
 from tests.conftest import HEADER, export_line, grant_export
 from tests.engine.test_migrate import harm
-from tests.engine.test_sync import run_sync
+from tests.engine.test_sync import facts, run_sync
 from tests.fakes import FakeClock
 
 BILL = "SELECT ingestion_date, cost FROM billing_cost_daily"
@@ -113,7 +113,8 @@ def test_a_table_is_held_for_as_long_as_it_is_written_anew(
     shared: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hold, "RENEW_SECONDS", 0.01)
-    late = shared.clock.now() + timedelta(hours=1)
+    now = shared.clock.now()
+    late = now + timedelta(seconds=hold.REWRITE_SECONDS + 30)
 
     def is_held() -> bool:
         with shared.database.read() as tx:
@@ -121,7 +122,7 @@ def test_a_table_is_held_for_as_long_as_it_is_written_anew(
 
     with hold.hold_table(shared, "acme", "acme", "billing_cost_daily"):
         assert not is_held()
-        shared.clock = FakeClock(late)
+        shared.clock = FakeClock(now + timedelta(seconds=60))
         for _ in range(400):
             if not is_held():
                 sleep(0.05)
@@ -143,3 +144,17 @@ def test_a_table_is_written_anew_by_one_at_a_time_and_records_by_nobody_beside_a
         loads.acquire(tx, "acme", key, run_id="other", attempt=1, now=now, seconds=60)
     with pytest.raises(Conflict, match="a run loads"):
         hold.hold_table(shared, "acme", "acme", hold.RECORDS).__enter__()
+
+
+def test_days_are_loaded_again_of_a_table_that_was_not_held_to_the_end(shared: Service) -> None:
+    """The store was away, say: what another published meanwhile was written over."""
+    migrate.bring(shared, "acme", approved=True)
+    run_sync(shared)
+    assert facts(shared, run_sync(shared))["days_unchanged"] == []
+    late = FakeClock(shared.clock.now() + timedelta(seconds=hold.REWRITE_SECONDS))
+    with (
+        pytest.raises(Conflict, match="not held all the time"),
+        hold.hold_table(shared, "acme", "acme", "billing_cost_daily"),
+    ):
+        shared.clock = late
+    assert facts(shared, run_sync(shared))["days_unchanged"] == ["2024-11-01"]
